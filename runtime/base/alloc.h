@@ -1,0 +1,20 @@
+/* Memory that is there or the program is not: no caller writes the branch for "no memory". */
+#ifndef VR_BASE_ALLOC_H
+#define VR_BASE_ALLOC_H
+
+#include <stddef.h>
+
+void *vr_alloc(size_t size);              /* zeroed; free with free() */
+void *vr_realloc(void *old, size_t size); /* not zeroed */
+char *vr_strdup(const char *text);        /* NULL gives NULL */
+char *vr_strndup(const char *text, size_t length);
+char *vr_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* An arena: many small things that die together. */
+struct vr_arena;
+struct vr_arena *vr_arena_new(void);
+void vr_arena_free(struct vr_arena *arena); /* NULL is fine */
+void *vr_arena_alloc(struct vr_arena *arena, size_t size); /* zeroed, aligned for any type */
+char *vr_arena_strdup(struct vr_arena *arena, const char *text);
+
+#endif

@@ -1,0 +1,29 @@
+/* Lua values and JSON values. Integers stay integers; see ARCHITECTURE.md, "Values". */
+#ifndef VR_SCRIPT_VALUE_H
+#define VR_SCRIPT_VALUE_H
+
+#include <jansson.h>
+#include <lua.h>
+
+struct vr_loop;
+struct vr_error;
+
+/* Pushes one Lua value for a JSON value (arrays get the json.array metatable, null is json.null). */
+void vr_value_push(lua_State *L, const json_t *value);
+/* The JSON value at index; a new reference, or NULL with a message (function, cycle, NUL in a key, too deep: 200). */
+json_t *vr_value_get(lua_State *L, int index, struct vr_error *err);
+
+/* The loop that this Lua state lives on. */
+struct vr_loop *vr_script_loop(lua_State *L);
+
+/* `return vr_script_fail(L, &err)`: pushes nil, message, code and clears err; returns 3. */
+int vr_script_fail(lua_State *L, struct vr_error *err);
+
+/* Every binding is one line in this table (script/modules.c): require "name" finds it. */
+struct vr_module {
+    const char *name;
+    lua_CFunction open;
+};
+extern const struct vr_module vr_modules[]; /* ends with a NULL name */
+
+#endif

@@ -1,0 +1,316 @@
+--- A client of Azure Resource Manager and of Key Vault's data plane: tokens, retries, paging, long-running operations.
+-- Protocol facts: learn.microsoft.com, "Azure Resource Manager: async operations, throttling, common deployment errors".
+local crypto, http, json, task, log = require "crypto", require "http", require "json", require "task", require "log"
+local credential, cloud_of = require "azure.credential", require "azure.cloud"
+local fail = require "fail"
+
+local client = {}
+client.__index = client
+
+local RETRIED = { [408] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
+local RETRIED_CODES = {
+  AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
+  OperationPreempted = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
+}
+local ATTEMPTS, RETRY_BUDGET = 8, 300
+
+--- The text and code of an ARM error body; the cause often hides in `details` or in JSON inside `message`.
+local function read_error(answer)
+  local body = answer.body and answer.body ~= "" and json.decode(answer.body)
+  local problem = type(body) == "table" and (body.error or body) or nil
+  if type(problem) ~= "table" or not (problem.code or problem.message) then
+    return { code = "HTTP" .. answer.status, message = "HTTP " .. answer.status }
+  end
+  local message = tostring(problem.message or "")
+  for _, detail in ipairs(type(problem.details) == "table" and problem.details or {}) do
+    if detail.message and not message:find(detail.message, 1, true) then
+      message = message .. " (" .. tostring(detail.code) .. ": " .. detail.message .. ")"
+    end
+  end
+  return { code = tostring(problem.code or ("HTTP" .. answer.status)), message = message, body = problem }
+end
+
+local HINTS = {
+  AuthorizationFailed = "the principal lacks a role on this scope; assign one, or wait: a new assignment takes minutes",
+  QuotaExceeded = "ask for more quota, or choose another size or region",
+  SkuNotAvailable = "choose another size, zone or region",
+  AllocationFailed = "choose another size or zone, or try again later",
+  RequestDisallowedByPolicy = "an Azure policy forbids it; see the policy named above",
+  ScopeLocked = "a management lock protects it; remove the lock first",
+}
+
+local function raise(what, answer, problem)
+  local request = answer.headers and answer.headers["x-ms-request-id"]
+  error(fail { ("%s: %s: %s%s"):format(what, problem.code, problem.message,
+    request and (" (request " .. request .. ")") or ""),
+    code = problem.code, hint = HINTS[problem.code], status = answer.status })
+end
+
+local function retry_after(answer, attempt)
+  local headers = answer and answer.headers or {}
+  local milliseconds = tonumber(headers["retry-after-ms"] or headers["x-ms-retry-after-ms"])
+  if milliseconds then return milliseconds / 1000 end
+  local seconds = tonumber(headers["retry-after"])
+  if seconds then return seconds end
+  return math.min(60, (2 ^ attempt - 1) * 0.8 * (0.8 + 0.5 * math.random()))
+end
+
+--- A token for an audience; one request serves all that wait for it.
+function client:token(audience)
+  local entry = self.tokens[audience]
+  if entry and entry.token and entry.expires > task.time() + 300 then return entry.token end
+  if entry and entry.event then
+    entry.event:wait(120)
+    if entry.error then error(entry.error) end
+    return entry.token
+  end
+  entry = { event = task.event() }
+  self.tokens[audience] = entry
+  local ok, token, expires = pcall(self.credential.token, audience)
+  local event = entry.event
+  entry.event = nil
+  if ok then
+    entry.token, entry.expires = token, expires
+    log.mask(token)
+  else
+    entry.error = token
+    self.tokens[audience] = nil
+  end
+  event:set()
+  if not ok then error(token) end
+  return token
+end
+
+--- Waits while the provider asked everybody to slow down.
+local function pace(self)
+  local wait = (self.not_before or 0) - task.now()
+  if wait > 0 then task.sleep(wait) end
+end
+
+--- One request with retries. `options`: `{etag=, none=, audience=, ok = {[404]=true}, raw = true, what=}`.
+-- Returns the answer with `json` (the decoded body or nil).
+function client:request(method, url, body, options)
+  options = options or {}
+  local audience = options.audience or self.cloud.audience
+  local what = options.what or (method .. " " .. (url:gsub("^https?://[^/]+", ""):gsub("%?.*", "")))
+  local started, refreshed = task.now(), false
+  for attempt = 1, ATTEMPTS do
+    pace(self)
+    local headers = {
+      Authorization = "Bearer " .. self:token(audience), Accept = "application/json",
+      ["x-ms-client-request-id"] = crypto.uuid(), ["x-ms-correlation-request-id"] = self.correlation,
+      ["If-Match"] = options.etag, ["If-None-Match"] = options.none,
+      ["Content-Type"] = body and "application/json" or nil,
+    }
+    local answer, message, code = http.request {
+      method = method, url = url, headers = headers, ca = self.cloud.ca, connect_to = options.connect_to,
+      body = body and json.encode(body) or ((method == "POST" or method == "PUT") and "" or nil),
+      timeout = 120, connect_timeout = 20,
+    }
+    local again
+    if not answer then
+      if code == "cancelled" then error(fail { message, code = code }) end
+      again = { code = code, message = message }
+    elseif answer.status == 401 and not refreshed then
+      refreshed = true
+      self.tokens[audience] = nil
+      again = { code = "401", message = "the token was refused", now = true }
+    elseif answer.status >= 400 and not (options.ok and options.ok[answer.status]) then
+      local problem = read_error(answer)
+      if RETRIED[answer.status] or RETRIED_CODES[problem.code] then
+        again = problem
+        if answer.status == 429 then self.not_before = task.now() + retry_after(answer, attempt) end
+      else
+        raise(what, answer, problem)
+      end
+    else
+      if answer.body and answer.body ~= "" and not options.raw then answer.json = json.decode(answer.body) end
+      return answer
+    end
+    if attempt == ATTEMPTS or task.now() - started > RETRY_BUDGET then
+      if answer then raise(what, answer, again) end
+      error(fail { ("%s: %s"):format(what, again.message), code = again.code == "timeout" and "timeout" or "unreachable",
+        hint = "is " .. self.cloud.arm .. " reachable from here?" })
+    end
+    if not again.now then
+      log.debug("%s: %s, trying again", what, again.code)
+      task.sleep(retry_after(answer, attempt))
+    end
+  end
+end
+
+function client:url(id, api) return self.cloud.arm .. id .. (id:find("?", 1, true) and "&" or "?") .. "api-version=" .. api end
+
+--- A resource, or nil where ARM says that it (or its parent) is not there.
+function client:get(id, api)
+  local answer = self:request("GET", self:url(id, api), nil, { ok = { [404] = true } })
+  if answer.status == 404 then
+    local code = read_error(answer).code
+    if code == "SubscriptionNotFound" then raise("GET " .. id, answer, read_error(answer)) end
+    return nil
+  end
+  return answer.json
+end
+
+--- All items of a list, page after page.
+function client:list(path, api)
+  local items, url = {}, self:url(path, api)
+  while url do
+    local answer = self:request("GET", url, nil, { ok = { [404] = true } })
+    if answer.status == 404 then return items end
+    for _, item in ipairs(answer.json.value or {}) do items[#items + 1] = item end
+    local next_link = answer.json.nextLink
+    url = next_link ~= "" and next_link ~= json.null and next_link or nil
+  end
+  return items
+end
+
+local FAILED = { failed = true, canceled = true, cancelled = true }
+local DONE = { succeeded = true, completed = true }
+
+--- Follows a long-running operation to its end. `ctx:record` keeps the poll URL, so that a later run can resume.
+local function follow(self, first, method, original, ctx)
+  local answer = first
+  local headers = first.headers
+  local poll = headers["azure-asyncoperation"] or headers["operation-location"]
+  local kind = poll and "status" or nil
+  if not poll and headers.location and (first.status == 202 or first.status == 201) then
+    poll, kind = headers.location, "location"
+  end
+  if not poll and (method == "PUT" or method == "PATCH") then
+    local state = answer.json and answer.json.properties and answer.json.properties.provisioningState
+    if state and not DONE[state:lower()] and not FAILED[state:lower()] then poll, kind = original, "resource" end
+  end
+  if ctx and poll then ctx:record { operation = poll, kind = kind, original = original, method = method } end
+  return self:poll(poll, kind, method, original, answer)
+end
+
+--- Polls until the operation ended; returns the resource's body (PUT, PATCH) or the operation's last answer.
+function client:poll(poll, kind, method, original, answer)
+  local missing = 0
+  while poll do
+    task.sleep(answer and retry_after(answer, 2) or 0)
+    local next_answer = self:request("GET", poll, nil, { ok = { [404] = true } })
+    local state
+    if next_answer.status == 404 then
+      -- A poll URL may answer 404 for a while after it was given.
+      missing = missing + 1
+      if missing > 5 then break end
+    elseif kind == "status" then
+      state = next_answer.json and next_answer.json.status
+      state = state and state:lower() or "succeeded"
+    elseif kind == "location" then
+      state = next_answer.status == 202 and "inprogress" or "succeeded"
+    else
+      local properties = next_answer.json and next_answer.json.properties
+      state = ((properties and properties.provisioningState) or "Succeeded"):lower()
+    end
+    answer = next_answer
+    if state and FAILED[state] then
+      local problem = answer.json and answer.json.error or { code = "OperationFailed", message = "the operation " .. state }
+      raise(method .. " " .. original:gsub("^https?://[^/]+", ""):gsub("%?.*", ""), answer, problem)
+    end
+    if state and DONE[state] then break end
+    if kind == "location" and answer.headers.location then poll = answer.headers.location end
+  end
+  if method == "PUT" or method == "PATCH" then
+    if not poll then return answer.json end
+    return self:request("GET", original).json
+  end
+  return answer.json
+end
+
+--- Writes under one parent at a time: ARM serialises writes within a network, NSG or load balancer.
+function client:serial(key, fn, ...)
+  key = key:lower()
+  local tail = self.queues[key]
+  local mine = task.event()
+  self.queues[key] = mine
+  if tail then tail:wait() end
+  local release <close> = setmetatable({}, { __close = function()
+    mine:set()
+    if self.queues[key] == mine then self.queues[key] = nil end
+  end })
+  return fn(...)
+end
+
+--- PUT and wait; returns the resource as ARM then shows it. `options`: `{etag=, none=, ctx=}`.
+function client:put(id, api, body, options)
+  options = options or {}
+  local url = self:url(id, api)
+  local answer = self:request("PUT", url, body, { etag = options.etag, none = options.none })
+  return follow(self, answer, "PUT", url, options.ctx)
+end
+
+function client:patch(id, api, body, options)
+  options = options or {}
+  local url = self:url(id, api)
+  return follow(self, self:request("PATCH", url, body, { etag = options.etag }), "PATCH", url, options.ctx)
+end
+
+--- DELETE and wait; what is already gone is no error.
+function client:delete(id, api, options)
+  options = options or {}
+  local url = self:url(id, api)
+  local started = task.now()
+  while true do
+    local ok, problem = pcall(function()
+      local answer = self:request("DELETE", url, nil, { etag = options.etag, ok = { [404] = true } })
+      if answer.status ~= 404 then follow(self, answer, "DELETE", url, options.ctx) end
+    end)
+    if ok then return end
+    -- A network interface or address is held for a while after its user went.
+    local code = type(problem) == "table" and tostring(problem.code) or ""
+    local held = code:find("^InUse") or code == "NicInUse" or code == "PublicIPAddressCannotBeDeleted"
+      or code == "LoadBalancerInUseByVirtualMachineScaleSet"
+    if not held or task.now() - started > (options.patience or 60) then error(problem) end
+    task.sleep(2)
+  end
+end
+
+--- POST of an action and wait; returns the last body.
+function client:post(id, action, api, body, options)
+  options = options or {}
+  local url = self:url(id .. "/" .. action, api)
+  local answer = self:request("POST", url, body, {})
+  return follow(self, answer, "POST", url, options.ctx)
+end
+
+--- Key Vault's data plane: `uri` is the vault's, `path` like "/secrets/name".
+function client:vault(method, uri, path, body, options)
+  local url = (uri:gsub("/$", "")) .. path .. (path:find("?", 1, true) and "&" or "?") .. "api-version=7.4"
+  options = options or {}
+  local connect_to = self.cloud.dial and self.cloud.dial(uri)
+  local started = task.now()
+  while true do
+    local ok, answer = pcall(self.request, self, method, url, body,
+      { audience = self.cloud.vault_audience, ok = options.ok, connect_to = connect_to })
+    if ok then return answer end
+    -- A role or access policy takes a while to be seen by the vault; its name takes a while to resolve.
+    local code = type(answer) == "table" and answer.code or ""
+    local late = code == "Forbidden" or code == "resolve" or code == "unreachable"
+    if not late or task.now() - started > (options.patience or 0) then error(answer) end
+    task.sleep(self.cloud.kind == "emulator" and 0.2 or 5)
+  end
+end
+
+local clients = {}
+
+--- The client of a target (one a process): tokens, pacing and queues are shared by all tasks.
+local function open(target)
+  local cloud = cloud_of(target)
+  local key = cloud.arm .. " " .. cloud.subscription
+  if clients[key] then return clients[key] end
+  local found, reasons = cloud.credential, nil
+  if not found then found, reasons = credential.find(cloud) end
+  if not found then
+    error(fail { "no Azure credential was found (" .. table.concat(reasons, "; ") .. ")", code = "auth",
+      hint = "run 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
+  end
+  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {},
+    correlation = crypto.uuid(), subscription = cloud.subscription }, client)
+  clients[key] = self
+  return self
+end
+
+return { open = open, read_error = read_error }

@@ -1,0 +1,138 @@
+--- Microsoft Entra ID tokens, found in the order of Azure's DefaultAzureCredential.
+-- A credential is `{ name = "...", token = function(audience) -> token, expires_on }`; a source that is not configured
+-- says why instead, so that "no credential" can list what was tried.
+local crypto, fs, http, json = require "crypto", require "fs", require "http", require "json"
+local process, task = require "process", require "task"
+local fail = require "fail"
+
+local function urlencode(text)
+  return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+end
+
+local function form(fields)
+  local parts = {}
+  for key, value in pairs(fields) do parts[#parts + 1] = urlencode(key) .. "=" .. urlencode(value) end
+  table.sort(parts)
+  return table.concat(parts, "&")
+end
+
+--- Asks the token endpoint; `fields` are the grant's own form fields.
+local function request_token(cloud, tenant, fields, audience)
+  fields.scope = audience .. "/.default"
+  local url = ("%s/%s/oauth2/v2.0/token"):format(cloud.login, tenant)
+  local answer = fail.check(http.request {
+    method = "POST", url = url, body = form(fields), ca = cloud.ca, timeout = 60,
+    headers = { ["Content-Type"] = "application/x-www-form-urlencoded", Accept = "application/json" },
+  })
+  local body = json.decode(answer.body)
+  if answer.status ~= 200 or type(body) ~= "table" or not body.access_token then
+    local text = type(body) == "table" and (body.error_description or body.error) or ("HTTP " .. answer.status)
+    error(fail { "Microsoft Entra ID refused the token: " .. tostring(text), code = "auth",
+      hint = "check the credential that 'AZURE_*' or 'az login' gives, and its tenant " .. tenant })
+  end
+  return body.access_token, task.time() + (tonumber(body.expires_in) or 3600)
+end
+
+local function assertion(cloud, tenant, client, pem)
+  local now = math.floor(task.time())
+  return fail.check(crypto.jwt_sign({
+    aud = ("%s/%s/oauth2/v2.0/token"):format(cloud.login, tenant), iss = client, sub = client,
+    jti = crypto.uuid(), nbf = now, iat = now, exp = now + 600,
+  }, pem.key, { x5t = pem.cert }))
+end
+
+local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+local sources = {}
+
+function sources.environment(cloud)
+  local env = cloud.env
+  local tenant, client = env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID")
+  if not tenant or not client then return nil, "AZURE_TENANT_ID and AZURE_CLIENT_ID are not set" end
+  local secret, certificate = env("AZURE_CLIENT_SECRET"), env("AZURE_CLIENT_CERTIFICATE_PATH")
+  if secret then
+    return { name = "client secret of " .. client, token = function(audience)
+      return request_token(cloud, tenant,
+        { grant_type = "client_credentials", client_id = client, client_secret = secret }, audience)
+    end }
+  end
+  if certificate then
+    return { name = "client certificate of " .. client, token = function(audience)
+      local text = fail.check(fs.read(certificate))
+      local pem = { key = text:match("%-%-%-%-%-BEGIN [%u ]*PRIVATE KEY.-END [%u ]*PRIVATE KEY%-%-%-%-%-\n?"),
+        cert = text:match("%-%-%-%-%-BEGIN CERTIFICATE.-END CERTIFICATE%-%-%-%-%-\n?") }
+      if not pem.key or not pem.cert then
+        error(fail { certificate .. " does not hold a private key and a certificate in PEM form", code = "auth" })
+      end
+      return request_token(cloud, tenant, { grant_type = "client_credentials", client_id = client,
+        client_assertion_type = JWT_BEARER, client_assertion = assertion(cloud, tenant, client, pem) }, audience)
+    end }
+  end
+  return nil, "neither AZURE_CLIENT_SECRET nor AZURE_CLIENT_CERTIFICATE_PATH is set"
+end
+
+function sources.workload_identity(cloud)
+  local env = cloud.env
+  local file, tenant, client = env("AZURE_FEDERATED_TOKEN_FILE"), env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID")
+  if not file or not tenant or not client then return nil, "AZURE_FEDERATED_TOKEN_FILE is not set" end
+  return { name = "workload identity " .. client, token = function(audience)
+    -- Kubernetes rotates the file; it is read for each token.
+    local text = fail.check(fs.read(file))
+    return request_token(cloud, tenant, { grant_type = "client_credentials", client_id = client,
+      client_assertion_type = JWT_BEARER, client_assertion = (text:gsub("%s+$", "")) }, audience)
+  end }
+end
+
+function sources.managed_identity(cloud)
+  local base = cloud.imds or "http://169.254.169.254"
+  local probe = http.request { method = "GET", url = base .. "/metadata/identity/oauth2/token", timeout = 1,
+    connect_timeout = 1, no_proxy = true }
+  if not probe then return nil, "no instance metadata service answers" end
+  local client = cloud.env("AZURE_CLIENT_ID")
+  return { name = "managed identity" .. (client and (" " .. client) or ""), token = function(audience)
+    local url = ("%s/metadata/identity/oauth2/token?api-version=2018-02-01&resource=%s%s"):format(
+      base, urlencode(audience .. "/"), client and ("&client_id=" .. urlencode(client)) or "")
+    local answer = fail.check(http.request { method = "GET", url = url, headers = { Metadata = "true" }, timeout = 30 })
+    local body = json.decode(answer.body)
+    if answer.status ~= 200 or not body then
+      error(fail { "the instance metadata service gave no token: HTTP " .. answer.status, code = "auth" })
+    end
+    return body.access_token, tonumber(body.expires_on)
+  end }
+end
+
+function sources.azure_cli(cloud)
+  local path = cloud.env("PATH") or ""
+  local found
+  for folder in path:gmatch("[^:]+") do
+    if fs.stat(folder .. "/az", { follow = true }) then found = folder .. "/az" break end
+  end
+  if not found then return nil, "the Azure CLI (az) is not on PATH" end
+  return { name = "Azure CLI", token = function(audience)
+    local argv = { found, "account", "get-access-token", "--output", "json", "--resource", audience }
+    if cloud.tenant then argv[#argv + 1] = "--tenant" argv[#argv + 1] = cloud.tenant end
+    local result = fail.check(process.run { argv = argv, timeout = 60 })
+    local body = result.code == 0 and json.decode(result.stdout)
+    if not body then
+      error(fail { "az account get-access-token failed: " .. (result.stderr:gsub("%s+$", "")), code = "auth",
+        hint = "run 'az login'" })
+    end
+    return body.accessToken, tonumber(body.expires_on) or (task.time() + 300)
+  end }
+end
+
+local order = { "environment", "workload_identity", "managed_identity", "azure_cli" }
+
+--- The first credential that is configured, and the reasons why earlier ones were passed over.
+-- `cloud`: `{login, ca, imds, tenant, env = function(name)}`.
+local function find(cloud)
+  local reasons = {}
+  for _, name in ipairs(order) do
+    local credential, why = sources[name](cloud)
+    if credential then return credential, reasons end
+    reasons[#reasons + 1] = (name:gsub("_", " ")) .. ": " .. why
+  end
+  return nil, reasons
+end
+
+return { find = find, request_token = request_token, urlencode = urlencode }

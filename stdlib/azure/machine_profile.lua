@@ -1,0 +1,118 @@
+--- What a virtual machine and an instance of a scale set have in common: fields and their ARM form.
+local crypto, field, json = require "crypto", require "field", require "json"
+
+local IMAGES = {
+  ["debian-12"] = { publisher = "Debian", offer = "debian-12", sku = "12-gen2", version = "latest" },
+  ["ubuntu-22.04"] = { publisher = "Canonical", offer = "0001-com-ubuntu-server-jammy", sku = "22_04-lts-gen2", version = "latest" },
+  ["ubuntu-24.04"] = { publisher = "Canonical", offer = "ubuntu-24_04-lts", sku = "server", version = "latest" },
+}
+
+--- ARM's image reference of a short name, of PUBLISHER:OFFER:SKU:VERSION or of an image's id.
+local function image_reference(image)
+  if IMAGES[image] then return IMAGES[image] end
+  if image:sub(1, 1) == "/" then return { id = image } end
+  local publisher, offer, sku, version = image:match("^([^:]+):([^:]+):([^:]+):([^:]+)$")
+  return publisher and { publisher = publisher, offer = offer, sku = sku, version = version } or nil
+end
+
+local function check_image(image)
+  if image_reference(image) then return true end
+  local names = {}
+  for name in pairs(IMAGES) do names[#names + 1] = name end
+  table.sort(names)
+  return nil, ("no image is named '%s'; one of %s, or PUBLISHER:OFFER:SKU:VERSION"):format(image, table.concat(names, ", "))
+end
+
+--- The fields; new tables at each call, since a kind owns its specs.
+local function fields()
+  return {
+    size = field.string { required = true, doc = "The size, such as Standard_D2s_v5." },
+    image = field.string { required = true, replace = true, check = check_image,
+      doc = "debian-12, ubuntu-22.04, ubuntu-24.04 or PUBLISHER:OFFER:SKU:VERSION." },
+    user = field.string { default = "azureuser", replace = true, doc = "The administrator's name." },
+    public_key = field.string { required = true, replace = true, doc = "The administrator's SSH public key." },
+    custom_data = field.string { write_only = true, replace = true, doc = "What cloud-init runs at the first boot." },
+    identities = field.list { field.resource { "azure.user_assigned_identity" }, doc = "Managed identities." },
+    disk = field.object { { size = field.integer { min = 1, doc = "GiB." },
+      type = field.choice { "Premium_LRS", "StandardSSD_LRS", "Standard_LRS", "Premium_ZRS", "StandardSSD_ZRS" },
+      caching = field.choice { "None", "ReadOnly", "ReadWrite" } }, doc = "The system disk." },
+  }
+end
+
+local function identity(f)
+  if not f.identities or #f.identities == 0 then return nil end
+  local ids = {}
+  for _, item in ipairs(f.identities) do ids[item.id] = {} end
+  return { type = "UserAssigned", userAssignedIdentities = ids }
+end
+
+local function os_profile(f, name_key, name)
+  local profile = {
+    adminUsername = f.user,
+    linuxConfiguration = { disablePasswordAuthentication = true, ssh = { publicKeys = json.array {
+      { path = "/home/" .. f.user .. "/.ssh/authorized_keys", keyData = f.public_key } } } },
+    customData = f.custom_data and crypto.base64(f.custom_data) or nil,
+  }
+  profile[name_key] = name
+  return profile
+end
+
+local function storage_profile(f)
+  local disk = f.disk or {}
+  return {
+    imageReference = image_reference(f.image),
+    osDisk = { createOption = "FromImage", caching = disk.caching or "ReadWrite", diskSizeGB = disk.size,
+      deleteOption = "Delete", managedDisk = { storageAccountType = disk.type or "Premium_LRS" } },
+  }
+end
+
+--- Which of the common fields ARM shows as we declared them; the others in our form.
+-- `profile`: a VM's properties or a scale set's virtualMachineProfile; `body`: the resource.
+local function observed(f, profile, body)
+  local shown = {}
+  local reference = profile.storageProfile and profile.storageProfile.imageReference or {}
+  local want = image_reference(f.image) or {}
+  local same = true
+  for key, value in pairs(want) do
+    if tostring(reference[key]):lower() ~= value:lower() then same = false end
+  end
+  shown.image = same and f.image or table.concat({ reference.publisher or "?", reference.offer or "?", reference.sku or "?",
+    reference.version or "?" }, ":")
+  local os = profile.osProfile or {}
+  shown.user = os.adminUsername
+  local keys = os.linuxConfiguration and os.linuxConfiguration.ssh and os.linuxConfiguration.ssh.publicKeys or {}
+  local function bare(line) return line and line:match("^(%S+%s+%S+)") end
+  shown.public_key = keys[1] and bare(keys[1].keyData) == bare(f.public_key) and f.public_key or (keys[1] and keys[1].keyData)
+  if f.identities then
+    local have = {}
+    for id in pairs(body.identity and body.identity.userAssignedIdentities or {}) do have[id:lower()] = true end
+    local all = true
+    for _, item in ipairs(f.identities) do all = all and item.id ~= nil and have[item.id:lower()] == true end
+    if all then
+      shown.identities = f.identities
+    else
+      shown.identities = json.array {}
+      for id in pairs(body.identity and body.identity.userAssignedIdentities or {}) do
+        table.insert(shown.identities, { id = id })
+      end
+    end
+  end
+  if f.disk then
+    local disk = profile.storageProfile and profile.storageProfile.osDisk or {}
+    shown.disk = { size = f.disk.size and disk.diskSizeGB, type = f.disk.type and disk.managedDisk
+      and disk.managedDisk.storageAccountType, caching = f.disk.caching and disk.caching }
+  end
+  return shown
+end
+
+--- "running", "stopped", "deallocated", "evicted" or nil, from an instance view.
+local function power(view)
+  local state
+  for _, status in ipairs(view and view.statuses or {}) do
+    state = status.code:match("^PowerState/(.+)$") or state
+  end
+  return state
+end
+
+return { fields = fields, identity = identity, os_profile = os_profile, storage_profile = storage_profile,
+  observed = observed, power = power, image_reference = image_reference }

@@ -1,0 +1,59 @@
+--- Any ARM resource: a type, an api-version and a body. What the body declares is compared; the rest is ARM's.
+local arm, field, statement = require "azure.arm", require "field", require "azure.statement"
+local kind = require "kind"
+
+local function id_of(f, target)
+  if not f.name or not f.type then return nil end
+  local parent = f.parent
+  local base = type(parent) == "table" and parent.id or parent
+  if parent ~= nil and not base then return nil end
+  if not base then base = "/subscriptions/" .. target.subscription end
+  local namespace = f.type:match("^([^/]+)/")
+  local parent_type = base:match("/providers/([^/]+/.+)$")
+  -- A child of a resource of the same provider goes below it; anything else starts a providers segment of its own.
+  if parent_type and parent_type:lower():sub(1, #namespace) == namespace:lower() then
+    return base .. "/" .. f.type:match("[^/]+$") .. "/" .. f.name
+  end
+  return base .. "/providers/" .. f.type .. "/" .. f.name
+end
+
+local function write(ctx)
+  local client, f = arm.open(ctx.target), ctx.fields
+  local id = id_of(f, ctx.target)
+  local now = ctx.verb == "update" and client:get(id, f.api_version) or nil
+  local body = now and statement.strip(now) or {}
+  local function lay(base, more)
+    for key, value in pairs(more) do
+      if type(value) == "table" and type(base[key]) == "table" and #value == 0 then lay(base[key], value) else base[key] = value end
+    end
+  end
+  lay(body, f.body or {})
+  local made = client:put(id, f.api_version, body, { etag = now and now.etag, ctx = ctx })
+  return { outputs = { id = made.id, body = made } }
+end
+
+return kind "azure.resource" {
+  doc = "Any Azure resource by type, api-version and body.", provider = "azure",
+  fields = {
+    name = field.string { required = true, replace = true, default_name = true },
+    type = field.string { required = true, replace = true, match = "^[%w.]+/[%w./]+$", doc = "Such as Microsoft.Cache/redis." },
+    api_version = field.string { required = true, match = "^%d%d%d%d%-%d%d%-%d%d", doc = "The api-version." },
+    parent = field.any { replace = true, doc = "The resource group or parent resource; else the subscription." },
+    body = field.any { doc = "The body as ARM takes it." },
+  },
+  outputs = { id = field.string {}, body = field.any { doc = "The resource as ARM shows it." } },
+  identity = id_of,
+  predict = function(f, target) return { id = id_of(f, target) } end,
+  read = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    local body = client:get(id_of(f, ctx.target) or ctx.prior.id, f.api_version)
+    if not body then return nil end
+    local fields = { name = f.name, type = f.type, api_version = f.api_version, parent = f.parent }
+    fields.body = statement.matches(f.body or {}, body) and f.body or body
+    return { fields = fields, outputs = { id = body.id, body = body }, etag = body.etag }
+  end,
+  create = write, update = write,
+  delete = function(ctx)
+    arm.open(ctx.target):delete(ctx.prior.id or ctx.prior.outputs.id, ctx.fields.api_version, { ctx = ctx })
+  end,
+}

@@ -1,0 +1,67 @@
+--- An SSH key pair that lives in a key vault: made here, put into the vault, and only then used. ARM sees the public half.
+local arm, crypto, field, task = require "azure.arm", require "crypto", require "field", require "task"
+local kind = require "kind"
+
+local PATIENCE = 600
+
+local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id .. "/secrets/" .. f.name .. "-private-key") end
+
+local function secret(client, f, half)
+  local answer = client:vault("GET", f.vault.uri, ("/secrets/%s-%s-key"):format(f.name, half), nil,
+    { ok = { [404] = true }, patience = 60 })
+  return answer.status == 200 and answer.json.value or nil
+end
+
+local function outputs(f, private, public)
+  return { id = id_of(f), private_key = private, public_key = public }
+end
+
+return kind "azure.ssh_key_pair" {
+  doc = "An SSH key pair kept in a key vault.", provider = "azure",
+  fields = {
+    name = field.string { required = true, replace = true, default_name = true, match = "^[%w-]+$" },
+    vault = field.resource { "azure.key_vault", required = true, replace = true, doc = "The vault that keeps it." },
+    type = field.choice { "ed25519", "rsa", default = "ed25519", replace = true },
+    after_role = field.any { doc = "The role assignment that lets us write to the vault." },
+  },
+  outputs = {
+    id = field.string {}, public_key = field.string { doc = "The public key line." },
+    private_key = field.secret { doc = "The private key, OpenSSH's form." },
+  },
+  identity = id_of,
+  predict = function(f) return { id = id_of(f) } end,
+  read = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    local private = secret(client, f, "private")
+    local public = private and secret(client, f, "public")
+    if not public then return nil end
+    return { fields = f, outputs = outputs(f, private, public) }
+  end,
+  create = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    -- A run that died between the two secrets left a private half that may be in use: it is kept.
+    local started = task.now()
+    local private = secret(client, f, "private")
+    local pair = private and { private = private, public = crypto.public_key(private) }
+      or crypto.keypair(f.type, { bits = 4096, comment = f.name })
+    for half, value in pairs { private = pair.private, public = pair.public } do
+      local path = ("/secrets/%s-%s-key"):format(f.name, half)
+      local gone = client:vault("GET", f.vault.uri, "/deleted" .. path:sub(2), nil,
+        { ok = { [404] = true }, patience = PATIENCE - (task.now() - started) })
+      if gone.status == 200 then client:vault("POST", f.vault.uri, "/deleted" .. path:sub(2) .. "/recover", nil, {}) end
+      client:vault("PUT", f.vault.uri, path, { value = value, contentType = "application/x-ssh-" .. half .. "-key" },
+        { patience = PATIENCE })
+    end
+    return { outputs = outputs(f, pair.private, pair.public) }
+  end,
+  update = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    return { outputs = outputs(f, secret(client, f, "private"), secret(client, f, "public")) }
+  end,
+  delete = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    for _, half in ipairs { "private", "public" } do
+      client:vault("DELETE", f.vault.uri, ("/secrets/%s-%s-key"):format(f.name, half), nil, { ok = { [404] = true } })
+    end
+  end,
+}

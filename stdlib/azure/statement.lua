@@ -1,0 +1,354 @@
+--- From one statement of a resource type to a kind: ARM body, observed fields, identity, verbs.
+--
+-- A statement is a kind whose fields say where they stand in ARM's body:
+--
+--     arm = "properties.addressSpace.addressPrefixes"   path in the body of this level
+--     to = function(value, f) return arm_value end      when ARM's form differs from the recipe's
+--     write_only = true                                 ARM never returns it
+--
+-- A resource field is written as `{id = ...}` (or as the bare id with `arm_id = true`). Lists of objects with a `key` are
+-- compared by that key; `owned_elements` leaves the elements of others alone and writes them back with If-Match.
+local arm, json = require "azure.arm", require "json"
+local kind, field = require "kind", require "field"
+local fail = require "fail"
+
+local function split(path)
+  local steps = {}
+  for step in path:gmatch("[^.]+") do steps[#steps + 1] = step end
+  return steps
+end
+
+local function set(body, path, value)
+  local steps = split(path)
+  for i = 1, #steps - 1 do
+    body[steps[i]] = body[steps[i]] or {}
+    body = body[steps[i]]
+  end
+  body[steps[#steps]] = value
+end
+
+local function get(body, path)
+  for step in path:gmatch("[^.]+") do
+    if type(body) ~= "table" then return nil end
+    body = body[step]
+  end
+  if body == json.null then return nil end
+  return body
+end
+
+local encode
+
+local function encode_object(fields, value, f)
+  local body = {}
+  for name, spec in pairs(fields) do
+    local item = value[name]
+    if item ~= nil and spec.arm then set(body, spec.arm, encode(spec, item, f)) end
+  end
+  return body
+end
+
+--- A field's value in ARM's form.
+function encode(spec, value, f)
+  if spec.to then return spec.to(value, f) end
+  if spec.type == "resource" then return spec.arm_id and value.id or { id = value.id } end
+  if spec.type == "list" then
+    local items = {}
+    for i, item in ipairs(value) do items[i] = encode(spec.elem, item, f) end
+    return json.array(items)
+  end
+  if spec.type == "cidr" and spec.list then
+    return json.array(type(value) == "table" and value or { value })
+  end
+  if spec.type == "object" and spec.fields then return encode_object(spec.fields, value, f) end
+  return value
+end
+
+local function is_id(text) return type(text) == "string" and text:sub(1, 1) == "/" end
+
+local matches
+
+local function match_list(want, got, key)
+  if type(got) ~= "table" then return #want == 0 end
+  if key then
+    local by_key = {}
+    for _, item in ipairs(got) do by_key[tostring(get(item, key)):lower()] = item end
+    for _, item in ipairs(want) do
+      local other = by_key[tostring(get(item, key)):lower()]
+      if not other or not matches(item, other) then return false end
+    end
+    return true, #want == #got
+  end
+  if #want ~= #got then return false end
+  for i, item in ipairs(want) do
+    if not matches(item, got[i]) then return false end
+  end
+  return true
+end
+
+--- Whether what ARM shows holds all that we say: objects by our keys, ids without case.
+function matches(want, got)
+  if type(want) == "table" then
+    if type(got) ~= "table" then return next(want) == nil and got == nil end
+    if json.is_array(want) or #want > 0 then
+      local key = type(want[1]) == "table" and (want[1].name and "name" or want[1].id and "id") or nil
+      local same, complete = match_list(want, got, key)
+      return same and complete ~= false
+    end
+    for name, value in pairs(want) do
+      if not matches(value, got[name]) then return false end
+    end
+    return true
+  end
+  if is_id(want) and is_id(got) then return want:lower() == got:lower() end
+  return want == got
+end
+
+local function decode_object(fields, body)
+  local value = {}
+  for name, spec in pairs(fields) do
+    if spec.arm and not spec.to then
+      local item = get(body, spec.arm)
+      if type(item) == "table" and spec.type == "object" and spec.fields then item = decode_object(spec.fields, item) end
+      value[name] = item
+    end
+  end
+  return value
+end
+
+--- ARM's value in the recipe's form, for showing a difference.
+local function decode(spec, value)
+  if value == nil then return nil end
+  if spec.from then return spec.from(value) end
+  if spec.type == "list" and spec.elem and spec.elem.type == "object" and type(value) == "table" then
+    local items = {}
+    for i, item in ipairs(value) do items[i] = decode_object(spec.elem.fields or {}, item) end
+    return json.array(items)
+  end
+  if spec.type == "object" and spec.fields and type(value) == "table" then return decode_object(spec.fields, value) end
+  return value
+end
+
+--- What of the declared fields the resource shows: our own value where it matches, else ARM's.
+local function observe(statement, f, body)
+  local fields = {}
+  for name, spec in pairs(statement.fields) do
+    local want = f[name]
+    if want ~= nil and spec.arm and not spec.write_only then
+      local encoded = encode(spec, want, f)
+      local got = get(body, spec.arm)
+      if spec.owned_elements then
+        local same = match_list(encoded, got, "name")
+        if same then
+          fields[name] = want
+        else
+          local ours, seen = {}, {}
+          for _, item in ipairs(encoded) do ours[item.name:lower()] = true end
+          for _, item in ipairs(got or {}) do
+            if ours[tostring(item.name):lower()] then seen[#seen + 1] = item end
+          end
+          fields[name] = decode(spec, json.array(seen))
+        end
+      elseif matches(encoded, got) then
+        fields[name] = want
+      else
+        local shown = decode(spec, got)
+        fields[name] = shown == nil and json.null or shown
+      end
+    elseif want ~= nil and not spec.write_only then
+      fields[name] = want
+    end
+  end
+  return fields
+end
+
+local function outputs_of(statement, body)
+  local values = {}
+  for name, spec in pairs(statement.outputs) do
+    if spec.arm then values[name] = get(body, spec.arm) end
+    if spec.read then values[name] = spec.read(body) end
+  end
+  values.id = values.id or body.id
+  return values
+end
+
+--- Removes what ARM refuses or ignores in a PUT.
+local function strip(body)
+  body.etag, body.systemData = nil, nil
+  if body.properties then body.properties.provisioningState = nil end
+  return body
+end
+
+local function overlay(base, change)
+  for key, value in pairs(change) do
+    if type(value) == "table" and type(base[key]) == "table" and not json.is_array(value) and #value == 0 then
+      overlay(base[key], value)
+    else
+      base[key] = value
+    end
+  end
+  return base
+end
+
+--- Puts our elements into the list that is there, by name; `gone` are names that were ours and are no longer declared.
+local function merge_elements(current, ours, gone)
+  local list, place = {}, {}
+  for _, item in ipairs(current or {}) do
+    if not gone[tostring(item.name):lower()] then
+      list[#list + 1] = item
+      place[tostring(item.name):lower()] = #list
+    end
+  end
+  for _, item in ipairs(ours) do
+    local at = place[item.name:lower()]
+    if at then
+      list[at] = overlay(list[at], item)
+    else
+      list[#list + 1] = item
+    end
+  end
+  return json.array(list)
+end
+
+local function names_of(value)
+  local names = {}
+  for _, item in ipairs(type(value) == "table" and value or {}) do
+    if type(item) == "table" and item.name then names[item.name:lower()] = true end
+  end
+  return names
+end
+
+local function full_body(statement, f, current, prior)
+  local body = current and strip(current) or {}
+  for name, spec in pairs(statement.fields) do
+    local value = f[name]
+    if spec.arm then
+      local encoded = value ~= nil and encode(spec, value, f) or nil
+      if spec.owned_elements then
+        local gone = names_of(prior and prior.fields and prior.fields[name])
+        for own in pairs(names_of(value)) do gone[own] = nil end
+        set(body, spec.arm, merge_elements(current and get(current, spec.arm), encoded or {}, gone))
+      elseif encoded ~= nil then
+        local there = get(body, spec.arm)
+        if type(there) == "table" and type(encoded) == "table" and not json.is_array(encoded) and not spec.whole then
+          overlay(there, encoded)
+        else
+          set(body, spec.arm, encoded)
+        end
+      end
+    end
+  end
+  if statement.body then statement.body(f, body, current) end
+  return body
+end
+
+local function common_fields(statement)
+  local fields = statement.fields
+  fields.name = fields.name or field.string { required = true, replace = true, default_name = true,
+    match = statement.match or "^[%w_][%w_.-]*$", doc = "The name in Azure; the resource's own name unless given." }
+  if statement.parent == "group" then
+    fields.group = field.resource { "azure.resource_group", required = true, replace = true, doc = "The resource group." }
+  end
+  if statement.located then
+    fields.location = field.string { replace = true, arm = "location", doc = "The region; the group's unless given.",
+      to = function(value) return (value:lower():gsub("%s+", "")) end }
+  end
+  if statement.tagged then
+    fields.tags = field.map { field.string {}, arm = "tags", doc = "Tags; those that others add are left alone." }
+  end
+end
+
+--- Makes the kind. Beyond a kind's own keys a statement has: `type`, `api`, `parent` ("group" or the name of the field
+-- that holds the parent resource), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
+-- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
+-- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
+-- `observed(f, body)` (fields without an `arm` path), `status(ctx, client, body)`, `members(ctx, client, body)`.
+local function define(statement)
+  statement.outputs = statement.outputs or {}
+  statement.outputs.id = statement.outputs.id or field.string { arm = "id", doc = "The resource id." }
+  if statement.located == nil then statement.located = true end
+  if statement.tagged == nil then statement.tagged = statement.located end
+  statement.parent = statement.parent or "group"
+  common_fields(statement)
+  local segment = statement.type:match("[^/]+$")
+
+  local function with_defaults(f)
+    if statement.located and f.location == nil then
+      local parent = f[statement.parent]
+      if type(parent) == "table" then f.location = parent.location end
+    end
+    return f
+  end
+
+  local function identity(f, target)
+    if statement.identity then return statement.identity(f, target) end
+    local parent = f[statement.parent]
+    if type(parent) ~= "table" or not parent.id or not f.name then return nil end
+    if statement.parent == "group" then return ("%s/providers/%s/%s"):format(parent.id, statement.type, f.name) end
+    return ("%s/%s/%s"):format(parent.id, segment, f.name)
+  end
+
+  local function id_of(ctx) return identity(ctx.fields, ctx.target) or (ctx.prior and ctx.prior.id) end
+
+  local function result(ctx, client, body)
+    local outputs = outputs_of(statement, body)
+    if statement.found then statement.found(ctx, client, body, outputs) end
+    local members = statement.members and statement.members(ctx, client, body) or nil
+    return { outputs = outputs, etag = body.etag, members = members }
+  end
+
+  local function write(ctx, current)
+    local client, id = arm.open(ctx.target), id_of(ctx)
+    local f = with_defaults(ctx.fields)
+    local function put()
+      local now = current and client:get(id, statement.api)
+      local alter = statement.prepare and statement.prepare(ctx, client, f, now)
+      local body = full_body(statement, f, now, ctx.prior)
+      if alter then alter(body) end
+      return client:put(id, statement.api, body, { etag = now and now.etag, ctx = ctx })
+    end
+    local body
+    local key = statement.serial and statement.serial(f)
+    if key then body = client:serial(key, put) else body = put() end
+    if statement.made then body = statement.made(ctx, client, body) or body end
+    return result(ctx, client, body)
+  end
+
+  local verbs = {
+    identity = identity,
+    predict = function(f, target)
+      local id = identity(f, target)
+      local known = statement.predict and statement.predict(f, id) or {}
+      known.id = id
+      return known
+    end,
+    read = function(ctx)
+      local client, id = arm.open(ctx.target), id_of(ctx)
+      local body = client:get(id, statement.api)
+      if not body then return nil end
+      local read = result(ctx, client, body)
+      read.fields = observe(statement, with_defaults(ctx.fields), body)
+      if statement.observed then
+        for name, value in pairs(statement.observed(ctx.fields, body, ctx)) do read.fields[name] = value end
+      end
+      local state = get(body, "properties.provisioningState")
+      if state == "Failed" then read.status = "failed" end
+      if statement.status then read.status = statement.status(ctx, client, body) or read.status end
+      return read
+    end,
+    create = function(ctx) return write(ctx, false) end,
+    update = function(ctx) return write(ctx, true) end,
+    delete = function(ctx)
+      local client = arm.open(ctx.target)
+      local id = ctx.prior and (ctx.prior.id or ctx.prior.outputs.id) or id_of(ctx)
+      local key = statement.serial and ctx.fields and statement.serial(ctx.fields)
+      local function remove() client:delete(id, statement.api, { ctx = ctx }) end
+      if key then client:serial(key, remove) else remove() end
+    end,
+  }
+  for name, verb in pairs(verbs) do statement[name] = statement.verbs and statement.verbs[name] or verb end
+  statement.provider = "azure"
+  return kind("azure." .. statement.kind)(statement)
+end
+
+return { define = define, encode = encode, observe = observe, matches = matches, get = get, set = set, strip = strip,
+  full_body = full_body, fail = fail }

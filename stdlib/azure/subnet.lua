@@ -1,0 +1,17 @@
+--- A subnet. ARM takes one write at a time for each virtual network.
+local statement, field = require "azure.statement", require "field"
+
+return statement.define {
+  kind = "subnet", doc = "A subnet of a virtual network.", type = "Microsoft.Network/virtualNetworks/subnets",
+  api = "2025-05-01", parent = "vnet", located = false,
+  fields = {
+    vnet = field.resource { "azure.virtual_network", required = true, replace = true, doc = "The virtual network." },
+    cidr = field.cidr { required = true, arm = "properties.addressPrefix", doc = "The address range." },
+    security_group = field.resource { "azure.network_security_group", arm = "properties.networkSecurityGroup",
+      doc = "The network security group." },
+    nat_gateway = field.resource { "azure.nat_gateway", arm = "properties.natGateway", doc = "The way out." },
+    default_outbound = field.boolean { default = false, arm = "properties.defaultOutboundAccess",
+      doc = "Whether machines get an implicit way out; production uses a NAT gateway instead." },
+  },
+  serial = function(f) return f.vnet and f.vnet.id end,
+}

@@ -1,0 +1,54 @@
+--- A virtual machine, alone or attached to a Flexible scale set, so that its identity is known before it exists.
+local arm, field, json = require "azure.arm", require "field", require "json"
+local profile, statement = require "azure.machine_profile", require "azure.statement"
+
+local API = "2025-04-01"
+
+local fields = profile.fields()
+fields.size.arm = "properties.hardwareProfile.vmSize"
+fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
+fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace = true,
+  arm = "properties.virtualMachineScaleSet", doc = "A Flexible scale set to belong to." }
+fields.zone = field.string { replace = true, arm = "zones", doc = "An availability zone.",
+  to = function(value) return json.array { value } end, from = function(value) return value[1] end }
+fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
+  doc = "The host name; the machine's name unless given." }
+
+return statement.define {
+  kind = "virtual_machine", doc = "A virtual machine.", type = "Microsoft.Compute/virtualMachines", api = API,
+  match = "^[%w][%w-]*[%w]$", fields = fields,
+  outputs = {
+    private_ip = field.string { doc = "The private address of its interface." },
+    vm_id = field.string { arm = "properties.vmId", doc = "Azure's own id of this machine; a new machine has a new one." },
+  },
+  timeouts = { create = 1200, update = 1200, delete = 1200 },
+  body = function(f, body, current)
+    body.identity = profile.identity(f)
+    body.properties = body.properties or {}
+    if current then
+      -- What the service made of the first body stays; only what may change is sent again.
+      body.resources, body.properties.vmId, body.properties.instanceView = nil, nil, nil
+      return
+    end
+    body.properties.osProfile = profile.os_profile(f, "computerName", f.hostname or f.name)
+    body.properties.storageProfile = profile.storage_profile(f)
+    body.properties.networkProfile = { networkInterfaces = json.array {
+      { id = f.interface.id, properties = { primary = true, deleteOption = "Detach" } } } }
+  end,
+  observed = function(f, body) return profile.observed(f, body.properties, body) end,
+  found = function(ctx, _, _, outputs)
+    outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
+      or (ctx.prior and ctx.prior.outputs.private_ip)
+  end,
+  status = function(_, client, body)
+    local answer = client:request("GET", client:url(body.id .. "/instanceView", API), nil, { ok = { [404] = true } })
+    local power = answer.status == 200 and profile.power(answer.json)
+    if power and power ~= "running" and power ~= "starting" then return power end
+  end,
+  made = function(ctx, client, body)
+    local answer = client:request("GET", client:url(body.id .. "/instanceView", API), nil, { ok = { [404] = true } })
+    local power = answer.status == 200 and profile.power(answer.json)
+    if power and power ~= "running" and power ~= "starting" then client:post(body.id, "start", API, nil, { ctx = ctx }) end
+    return body
+  end,
+}

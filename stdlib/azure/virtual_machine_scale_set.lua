@@ -1,0 +1,209 @@
+--- A virtual machine scale set and its collection of instances.
+--
+-- Capacity grows by a PUT of the capacity alone (absent means unchanged) and never goes down by one: instances leave by
+-- their id, so that it is always known which one goes.
+local arm, field, json = require "azure.arm", require "field", require "json"
+local profile, statement = require "azure.machine_profile", require "azure.statement"
+local fail = require "fail"
+
+local API, NETWORK_API = "2025-04-01", "2025-05-01"
+
+local fields = profile.fields()
+-- A set of machines that are all attached from outside has no profile of its own.
+for _, name in ipairs { "size", "image", "public_key" } do fields[name].required = nil end
+for _, name in ipairs { "image", "public_key", "custom_data" } do fields[name].replace = nil end
+fields.size.arm = "sku.name"
+fields.mode = field.choice { "Flexible", "Uniform", default = "Flexible", replace = true, arm = "properties.orchestrationMode",
+  doc = "The orchestration mode." }
+fields.capacity = field.integer { min = 0, max = 1000, doc = "How many instances; absent: machines are attached from outside." }
+fields.fault_domains = field.integer { min = 1, max = 5, replace = true, arm = "properties.platformFaultDomainCount" }
+fields.subnet = field.resource { "azure.subnet", doc = "The instances' subnet." }
+fields.pools = field.list { field.string {}, doc = "Ids of the backend pools that instances join." }
+fields.zones = field.list { field.string {}, arm = "zones", doc = "Availability zones." }
+fields.prefix = field.string { replace = true, match = "^[%l%d][%l%d-]*$", doc = "The host names' prefix; the name unless given." }
+fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete" }, max_price = field.number {} }, replace = true,
+  doc = "Spot instances: what eviction does, and the highest price an hour (-1: up to the regular price)." }
+fields.health = field.object { { protocol = field.choice { "tcp", "http", "https" }, port = field.integer { required = true },
+  path = field.string {} }, doc = "The application health extension." }
+
+local function instance_ids(list)
+  local items = {}
+  for i, id in ipairs(list or {}) do items[i] = { id = id } end
+  return json.array(items)
+end
+
+local function machine_profile(f)
+  local spot = f.spot
+  local interface = {
+    name = f.name .. "-nic",
+    properties = { primary = true, enableIPForwarding = false, deleteOption = f.mode ~= "Uniform" and "Delete" or nil,
+      ipConfigurations = json.array { { name = "ipconfig1", properties = { primary = true, subnet = { id = f.subnet.id },
+        loadBalancerBackendAddressPools = f.pools and instance_ids(f.pools) or nil } } } },
+  }
+  local network = { networkInterfaceConfigurations = json.array { interface } }
+  if f.mode ~= "Uniform" then network.networkApiVersion = "2020-11-01" end
+  local extensions
+  if f.health then
+    extensions = { extensions = json.array { { name = "health", properties = {
+      publisher = "Microsoft.ManagedServices", type = "ApplicationHealthLinux", typeHandlerVersion = "1.0",
+      autoUpgradeMinorVersion = true,
+      settings = { protocol = f.health.protocol or "tcp", port = f.health.port, requestPath = f.health.path } } } } }
+  end
+  return {
+    osProfile = profile.os_profile(f, "computerNamePrefix", f.prefix or f.name), storageProfile = profile.storage_profile(f),
+    networkProfile = network, extensionProfile = extensions,
+    priority = spot and "Spot" or nil, evictionPolicy = spot and (spot.eviction or "Deallocate") or nil,
+    billingProfile = spot and { maxPrice = spot.max_price or -1 } or nil,
+  }
+end
+
+local function uniform(f) return f.mode == "Uniform" end
+
+local function set_id(ctx)
+  return ctx.prior and (ctx.prior.id or ctx.prior.outputs.id) or ctx.identity or
+    ("%s/providers/Microsoft.Compute/virtualMachineScaleSets/%s"):format(ctx.fields.group.id, ctx.fields.name)
+end
+
+local function evicted(power, spot) return power == "deallocated" and spot and "evicted" or power end
+
+--- Instances of a Uniform set: its own machines and interfaces.
+local function uniform_members(client, id, spot)
+  local addresses = {}
+  for _, nic in ipairs(client:list(id .. "/networkInterfaces", "2018-10-01")) do
+    local machine = nic.id:match("/virtualMachines/(%d+)/")
+    if machine then addresses[machine] = nic.properties.ipConfigurations[1].properties.privateIPAddress end
+  end
+  local members = {}
+  for _, vm in ipairs(client:list(id .. "/virtualMachines?$expand=instanceView", API)) do
+    local p = vm.properties
+    members[#members + 1] = { id = vm.instanceId, resource_id = vm.id, name = vm.name, private_ip = addresses[vm.instanceId],
+      hostname = p.osProfile and p.osProfile.computerName, zone = vm.zones and vm.zones[1],
+      state = p.provisioningState, status = evicted(profile.power(p.instanceView), spot), created = p.timeCreated }
+  end
+  return members
+end
+
+--- Instances of a Flexible set: ordinary machines that name the set; those attached from outside are not its members.
+local function flexible_members(client, id, spot, name)
+  local group = id:match("^(.-)/providers/")
+  local filter = "'virtualMachineScaleSet/id'%20eq%20'" .. id .. "'"
+  local interfaces, members = {}, {}
+  local machines = client:list(group .. "/providers/Microsoft.Compute/virtualMachines?$filter=" .. filter, API)
+  local views = client:list(group .. "/providers/Microsoft.Compute/virtualMachines?$expand=instanceView&$filter=" .. filter, API)
+  if #machines > 0 then
+    for _, nic in ipairs(client:list(group .. "/providers/Microsoft.Network/networkInterfaces", NETWORK_API)) do
+      interfaces[nic.id:lower()] = nic.properties.ipConfigurations[1].properties.privateIPAddress
+    end
+  end
+  local power = {}
+  for _, vm in ipairs(views) do power[vm.name] = profile.power(vm.properties.instanceView) end
+  for _, vm in ipairs(machines) do
+    local p = vm.properties
+    local ours = vm.name:sub(1, #name + 1) == name .. "_"
+    if ours and p.provisioningState ~= "Deleting" then
+      local nic = p.networkProfile.networkInterfaces[1]
+      members[#members + 1] = { id = vm.name, resource_id = vm.id, name = vm.name, private_ip = nic and interfaces[nic.id:lower()],
+        hostname = p.osProfile and p.osProfile.computerName, zone = vm.zones and vm.zones[1],
+        state = p.provisioningState, status = evicted(power[vm.name], spot), created = p.timeCreated }
+    end
+  end
+  return members
+end
+
+local function members(ctx, client, body)
+  if not body.properties.virtualMachineProfile then return json.array {} end
+  local spot = body.properties.virtualMachineProfile.priority == "Spot"
+  local list
+  if body.properties.orchestrationMode == "Uniform" then
+    list = uniform_members(client, body.id, spot)
+  else
+    list = flexible_members(client, body.id, spot, body.name)
+  end
+  table.sort(list, function(a, b)
+    if a.created ~= b.created then return tostring(a.created) < tostring(b.created) end
+    return a.id < b.id
+  end)
+  return json.array(list)
+end
+
+return statement.define {
+  kind = "virtual_machine_scale_set", doc = "A virtual machine scale set.", type = "Microsoft.Compute/virtualMachineScaleSets",
+  api = API, fields = fields, match = "^[%w][%w_.-]*[%w_]$",
+  outputs = { unique_id = field.string { arm = "properties.uniqueId", doc = "Azure's own id of this set." } },
+  timeouts = { create = 1800, update = 1800, delete = 1800, add = 1800, remove = 900 },
+  collection = { output = "instances", count = "capacity", item = {
+    id = field.string { doc = "The instance's id." }, resource_id = field.string { doc = "Its ARM id." },
+    name = field.string { doc = "Its name in ARM." }, hostname = field.string { doc = "Its host name." },
+    private_ip = field.string { doc = "Its private address." }, zone = field.string { doc = "Its zone." },
+    status = field.string { doc = "running, stopped, deallocated or evicted." } } },
+  body = function(f, body, current)
+    body.properties = body.properties or {}
+    if f.capacity == nil then
+      body.properties.singlePlacementGroup = false
+      body.properties.platformFaultDomainCount = f.fault_domains or body.properties.platformFaultDomainCount or 1
+      return
+    end
+    body.identity = profile.identity(f)
+    -- Capacity belongs to add and remove once the set exists.
+    body.sku = { name = f.size, tier = "Standard", capacity = current and current.sku and current.sku.capacity or f.capacity }
+    body.properties.virtualMachineProfile = machine_profile(f)
+    body.properties.upgradePolicy = uniform(f) and { mode = "Manual" } or nil
+    if uniform(f) then
+      body.properties.overprovision = false
+    else
+      body.properties.platformFaultDomainCount = f.fault_domains or (current and current.properties.platformFaultDomainCount) or 1
+      body.properties.singlePlacementGroup = false
+    end
+    if current then
+      body.properties.uniqueId, body.properties.timeCreated, body.properties.constrainedMaximumCapacity = nil, nil, nil
+    end
+  end,
+  observed = function(f, body)
+    local machine = body.properties.virtualMachineProfile
+    if not machine then return {} end
+    local shown = profile.observed(f, machine, body)
+    shown.capacity = body.sku and body.sku.capacity
+    local configuration = statement.get(machine, "networkProfile.networkInterfaceConfigurations")
+    local address = configuration and configuration[1].properties.ipConfigurations[1].properties
+    if f.subnet and address and address.subnet and address.subnet.id:lower() ~= tostring(f.subnet.id):lower() then
+      shown.subnet = address.subnet
+    end
+    if f.spot then
+      shown.spot = machine.priority == "Spot" and { eviction = f.spot.eviction and machine.evictionPolicy,
+        max_price = f.spot.max_price and machine.billingProfile and machine.billingProfile.maxPrice } or json.null
+    end
+    return shown
+  end,
+  members = members,
+  add = function(ctx, n)
+    local client, id = arm.open(ctx.target), set_id(ctx)
+    local body = client:get(id, API)
+    if not body then error(fail { "the scale set " .. id .. " is gone", code = "absent" }) end
+    -- The note says what was there before, so that a run that follows a crash knows which instances are new.
+    local note = ctx.recorded and ctx.recorded.before and ctx.recorded
+    if not note then
+      local before = {}
+      for _, member in ipairs(members(ctx, client, body)) do before[#before + 1] = member.id end
+      note = { before = json.array(before), goal = body.sku.capacity + n }
+      ctx:record(note)
+    end
+    if body.sku.capacity < note.goal then
+      client:put(id, API, { location = body.location, sku = { name = body.sku.name, tier = body.sku.tier, capacity = note.goal } },
+        { etag = body.etag })
+    end
+    local old, fresh = {}, {}
+    for _, name in ipairs(note.before) do old[name] = true end
+    for _, member in ipairs(members(ctx, client, client:get(id, API))) do
+      if not old[member.id] then fresh[#fresh + 1] = member end
+    end
+    return json.array(fresh)
+  end,
+  remove = function(ctx, member)
+    local client, id = arm.open(ctx.target), set_id(ctx)
+    if ctx.fields.mode == "Uniform" then
+      client:delete(id .. "/virtualMachines/" .. member, API, { ctx = ctx })
+    else
+      client:delete(id:match("^(.-)/virtualMachineScaleSets/") .. "/virtualMachines/" .. member, API, { ctx = ctx })
+    end
+  end,
+}

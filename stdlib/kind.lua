@@ -1,0 +1,112 @@
+--- Kinds of resources. `kind "azure.subnet" { ... }` checks the page and returns it with its name; a kind is its own table.
+local field = require "field"
+local near = require "recipe.nearest"
+
+local VERBS = { "identity", "predict", "read", "create", "update", "delete", "add", "remove" }
+local DEADLINES = { read = 60, create = 600, update = 600, delete = 600, add = 600, remove = 600 }
+
+local kind_meta = { __name = "kind" }
+function kind_meta.__tostring(self) return self.name end
+
+local function specs(name, what, given)
+  local checked = {}
+  for key, spec in pairs(given or {}) do
+    if not field.is(spec) then error(("kind %s: %s '%s' is not a field type"):format(name, what, tostring(key)), 4) end
+    checked[key] = spec
+  end
+  return checked
+end
+
+local function define(name, page)
+  if type(page) ~= "table" then error(("kind %s: wants a table"):format(name), 3) end
+  page.name = name
+  page.provider = page.provider or name:match("^[^.]+")
+  page.doc = page.doc or ""
+  page.fields = specs(name, "field", page.fields)
+  page.outputs = specs(name, "output", page.outputs)
+  for _, verb in ipairs(VERBS) do
+    if page[verb] ~= nil and type(page[verb]) ~= "function" then
+      error(("kind %s: %s is not a function"):format(name, verb), 3)
+    end
+  end
+  if not page.read then error(("kind %s: has no read"):format(name), 3) end
+  local collection = page.collection
+  if collection then
+    if not page.add or not page.remove then error(("kind %s: a collection needs add and remove"):format(name), 3) end
+    collection.item = specs(name, "item", collection.item)
+    page.outputs[collection.output] = page.outputs[collection.output] or
+      field.list { field.object { collection.item }, doc = "The members." }
+  end
+  local timeouts = {}
+  for verb, seconds in pairs(DEADLINES) do timeouts[verb] = page.timeouts and page.timeouts[verb] or seconds end
+  page.timeouts = timeouts
+  for output in pairs(page.outputs) do
+    if page.fields[output] and not page.fields[output].computed then page.fields[output].computed = true end
+  end
+  return setmetatable(page, kind_meta)
+end
+
+local M = {}
+
+--- Whether a value is a kind.
+function M.is(value) return getmetatable(value) == kind_meta end
+
+--- The kind of a full name ("azure.subnet"), from the standard library; nil and a message when there is none.
+function M.find(name)
+  local provider, rest = name:match("^([%w_]+)%.([%w_.]+)$")
+  if not provider then return nil, ("'%s' is not the name of a kind"):format(name) end
+  local ok, page = pcall(require, provider .. "." .. rest)
+  if not ok then
+    if tostring(page):find("module '" .. provider .. "." .. rest .. "' not found", 1, true) then
+      return nil, ("no kind '%s'"):format(name)
+    end
+    error(page, 0)
+  end
+  if not M.is(page) then return nil, ("'%s' is not a kind"):format(name) end
+  return page
+end
+
+--- What the engine needs to know of a kind, as plain values.
+function M.describe(page)
+  local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {} }
+  for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
+  for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
+  for _, verb in ipairs(VERBS) do told.verbs[verb] = page[verb] ~= nil end
+  if page.collection then
+    told.collection = { output = page.collection.output, count = page.collection.count, item = {} }
+    for name, spec in pairs(page.collection.item) do told.collection.item[name] = field.describe(spec) end
+  end
+  return told
+end
+
+--- What a person reads about a kind, as plain values.
+function M.document(page)
+  local told = { name = page.name, doc = page.doc, fields = {}, outputs = {} }
+  local function list(from, to)
+    local names = {}
+    for name in pairs(from) do names[#names + 1] = name end
+    table.sort(names, function(a, b)
+      local x, y = from[a].required and 0 or 1, from[b].required and 0 or 1
+      if x ~= y then return x < y end
+      return a < b
+    end)
+    for _, name in ipairs(names) do to[#to + 1] = field.document(name, from[name]) end
+  end
+  list(page.fields, told.fields)
+  list(page.outputs, told.outputs)
+  return told
+end
+
+--- Checks fields outside of a recipe. Returns them in canonical form, and the list of problems (empty: none).
+function M.check(page, fields)
+  local problems = {}
+  local got = field.check_fields(page.fields, fields, {}, problems)
+  return got, problems
+end
+
+M.nearest = near.nearest
+
+return setmetatable(M, { __call = function(_, name)
+  if type(name) ~= "string" or not name:find("^[%w_]+%.[%w_.]+$") then error("kind wants a name such as \"azure.subnet\"", 2) end
+  return function(page) return define(name, page) end
+end })

@@ -1,0 +1,19 @@
+/* The pure functions that expressions may call: yaml, json, base64, template, cidr_host, ... Deterministic, no I/O. */
+#ifndef VR_ENGINE_FUNCTION_H
+#define VR_ENGINE_FUNCTION_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+
+struct vr_function {
+    const char *name;
+    int min, max; /* arguments; max -1: any number */
+    json_t *(*call)(const json_t *args, struct vr_error *err); /* args: an array without secrets or unknowns */
+    const char *doc;
+};
+
+const struct vr_function *vr_function_find(const char *name); /* NULL if there is none */
+const struct vr_function *vr_function_list(size_t *count);    /* sorted by name */
+
+#endif

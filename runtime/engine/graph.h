@@ -1,0 +1,39 @@
+/* The graph of declarations: an edge out of each reference and each `after`. Templates are nodes here once; the plan makes
+ * their instances. */
+#ifndef VR_ENGINE_GRAPH_H
+#define VR_ENGINE_GRAPH_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "engine/decl.h"
+
+struct vr_edge {
+    struct vr_decl *to; /* what is needed; for a gather over items only: the collection */
+    struct vr_scope *gather; /* not NULL: all members' instances of `to`, or all members */
+    struct vr_scope *item;   /* not NULL: the current member of this scope; `to` is its collection */
+    const char *field;  /* the field that needs it; NULL: `after`, or the template's own collection */
+    const char *file;
+    int line;
+};
+
+struct vr_graph;
+/* NULL with an error (code "cycle": the shortest cycle, every member with its place and field; code "scope": a template
+ * used outside its each). The declarations must outlive the graph. */
+struct vr_graph *vr_graph_new(struct vr_decls *decls, struct vr_error *err);
+void vr_graph_free(struct vr_graph *graph);
+
+struct vr_decls *vr_graph_decls(const struct vr_graph *graph);
+/* Each edge once a (to, gather, item). */
+size_t vr_graph_edge_count(const struct vr_graph *graph, const struct vr_decl *decl);
+const struct vr_edge *vr_graph_edge(const struct vr_graph *graph, const struct vr_decl *decl, size_t index);
+size_t vr_graph_user_count(const struct vr_graph *graph, const struct vr_decl *decl); /* who needs it */
+struct vr_decl *vr_graph_user(const struct vr_graph *graph, const struct vr_decl *decl, size_t index);
+struct vr_decl *vr_graph_at(const struct vr_graph *graph, size_t index); /* topological order: needed ones first */
+size_t vr_graph_depth(const struct vr_graph *graph); /* declarations on the longest chain */
+
+char *vr_graph_dot(const struct vr_graph *graph); /* Graphviz; the caller frees */
+json_t *vr_graph_json(const struct vr_graph *graph); /* {nodes: [{address, kind, place}], edges: [{from, to, field}]} */
+
+#endif

@@ -1,0 +1,109 @@
+#include "base/alloc.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static _Noreturn void no_memory(void)
+{
+    fputs("vmrun: out of memory\n", stderr);
+    abort();
+}
+
+void *vr_alloc(size_t size)
+{
+    void *memory = calloc(1, size ? size : 1);
+    if (!memory)
+        no_memory();
+    return memory;
+}
+
+void *vr_realloc(void *old, size_t size)
+{
+    void *memory = realloc(old, size ? size : 1);
+    if (!memory)
+        no_memory();
+    return memory;
+}
+
+char *vr_strndup(const char *text, size_t length)
+{
+    char *copy = vr_alloc(length + 1);
+    memcpy(copy, text, length);
+    return copy;
+}
+
+char *vr_strdup(const char *text)
+{
+    return text ? vr_strndup(text, strlen(text)) : NULL;
+}
+
+char *vr_format(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    if (vasprintf(&text, format, args) < 0)
+        no_memory();
+    va_end(args);
+    return text;
+}
+
+/* Blocks grow, so that a large arena costs few allocations; what does not fit into a block gets one of its own. */
+struct block {
+    struct block *next;
+    size_t used, room;
+    max_align_t data[];
+};
+
+struct vr_arena {
+    struct block *blocks;
+};
+
+enum { FIRST_BLOCK = 4096, LARGEST_BLOCK = 1 << 20 };
+
+struct vr_arena *vr_arena_new(void)
+{
+    return vr_alloc(sizeof(struct vr_arena));
+}
+
+void vr_arena_free(struct vr_arena *arena)
+{
+    if (!arena)
+        return;
+    for (struct block *block = arena->blocks, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
+    free(arena);
+}
+
+void *vr_arena_alloc(struct vr_arena *arena, size_t size)
+{
+    size_t align = sizeof(max_align_t);
+    size = (size + align - 1) / align * align;
+    struct block *block = arena->blocks;
+    if (!block || block->room - block->used < size) {
+        size_t room = block ? block->room * 2 : FIRST_BLOCK;
+        if (room > LARGEST_BLOCK)
+            room = LARGEST_BLOCK;
+        if (room < size)
+            room = size;
+        struct block *fresh = vr_alloc(sizeof(*fresh) + room);
+        fresh->room = room;
+        fresh->next = block;
+        arena->blocks = block = fresh;
+    }
+    void *memory = (char *)block->data + block->used;
+    block->used += size;
+    return memory;
+}
+
+char *vr_arena_strdup(struct vr_arena *arena, const char *text)
+{
+    if (!text)
+        return NULL;
+    size_t size = strlen(text) + 1;
+    return memcpy(vr_arena_alloc(arena, size), text, size);
+}

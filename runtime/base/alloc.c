@@ -107,3 +107,13 @@ char *vr_arena_strdup(struct vr_arena *arena, const char *text)
     size_t size = strlen(text) + 1;
     return memcpy(vr_arena_alloc(arena, size), text, size);
 }
+
+void *vr_arena_grow(struct vr_arena *arena, void *items, size_t count, size_t size)
+{
+    if (count & (count - 1))
+        return items;
+    void *larger = vr_arena_alloc(arena, (count ? count * 2 : 1) * size);
+    if (count)
+        memcpy(larger, items, count * size);
+    return larger;
+}

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/error.h"
 
 struct vr_decl;
@@ -40,10 +41,14 @@ struct vr_expr {
     struct vr_scope *scope;      /* VR_EXPR_ITEM, VR_EXPR_GATHER */
     json_t *path;                /* array of keys (strings) and positions (integers from 0); NULL: empty */
     const struct vr_function *function; /* VR_EXPR_CALL */
-    bool secret;                 /* tainted: the result is wrapped as a secret even if the parts are not */
+    bool secret;                 /* marked: the result is wrapped as a secret even if the parts are none */
+    bool tainted, constant;      /* see vr_expr_tainted, vr_expr_constant */
+    unsigned depth;              /* of the tree; above VR_EXPR_DEEPEST, evaluating is an error (code "deep") */
     const char *file;            /* where it was written; may be NULL */
     int line;
 };
+
+enum { VR_EXPR_DEEPEST = 4000 };
 
 /* What holds the expressions of one evaluation: an arena, and the JSON values that die with it. */
 struct vr_exprs;
@@ -82,18 +87,28 @@ struct vr_lookup {
     /* New references, or NULL when nothing at all is known; *partial: keys that are missing are unknown, not absent. */
     json_t *(*ref)(void *payload, const struct vr_decl *decl, bool whole, bool *partial);
     json_t *(*item)(void *payload, const struct vr_scope *scope, bool whole, bool *partial);
-    /* GATHER: how many members there are (SIZE_MAX: unknown), and stepping into the one at index (SIZE_MAX: out). */
+    /* GATHER: how many members there are (SIZE_MAX: unknown), and stepping into the one at index. Each enter is followed
+     * by an enter with SIZE_MAX that steps out again, so that gathers and their users nest. */
     size_t (*members)(void *payload, const struct vr_scope *scope);
     void (*enter)(void *payload, const struct vr_scope *scope, size_t index);
     void *payload;
 };
 
-/* A new reference, or NULL with an error (a pure function refused its arguments, a path into a text). */
+/* A new reference, or NULL with an error that has the expression's place: a pure function refused its arguments (code
+ * "function"), a part of something that has no parts, or of a list that is shorter (code "path"), a join with what has no
+ * text (code "join"). A key that is not there gives null, or an unknown when its owner is only partly known. */
 json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err);
 
-/* Calls visit for each declaration that the expression names; `gathered`: through a gather, so all members' nodes. */
-typedef void (*vr_expr_visit)(void *payload, struct vr_decl *decl, struct vr_scope *scope, bool gathered);
-/* Either decl (REF) or scope (ITEM, GATHER) is NULL in a call of visit. */
+/* One thing that an expression needs. */
+struct vr_need {
+    struct vr_decl *decl;   /* REF: this declaration; else NULL */
+    struct vr_scope *scope; /* ITEM, or a gather that names nothing of its own scope: a member of this scope; else NULL */
+    bool gathered;          /* inside a gather over its scope: of all members, not of the current one */
+    size_t member;          /* gathered: only of the member at this position (`list[1]`); SIZE_MAX: of all */
+    const struct vr_expr *expr; /* where it is named */
+};
+typedef void (*vr_expr_visit)(void *payload, const struct vr_need *need);
+/* Calls visit for each declaration or member that the expression names, from left to right, as often as it does. */
 void vr_expr_refs(const struct vr_expr *expr, vr_expr_visit visit, void *payload);
 
 /* Values. */
@@ -103,6 +118,9 @@ bool vr_is_secret(const json_t *value);
 const char *vr_secret_text(const json_t *value);  /* NULL if it is none */
 bool vr_has_unknown(const json_t *value);         /* itself or anywhere inside */
 bool vr_has_secret(const json_t *value);
+/* Adds the text of a text, number, truth value or secret, as a join writes it; false for all others. */
+bool vr_value_join(struct vr_buf *buf, const json_t *value);
+const char *vr_value_noun(const json_t *value); /* "a text", "a list", "a table", "null", ... for messages */
 /* Text keys and positions of what is unknown inside: array of arrays. */
 json_t *vr_unknown_paths(const json_t *value);
 

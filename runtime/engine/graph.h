@@ -12,8 +12,9 @@
 struct vr_edge {
     struct vr_decl *to; /* what is needed; for a gather over items only: the collection */
     struct vr_scope *gather; /* not NULL: all members' instances of `to`, or all members */
+    size_t member;           /* of gather: only the member at this position is needed; SIZE_MAX: all of them */
     struct vr_scope *item;   /* not NULL: the current member of this scope; `to` is its collection */
-    const char *field;  /* the field that needs it; NULL: `after`, or the template's own collection */
+    const char *field;  /* the field that needs it, "replace_triggered_by"; NULL: `after`, or the template's collection */
     const char *file;
     int line;
 };
@@ -25,7 +26,7 @@ struct vr_graph *vr_graph_new(struct vr_decls *decls, struct vr_error *err);
 void vr_graph_free(struct vr_graph *graph);
 
 struct vr_decls *vr_graph_decls(const struct vr_graph *graph);
-/* Each edge once a (to, gather, item). */
+/* Each edge once a (to, gather, member, item). */
 size_t vr_graph_edge_count(const struct vr_graph *graph, const struct vr_decl *decl);
 const struct vr_edge *vr_graph_edge(const struct vr_graph *graph, const struct vr_decl *decl, size_t index);
 size_t vr_graph_user_count(const struct vr_graph *graph, const struct vr_decl *decl); /* who needs it */

@@ -1,0 +1,58 @@
+#include "base/text.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+
+enum { LONGEST = 64 }; /* longer names are not guessed at */
+
+static size_t smallest(size_t a, size_t b, size_t c)
+{
+    size_t least = a < b ? a : b;
+    return least < c ? least : c;
+}
+
+/* Edits that make a into b: insert, delete, change a letter, swap two neighbours. Case does not count. */
+static size_t distance(const char *a, size_t m, const char *b, size_t n)
+{
+    size_t rows[3][LONGEST + 1];
+    size_t *before = rows[0], *last = rows[1], *row = rows[2];
+    for (size_t j = 0; j <= n; j++)
+        last[j] = j;
+    for (size_t i = 1; i <= m; i++) {
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
+            row[j] = smallest(last[j] + 1, row[j - 1] + 1, last[j - 1] + (x != y));
+            if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]))
+                row[j] = smallest(row[j], before[j - 2] + 1, row[j]);
+        }
+        size_t *free_row = before;
+        before = last;
+        last = row;
+        row = free_row;
+    }
+    return last[n];
+}
+
+const char *vr_text_nearest(const char *name, const char *const *candidates, size_t count)
+{
+    size_t length = strlen(name);
+    if (length > LONGEST)
+        return NULL;
+    const char *nearest = NULL;
+    size_t best = length > 1 ? (length + 2) / 3 + 1 : 1; /* one more than may differ */
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(candidates[i]);
+        if (n > LONGEST || (n > length ? n - length : length - n) >= best)
+            continue;
+        size_t edits = distance(name, length, candidates[i], n);
+        if (edits < best) {
+            best = edits;
+            nearest = candidates[i];
+        }
+    }
+    return nearest;
+}

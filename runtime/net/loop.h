@@ -30,14 +30,15 @@ void vr_loop_defer(struct vr_loop *loop, vr_timer_cb cb, void *payload);
 enum { VR_POLL_READ = 1, VR_POLL_WRITE = 2 };
 struct vr_poll;
 typedef void (*vr_poll_cb)(void *payload, int events);
+/* NULL: not a descriptor that can be polled (a regular file, or closed). */
 struct vr_poll *vr_poll_new(struct vr_loop *loop, int fd, vr_poll_cb cb, void *payload);
 void vr_poll_set(struct vr_poll *poll, int events); /* 0: stop */
 void vr_poll_free(struct vr_poll *poll);            /* before the fd is closed; NULL is fine */
 
-/* Signals: cb runs on the loop. */
+/* Signals: cb runs on the loop. Waiting for signals alone does not keep the loop running. */
 struct vr_signal;
 typedef void (*vr_signal_cb)(void *payload, int number);
 struct vr_signal *vr_signal_start(struct vr_loop *loop, int number, vr_signal_cb cb, void *payload);
-void vr_signal_stop(struct vr_signal *signal);
+void vr_signal_stop(struct vr_signal *signal); /* NULL is fine */
 
 #endif

@@ -1,0 +1,31 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/cli.h"
+
+static void put_masked(const char *text)
+{
+    char *masked = vr_log_masked(text, strlen(text));
+    fputs(masked, stderr);
+    free(masked);
+}
+
+void vr_cli_error(const struct vr_error *err)
+{
+    if (err->file && err->line > 0)
+        fprintf(stderr, "%s:%d: ", err->file, err->line);
+    else if (err->file)
+        fprintf(stderr, "%s: ", err->file);
+    else
+        fputs("vmrun: ", stderr);
+    put_masked(err->message ? err->message : "failed");
+    fputc('\n', stderr);
+    if (err->hint) {
+        fputs("    ", stderr);
+        put_masked(err->hint);
+        fputc('\n', stderr);
+    }
+}

@@ -1,0 +1,58 @@
+/* What the files of script/ share about one Lua state. Bindings need host.h, task.h, wait.h and value.h only. */
+#ifndef VR_SCRIPT_SCRIPT_H
+#define VR_SCRIPT_SCRIPT_H
+
+#include <lua.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct vr_loop;
+struct vr_task;
+
+struct vr_script {
+    lua_State *L; /* the main thread */
+    struct vr_loop *loop;
+
+    /* task.c */
+    struct vr_task *tasks;                     /* all that have not ended */
+    struct vr_task *ready_first, *ready_last; /* to be resumed, in order */
+    struct vr_task *current;                  /* whose Lua code runs now; NULL outside of tasks */
+    lua_State *running;                       /* its thread */
+    int task_count;
+    struct vr_timer *wind_up; /* the program ends: the loop is stopped with the last task */
+    bool turn_queued; /* the loop will call us */
+    bool closed;      /* and shall only free us then */
+
+    /* limit.c */
+    struct {
+        double cpu_end;    /* thread CPU seconds at which Lua code ends; 0: never */
+        double seconds;    /* what was asked for */
+        size_t bytes;      /* 0: no limit */
+        int exempt;        /* our own code runs: it must not see a failed allocation */
+        char place[128];   /* "file:line: " of the code that asked for too much */
+    } limit;
+    size_t memory; /* bytes in use */
+};
+
+/* The state that L (any of its threads) belongs to. */
+static inline struct vr_script *vr_script_of(lua_State *L)
+{
+    return *(struct vr_script **)lua_getextraspace(L);
+}
+
+/* limit.c: the allocator of the state. */
+void *vr_limit_alloc(void *payload, void *old, size_t old_size, size_t size);
+
+/* host.c: the message handler of tasks; adds a traceback if $VMRUN_TRACEBACK is set. */
+int vr_script_traceback(lua_State *L);
+/* The module whose chunk is being loaded on L's stack; NULL if none is. */
+const char *vr_script_loading(lua_State *L);
+
+/* value.c: metatables. */
+void vr_values_open(lua_State *L);
+
+/* task.c: vr_tasks_abandon drops every task without running it, before the state is closed. */
+void vr_tasks_open(lua_State *L);
+void vr_tasks_abandon(struct vr_script *script);
+
+#endif

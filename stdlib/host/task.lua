@@ -1,0 +1,75 @@
+--- Task types of roles: what may be declared on a host. A type is a page stdlib/host/task/NAME.lua:
+--
+--     return task "directory" {
+--       doc = "...", key = "path",                       -- the field that the call's first text fills
+--       fields = { mode = field.string { default = "0755" }, ... },
+--       check = function(t, sh) return snippet end,      -- returns 0: as it should be, 1: differs, else: cannot tell
+--       apply = function(t, sh) return snippet end,      -- makes it so; run only when check said 1
+--       shown = function(t) return { mode = t.mode } end -- what check's `old KEY` values are compared with on the screen
+--     }
+--
+-- Snippets are POSIX sh with `{field}` for the quoted value of a field. In check, `oldis KEY TEXT` and `old KEY` (text on
+-- stdin) report what is there. Secrets may stand in apply snippets only: those reach the host on the shell's input.
+local field = require "field"
+local shell = require "host.shell"
+local near = require "recipe.nearest"
+
+local M = {}
+local meta = { __name = "task type" }
+local types = {}
+
+-- Options that every task takes.
+local COMMON = {
+  notify = field.list { field.string {}, doc = "Names of handlers and services of this role that must act when this task changes something." },
+  timeout = field.number { default = 900, min = 1, doc = "Seconds before the task is ended." },
+}
+
+function M.is(value) return getmetatable(value) == meta end
+
+--- The type of a name; nil and a message with the nearest name when there is none.
+function M.find(name)
+  if types[name] then return types[name] end
+  local ok, found = pcall(require, "host.task." .. name)
+  if ok and M.is(found) then return found end
+  if not ok and not tostring(found):find("module 'host.task." .. name .. "' not found", 1, true) then error(found, 0) end
+  local best = near.nearest(name, M.names())
+  return nil, ("no task type '%s'%s"):format(name, best and ("; did you mean '%s'?"):format(best) or "")
+end
+
+M.NAMES = { "apt_repository", "command", "directory", "download", "file", "handler", "host_entry", "hostname",
+  "kernel_module", "line", "package", "service", "swap", "sysctl", "template" }
+
+function M.names() return M.NAMES end
+
+local function snippet(text, t)
+  if type(text) == "function" then text = text(t, shell) end
+  return shell.fill(text, t)
+end
+
+--- What a declared task's check and apply run.
+function M.check(t) return snippet(t.type.check, t.fields) end
+function M.apply(t) return snippet(t.type.apply, t.fields) end
+
+--- A declared task: its type, its fields in canonical form, its title for people. Raises what is wrong with it.
+function M.declare(kind, name, given)
+  local fields, problems = {}, {}
+  for key, value in pairs(given) do fields[key] = value end
+  if kind.key and fields[kind.key] == nil then fields[kind.key] = name end
+  if type(fields.notify) == "string" then fields.notify = { fields.notify } end
+  local checked = field.check_fields(kind.all_fields, fields, {}, problems)
+  if problems[1] then error(("%s \"%s\": %s"):format(kind.name, name, problems[1].text), 0) end
+  if kind.prepare then kind.prepare(checked, name) end
+  return { type = kind, name = name, title = ("%s %s"):format(kind.name, name), fields = checked,
+    notify = checked.notify or {} }
+end
+
+return setmetatable(M, { __call = function(_, name)
+  return function(page)
+    page.name = name
+    page.all_fields = {}
+    for key, spec in pairs(COMMON) do page.all_fields[key] = spec end
+    for key, spec in pairs(page.fields or {}) do page.all_fields[key] = spec end
+    types[name] = setmetatable(page, meta)
+    return page
+  end
+end })

@@ -1,0 +1,36 @@
+--- An apt repository with its own key.
+local field, task = require "field", require "host.task"
+
+return task "apt_repository" {
+  doc = "An apt repository and the key that signs it.", key = "name",
+  fields = {
+    name = field.string { required = true, match = "^[%w_.-]+$", doc = "Names the files." },
+    url = field.string { required = true, match = "^%w+://%S+$" },
+    suite = field.string { required = true, match = "^%S+$", doc = "Such as `bookworm`, or `/` for a flat repository." },
+    components = field.list { field.string {}, default = {}, doc = "Such as `main`; none for a flat repository." },
+    key = field.string { doc = "The armoured key." },
+    key_url = field.string { match = "^%w+://%S+$", doc = "Where the host fetches the armoured key, when `key` is not given." },
+    architecture = field.string { match = "^%w+$" },
+  },
+  prepare = function(t)
+    if not t.key and not t.key_url then error("apt_repository \"" .. t.name .. "\": needs 'key' or 'key_url'", 0) end
+    local keyring = "/etc/apt/keyrings/" .. t.name .. ".asc"
+    local arch = t.architecture and "arch=" .. t.architecture .. " " or ""
+    local parts = { ("deb [%ssigned-by=%s] %s %s"):format(arch, keyring, t.url, t.suite) }
+    for _, component in ipairs(t.components) do parts[#parts + 1] = component end
+    t.keyring, t.source, t.entry = keyring, "/etc/apt/sources.list.d/" .. t.name .. ".list", table.concat(parts, " ")
+    if t.key and not t.key:find("\n$") then t.key = t.key .. "\n" end
+  end,
+  shown = function(t) return { entry = t.entry } end,
+  check = function(t)
+    local key = t.key and "[ \"$(cat {keyring} 2>/dev/null)\" = \"$(printf %s {key})\" ]" or "[ -s {keyring} ]"
+    return key .. [[ || r=1
+      [ "$(cat {source} 2>/dev/null)" = {entry} ] || { cat {source} 2>/dev/null | old entry; r=1; }
+      return ${r:-0}]]
+  end,
+  apply = function(t)
+    local key = t.key and "printf %s {key} | put {keyring} 644 ''" or
+      "{ fetch {key_url} /etc/apt/keyrings/.vmrun.$$ && chmod 644 /etc/apt/keyrings/.vmrun.$$ && mv -f /etc/apt/keyrings/.vmrun.$$ {keyring} || { rm -f /etc/apt/keyrings/.vmrun.$$; false; }; }"
+    return "mkdir -p /etc/apt/keyrings && " .. key .. [[ && printf '%s\n' {entry} | put {source} 644 '' && apt_stale]]
+  end,
+}

@@ -1,0 +1,25 @@
+--- A file from the network, known by its checksum.
+local field, task = require "field", require "host.task"
+
+return task "download" {
+  doc = "A file that the host fetches; nothing is put in place unless its SHA-256 fits.", key = "path",
+  fields = {
+    path = field.string { required = true, match = "^/" },
+    url = field.string { required = true, match = "^%w+://%S+$" },
+    sha256 = field.string { required = true, match = "^%x+$", length = 64 },
+    mode = field.string { default = "0644", match = "^0?[0-7][0-7][0-7]$" },
+  },
+  prepare = function(t)
+    t.mode, t.sha256 = t.mode:gsub("^0", ""), t.sha256:lower()
+    t.seconds = string.format("%d", math.ceil(t.timeout))
+  end,
+  shown = function(t) return { sha256 = t.sha256, mode = t.mode } end,
+  check = [[[ "$(digest {path})" = {sha256} ] || { oldis sha256 "$(digest {path})"; r=1; }
+    [ "$(modeof {path})" = {mode} ] || { oldis mode "$(modeof {path})"; r=1; }
+    return ${r:-0}]],
+  apply = [[t=$(dirname -- {path})/.vmrun.$$
+    mkdir -p -- "$(dirname -- {path})" && fetch {url} "$t" {seconds} || { rm -f -- "$t"; return 1; }
+    s=$(digest "$t")
+    [ "$s" = {sha256} ] || { rm -f -- "$t"; echo "the checksum of "{url}" is $s, not "{sha256} >&2; return 1; }
+    chmod {mode} "$t" && mv -f -- "$t" {path}]],
+}

@@ -1,0 +1,42 @@
+--- Packages of the host's distribution.
+local field, task = require "field", require "host.task"
+
+return task "package" {
+  doc = "Packages from the host's apt repositories.", key = "names",
+  fields = {
+    names = field.list { field.string { match = "^[%w][%w+.-]*$" }, required = true, doc = "The packages; the task's own name unless given." },
+    version = field.string { match = "^[%w.+:~*-]+$", doc = "A version, or a prefix that ends in `*`." },
+    hold = field.boolean { default = false, doc = "Keep apt from changing them by itself." },
+    state = field.choice { "present", "absent", default = "present" },
+  },
+  prepare = function(t)
+    if type(t.names) == "string" then t.names = { t.names } end
+    t.list = table.concat(t.names, " ")
+    t.version = t.version or ""
+    t.held = t.hold and "1" or "0"
+  end,
+  shown = function(t)
+    return { installed = t.state == "absent" and "" or (t.version ~= "" and t.version or "yes"), held = t.hold and "yes" or nil }
+  end,
+  check = function(t)
+    if t.state == "absent" then
+      return [[for p in $(printf %s {list}); do
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' && { oldis installed "$p"; return 1; }; done; return 0]]
+    end
+    return [[r=0 v={version}
+      for p in $(printf %s {list}); do
+        s=$(dpkg-query -W -f '${Status} ${Version}' "$p" 2>/dev/null) || s=
+        case $s in "install ok installed "*) s=${s#install ok installed } s=${s#hold ok installed } ;; "hold ok installed "*) s=${s#hold ok installed } ;; *) oldis installed ""; r=1; continue ;; esac
+        [ -z "$v" ] || case $s in $v) ;; *) oldis installed "$s"; r=1 ;; esac
+        [ {held} = 0 ] || apt-mark showhold "$p" 2>/dev/null | grep -qx "$p" || { oldis held no; r=1; }
+      done; return $r]]
+  end,
+  apply = function(t)
+    if t.state == "absent" then return "apt-get -o DPkg::Lock::Timeout=300 remove -y -qq $(printf %s {list})" end
+    return [[v={version} w=
+      for p in $(printf %s {list}); do w="$w $p${v:+=$v}"; done
+      apt_fresh && apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
+      [ {held} = 0 ] || apt-mark hold $(printf %s {list}) >/dev/null]]
+  end,
+}

@@ -1,0 +1,127 @@
+/* What ssh_session.c and ssh_channel.c share.
+ *
+ * libssh2 has two rules that shape this code. When a packet could be sent only in part, the very same call must be made
+ * again before any other that sends: so a session has one `holder`, the channel whose call it was, and nobody else is
+ * stepped until the packet is out. And the state of opening a channel is the session's: one `opener` at a time. */
+#ifndef VR_NET_SSH_INTERNAL_H
+#define VR_NET_SSH_INTERNAL_H
+
+#include <libssh2.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "net/dial.h"
+#include "net/known_hosts.h"
+#include "net/ssh.h"
+#include "net/ssh_key.h"
+#include "net/ssh_offer.h"
+#include "net/turnstile.h"
+
+/* Bytes that come in at one end and go out at the other. */
+struct fifo {
+    struct vr_buf buf;
+    size_t head; /* of buf: already gone */
+};
+
+size_t fifo_length(const struct fifo *fifo);
+const char *fifo_data(const struct fifo *fifo);
+void fifo_add(struct fifo *fifo, const void *data, size_t length);
+void fifo_drop(struct fifo *fifo, size_t length);
+void fifo_free(struct fifo *fifo);
+
+enum ssh_phase { DIAL, BANNER, LINE, HANDSHAKE, LOGIN, READY, SCANNED, LOST };
+
+struct vr_ssh {
+    struct vr_loop *loop;
+    vr_ssh_changed changed;
+    void *payload;
+    struct vr_timer *kick; /* the loop will call pump soon */
+
+    enum ssh_phase phase;
+    struct vr_error err;
+    char *host, *user, *label;
+    char *scan;  /* key types; NULL: log in */
+    char *asked; /* key types that the host was asked for */
+    int port;
+    double keepalive, timeout;
+    struct vr_ssh_key *key;
+    void *abstract; /* the key, for libssh2's callback */
+    bool old_rsa; /* the key was refused as rsa-sha2-256: try ssh-rsa */
+    struct vr_known_hosts *known;
+    char *host_key;
+    struct ssh_offer offer;
+
+    struct vr_dial *dial;
+    struct vr_timer *timer; /* of the whole login */
+    double left;            /* seconds that it had when it was last started */
+    uint64_t started;       /* the loop's milliseconds then */
+    struct vr_turnstile_ticket ticket;
+
+    int fd; /* -1: none */
+    struct vr_poll *poll;
+    int interest;                  /* what it polls for */
+    struct vr_ssh_channel *tunnel; /* instead of fd: a channel of the jump host */
+    LIBSSH2_SESSION *raw;
+    bool send_blocked; /* a packet is out in part */
+    bool received;     /* since it was last cleared */
+    int fatal;         /* what libssh2 ended the session with; 0: nothing */
+    bool gone;         /* the peer has closed, or it failed: `io_error` says how */
+    int io_error;      /* errno; 0: end of file */
+    bool torn;         /* libssh2 may not touch the connection any more */
+    struct fifo early; /* read while no channel was there to read it */
+    struct vr_timer *poke;
+
+    struct vr_ssh_channel *first; /* channels with work to do */
+    struct vr_ssh_channel *opener, *holder;
+};
+
+enum channel_kind { SESSION, TCP, POKE };
+enum channel_phase { WAIT, OPENING, PTY, START, OPEN, FREEING, CLOSED, BROKEN };
+
+struct vr_ssh_channel {
+    struct vr_ssh_channel *next; /* of the session's */
+    struct vr_ssh *ssh;          /* NULL: the session is lost or the channel done */
+    vr_ssh_changed changed;      /* NULL: its owner has left */
+    void *payload;
+    bool owned;
+    bool news; /* `changed` is due */
+
+    enum channel_kind kind;
+    enum channel_phase phase;
+    struct vr_error err;
+    LIBSSH2_CHANNEL *raw;
+    char *command; /* SESSION; NULL: shell */
+    bool pty;
+    char *term;
+    int columns, rows;
+    bool resize;
+    char *host; /* TCP */
+    int port;
+
+    int (*held)(struct vr_ssh_channel *); /* the call that must come first: its packet is out in part */
+    struct fifo in[2], out;
+    char *chunk; /* the piece of `out` that libssh2 works on: it must not move */
+    size_t chunk_length;
+    bool eof_wanted, eof_sent, at_end;
+    bool known; /* how it ended */
+    int code;
+    char *signal;
+};
+
+/* What a step of a channel came to. */
+enum { STEP_NOTHING = 0, STEP_DONE = 1, STEP_WAIT = -1, STEP_OVER = 2 };
+
+/* ssh_session.c */
+void ssh_kick(struct vr_ssh *ssh);        /* pump soon */
+/* Whether rc (negative, of libssh2) is the end of the session rather than of one channel. */
+bool ssh_is_fatal(const struct vr_ssh *ssh, int rc);
+
+/* ssh_channel.c */
+int ssh_channel_step(struct vr_ssh_channel *channel); /* STEP_OVER: not the session's any more */
+bool ssh_channel_wants_input(const struct vr_ssh_channel *channel);
+/* Takes it out of its session: frees it if its owner has left. err NULL: it is done. */
+void ssh_channel_drop(struct vr_ssh_channel *channel, const struct vr_error *err);
+void ssh_channel_tell(struct vr_ssh_channel *channel);
+struct vr_ssh_channel *ssh_channel_poke(struct vr_ssh *ssh);
+
+#endif

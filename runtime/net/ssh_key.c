@@ -1,0 +1,386 @@
+/* A server looks at the algorithm of a signature and at the public key apart from each other, but libssh2 1.10 takes one
+ * name for both out of the public key. So an RSA key is offered under the name "rsa-sha2-256": OpenSSH reads a key of that
+ * name as the RSA key that it is. A server that does not is asked once more in the old way (ssh_session.c). */
+#include "net/ssh_key.h"
+
+#include <openssl/bio.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/param_build.h>
+#include <openssl/pem.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/crypto.h"
+#include "net/known_hosts.h"
+
+struct vr_ssh_key {
+    char *text;
+    size_t length;
+    char *passphrase;
+    EVP_PKEY *pkey; /* NULL: libssh2 reads the text */
+    char *type;
+    char *name;
+    struct vr_buf offer;
+};
+
+/* --- the encoding of SSH --- */
+
+struct reader {
+    const unsigned char *at;
+    size_t left;
+    bool failed;
+};
+
+static uint32_t read_number(struct reader *r)
+{
+    if (r->left < 4) {
+        r->failed = true;
+        return 0;
+    }
+    uint32_t n = (uint32_t)r->at[0] << 24 | (uint32_t)r->at[1] << 16 | (uint32_t)r->at[2] << 8 | r->at[3];
+    r->at += 4;
+    r->left -= 4;
+    return n;
+}
+
+static struct reader read_string(struct reader *r)
+{
+    uint32_t size = read_number(r);
+    if (r->failed || size > r->left) {
+        r->failed = true;
+        return (struct reader){0};
+    }
+    struct reader string = {.at = r->at, .left = size};
+    r->at += size;
+    r->left -= size;
+    return string;
+}
+
+static BIGNUM *read_big(struct reader *r)
+{
+    struct reader s = read_string(r);
+    return BN_bin2bn(s.at, (int)s.left, NULL);
+}
+
+static bool string_is(const struct reader *s, const char *text)
+{
+    return s->left == strlen(text) && memcmp(s->at, text, s->left) == 0;
+}
+
+static void put_number(struct vr_buf *out, size_t n)
+{
+    unsigned char bytes[4] = {(unsigned char)(n >> 24), (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n};
+    vr_buf_add(out, bytes, 4);
+}
+
+static void put_string(struct vr_buf *out, const void *data, size_t length)
+{
+    put_number(out, length);
+    vr_buf_add(out, data, length);
+}
+
+static void put_big(struct vr_buf *out, const BIGNUM *n)
+{
+    int size = BN_num_bytes(n);
+    unsigned char *bytes = vr_alloc((size_t)size + 1);
+    BN_bn2bin(n, bytes + 1);
+    bool sign = size > 0 && (bytes[1] & 0x80); /* a leading zero, or it would be read as negative */
+    put_string(out, bytes + !sign, (size_t)size + sign);
+    free(bytes);
+}
+
+/* --- public keys out of OpenSSL's --- */
+
+static bool put_rsa(struct vr_buf *out, const char *type, EVP_PKEY *pkey)
+{
+    BIGNUM *n = NULL, *e = NULL;
+    bool ok = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) && EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e);
+    if (ok) {
+        put_string(out, type, strlen(type));
+        put_big(out, e);
+        put_big(out, n);
+    }
+    BN_free(n);
+    BN_free(e);
+    return ok;
+}
+
+static bool put_ed25519(struct vr_buf *out, EVP_PKEY *pkey)
+{
+    unsigned char raw[32];
+    size_t size = sizeof(raw);
+    if (!EVP_PKEY_get_raw_public_key(pkey, raw, &size))
+        return false;
+    put_string(out, "ssh-ed25519", 11);
+    put_string(out, raw, size);
+    return true;
+}
+
+static bool put_ec(struct vr_buf *out, EVP_PKEY *pkey)
+{
+    char group[64];
+    unsigned char point[256];
+    size_t size = 0;
+    if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), NULL) ||
+        !EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, sizeof(point), &size))
+        return false;
+    const char *curve = strcmp(group, "prime256v1") == 0  ? "nistp256"
+                        : strcmp(group, "secp384r1") == 0 ? "nistp384"
+                        : strcmp(group, "secp521r1") == 0 ? "nistp521"
+                                                          : NULL;
+    if (!curve)
+        return false;
+    char *type = vr_format("ecdsa-sha2-%s", curve);
+    put_string(out, type, strlen(type));
+    put_string(out, curve, strlen(curve));
+    put_string(out, point, size);
+    free(type);
+    return true;
+}
+
+/* --- OpenSSH's format --- */
+
+static EVP_PKEY *make_rsa(struct reader *r)
+{
+    BIGNUM *n = read_big(r), *e = read_big(r), *d = read_big(r), *iqmp = read_big(r), *p = read_big(r), *q = read_big(r);
+    BIGNUM *dp = BN_new(), *dq = BN_new(), *less = BN_new();
+    BN_CTX *ctx = BN_CTX_new();
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+    EVP_PKEY *pkey = NULL;
+    bool ok = !r->failed && BN_copy(less, p) && BN_sub_word(less, 1) && BN_mod(dp, d, less, ctx) && BN_copy(less, q) &&
+              BN_sub_word(less, 1) && BN_mod(dq, d, less, ctx) && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_D, d) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_FACTOR1, p) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_FACTOR2, q) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_EXPONENT1, dp) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_EXPONENT2, dq) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_COEFFICIENT1, iqmp) &&
+              (params = OSSL_PARAM_BLD_to_param(build)) != NULL;
+    if (ok && EVP_PKEY_fromdata_init(make) > 0)
+        EVP_PKEY_fromdata(make, &pkey, EVP_PKEY_KEYPAIR, params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    EVP_PKEY_CTX_free(make);
+    BN_CTX_free(ctx);
+    BN_free(n);
+    BN_free(e);
+    BIGNUM *secret[] = {d, iqmp, p, q, dp, dq, less};
+    for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++)
+        BN_clear_free(secret[i]);
+    return pkey;
+}
+
+static EVP_PKEY *make_ed25519(struct reader *r)
+{
+    read_string(r);                        /* the public half, again */
+    struct reader both = read_string(r); /* the seed, then the public half */
+    return r->failed || both.left != 64 ? NULL : EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, both.at, 32);
+}
+
+/* The part that may be encrypted, when it is not. */
+static bool read_private(struct vr_ssh_key *key, struct reader section)
+{
+    uint32_t check = read_number(&section);
+    if (read_number(&section) != check || section.failed)
+        return false;
+    struct reader type = read_string(&section);
+    if (string_is(&type, "ssh-rsa"))
+        return (key->pkey = make_rsa(&section)) != NULL;
+    if (string_is(&type, "ssh-ed25519"))
+        return (key->pkey = make_ed25519(&section)) != NULL;
+    return !section.failed;
+}
+
+static bool set_public(struct vr_ssh_key *key, const void *blob, size_t length)
+{
+    char *line = vr_host_key_line(blob, length);
+    if (!line)
+        return false;
+    key->type = vr_strndup(line, strcspn(line, " "));
+    free(line);
+    char *fingerprint = vr_host_key_fingerprint(blob, length);
+    key->name = vr_format("%s %s", key->type, fingerprint);
+    free(fingerprint);
+    return true;
+}
+
+#define OPENSSH_BEGIN "-----BEGIN OPENSSH PRIVATE KEY-----"
+#define OPENSSH_END "-----END OPENSSH PRIVATE KEY-----"
+
+static bool read_openssh(struct vr_ssh_key *key, struct vr_error *err)
+{
+    const char *start = strstr(key->text, OPENSSH_BEGIN) + strlen(OPENSSH_BEGIN), *end = strstr(start, OPENSSH_END);
+    char *text = vr_strndup(start, end ? (size_t)(end - start) : 0);
+    size_t length = 0;
+    unsigned char *data = vr_unbase64(text, &length);
+    struct reader r = {.at = data, .left = data ? length : 0};
+    static const char magic[] = "openssh-key-v1";
+    bool ok = r.left > sizeof(magic) && memcmp(r.at, magic, sizeof(magic)) == 0;
+    if (ok) {
+        r.at += sizeof(magic);
+        r.left -= sizeof(magic);
+        struct reader cipher = read_string(&r);
+        read_string(&r); /* key derivation: its name */
+        read_string(&r); /* and its options */
+        ok = read_number(&r) == 1;
+        struct reader blob = read_string(&r), section = read_string(&r);
+        ok = ok && !r.failed && set_public(key, blob.at, blob.left);
+        if (ok && string_is(&cipher, "none"))
+            ok = read_private(key, section);
+        else if (ok && !key->passphrase)
+            ok = vr_error_set(err, "auth", "the private key %s is encrypted and no passphrase was given", key->name);
+    }
+    if (data)
+        OPENSSL_cleanse(data, length);
+    OPENSSL_cleanse(text, strlen(text));
+    free(data);
+    free(text);
+    return ok;
+}
+
+/* --- PEM --- */
+
+static int give_passphrase(char *out, int size, int writing, void *payload)
+{
+    (void)writing;
+    const char *passphrase = payload;
+    int length = passphrase ? (int)strlen(passphrase) : -1;
+    if (length < 0 || length > size)
+        return -1;
+    memcpy(out, passphrase, (size_t)length);
+    return length;
+}
+
+static bool read_pem(struct vr_ssh_key *key, struct vr_error *err)
+{
+    BIO *bio = BIO_new_mem_buf(key->text, (int)key->length);
+    EVP_PKEY *pkey = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, key->passphrase);
+    BIO_free(bio);
+    ERR_clear_error();
+    if (!pkey && strstr(key->text, "ENCRYPTED"))
+        return vr_error_set(err, "auth", key->passphrase ? "the passphrase does not open the private key"
+                                                         : "the private key is encrypted and no passphrase was given");
+    if (!pkey)
+        return false;
+    struct vr_buf blob = {0};
+    int kind = EVP_PKEY_get_base_id(pkey);
+    bool ok = kind == EVP_PKEY_RSA       ? put_rsa(&blob, "ssh-rsa", pkey)
+              : kind == EVP_PKEY_ED25519 ? put_ed25519(&blob, pkey)
+              : kind == EVP_PKEY_EC      ? put_ec(&blob, pkey)
+                                         : false;
+    ok = ok && set_public(key, blob.data, blob.length);
+    vr_buf_free(&blob);
+    if (ok && kind != EVP_PKEY_EC)
+        key->pkey = pkey;
+    else
+        EVP_PKEY_free(pkey);
+    return ok;
+}
+
+/* --- the key --- */
+
+struct vr_ssh_key *vr_ssh_key_new(const char *text, size_t length, const char *passphrase, struct vr_error *err)
+{
+    struct vr_ssh_key *key = vr_alloc(sizeof(*key));
+    struct vr_error reason = {0};
+    key->text = vr_strndup(text, length);
+    key->length = strlen(key->text);
+    key->passphrase = vr_strdup(passphrase);
+    bool ok = strstr(key->text, OPENSSH_BEGIN) ? read_openssh(key, &reason) : read_pem(key, &reason);
+    if (!ok) {
+        if (!reason.message) {
+            vr_error_set(&reason, "auth", "the private key cannot be read: it is neither in OpenSSH's format nor PEM");
+            vr_error_hint(&reason, "give the text of the private key, with its BEGIN and END lines; RSA, Ed25519 or ECDSA");
+        }
+        vr_error_move(err, &reason);
+        vr_ssh_key_free(key);
+        return NULL;
+    }
+    if (key->pkey && strcmp(key->type, "ssh-rsa") == 0)
+        put_rsa(&key->offer, "rsa-sha2-256", key->pkey);
+    else if (key->pkey)
+        put_ed25519(&key->offer, key->pkey);
+    return key;
+}
+
+static void wipe(char *text)
+{
+    if (text)
+        OPENSSL_cleanse(text, strlen(text));
+    free(text);
+}
+
+void vr_ssh_key_free(struct vr_ssh_key *key)
+{
+    if (!key)
+        return;
+    wipe(key->text);
+    wipe(key->passphrase);
+    EVP_PKEY_free(key->pkey);
+    free(key->type);
+    free(key->name);
+    vr_buf_free(&key->offer);
+    free(key);
+}
+
+const char *vr_ssh_key_text(const struct vr_ssh_key *key, size_t *length)
+{
+    *length = key->length;
+    return key->text;
+}
+
+const char *vr_ssh_key_passphrase(const struct vr_ssh_key *key)
+{
+    return key->passphrase;
+}
+
+const char *vr_ssh_key_name(const struct vr_ssh_key *key)
+{
+    return key->name;
+}
+
+const char *vr_ssh_key_type(const struct vr_ssh_key *key)
+{
+    return key->type;
+}
+
+const unsigned char *vr_ssh_key_public(const struct vr_ssh_key *key, size_t *length)
+{
+    *length = key->offer.length;
+    return (const unsigned char *)key->offer.data;
+}
+
+bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t length, unsigned char **out, size_t *out_length)
+{
+    const EVP_MD *digest = strcmp(key->type, "ssh-rsa") == 0 ? EVP_sha256() : NULL;
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    size_t size = 0;
+    unsigned char *signature = NULL;
+    bool ok = key->pkey && EVP_DigestSignInit(ctx, NULL, digest, NULL, key->pkey) == 1 &&
+              EVP_DigestSign(ctx, NULL, &size, data, length) == 1 && (signature = vr_alloc(size)) != NULL &&
+              EVP_DigestSign(ctx, signature, &size, data, length) == 1;
+    EVP_MD_CTX_free(ctx);
+    if (!ok) {
+        free(signature);
+        return false;
+    }
+    *out = signature;
+    *out_length = size;
+    return true;
+}
+
+int vr_ssh_key_callback(struct _LIBSSH2_SESSION *session, unsigned char **out, size_t *out_length, const unsigned char *data,
+                        size_t length, void **abstract)
+{
+    (void)session;
+    return vr_ssh_key_sign(*abstract, data, length, out, out_length) ? 0 : -1;
+}

@@ -1,0 +1,782 @@
+/* A session goes DIAL, BANNER (the first bytes of the host: one that never speaks does not take a place), LINE (until a
+ * handshake may begin), HANDSHAKE, LOGIN, READY. From then on pump() steps its channels whenever something has happened;
+ * libssh2 does not say which of them an arrived packet is for, so all of them are stepped until none gets on. */
+#include "net/ssh_internal.h"
+
+#include <errno.h>
+#include <libssh2.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+
+#define PASSES 64            /* of a pump, before others on the loop have their turn */
+#define EARLY_LIMIT 65536    /* bytes read while nobody is there to understand them */
+#define TUNNEL_LIMIT 262144  /* bytes queued in a tunnel */
+#define POKE_AFTER 5.0       /* seconds that they may lie there */
+
+/* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of milliseconds. */
+static const char *const our_kex = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
+static const char *const our_ciphers = "aes128-ctr,aes256-ctr,aes192-ctr";
+static const char *const our_macs = "hmac-sha2-256,hmac-sha2-512";
+static const char *const our_host_keys =
+    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa";
+
+static struct vr_turnstile handshakes = {.limit = 32};
+
+static void pump(struct vr_ssh *ssh);
+
+void vr_ssh_limit(unsigned limit)
+{
+    vr_turnstile_limit(&handshakes, limit ? limit : 1);
+}
+
+/* --- fifo --- */
+
+size_t fifo_length(const struct fifo *fifo)
+{
+    return fifo->buf.length - fifo->head;
+}
+
+const char *fifo_data(const struct fifo *fifo)
+{
+    return fifo->buf.data ? fifo->buf.data + fifo->head : "";
+}
+
+void fifo_add(struct fifo *fifo, const void *data, size_t length)
+{
+    if (fifo->head && fifo->head * 2 >= fifo->buf.length) {
+        vr_buf_consume(&fifo->buf, fifo->head);
+        fifo->head = 0;
+    }
+    vr_buf_add(&fifo->buf, data, length);
+}
+
+void fifo_drop(struct fifo *fifo, size_t length)
+{
+    fifo->head += length;
+    if (fifo->head < fifo->buf.length)
+        return;
+    fifo->head = fifo->buf.length = 0;
+    if (fifo->buf.room > 65536)
+        vr_buf_free(&fifo->buf);
+}
+
+void fifo_free(struct fifo *fifo)
+{
+    vr_buf_free(&fifo->buf);
+    fifo->head = 0;
+}
+
+/* --- the connection below libssh2 --- */
+
+static ssize_t end_of_input(struct vr_ssh *ssh, int number)
+{
+    if (!ssh->gone)
+        ssh->io_error = number;
+    ssh->gone = true;
+    return number ? -number : 0;
+}
+
+static ssize_t receive(struct vr_ssh *ssh, void *data, size_t length)
+{
+    size_t waiting = fifo_length(&ssh->early);
+    if (waiting) {
+        size_t size = waiting < length ? waiting : length;
+        memcpy(data, fifo_data(&ssh->early), size);
+        fifo_drop(&ssh->early, size);
+        return (ssize_t)size;
+    }
+    if (ssh->tunnel) {
+        const char *bytes = vr_ssh_channel_peek(ssh->tunnel, 0, &waiting);
+        if (waiting) {
+            size_t size = waiting < length ? waiting : length;
+            memcpy(data, bytes, size);
+            vr_ssh_channel_take(ssh->tunnel, 0, size);
+            return (ssize_t)size;
+        }
+        return vr_ssh_channel_at_end(ssh->tunnel) ? end_of_input(ssh, 0) : -EAGAIN;
+    }
+    ssize_t size = recv(ssh->fd, data, length, 0);
+    if (size > 0)
+        return size;
+    if (size < 0 && (errno == EAGAIN || errno == EINTR))
+        return -EAGAIN;
+    return end_of_input(ssh, size < 0 ? errno : 0);
+}
+
+static ssize_t transmit(struct vr_ssh *ssh, const void *data, size_t length)
+{
+    if (ssh->tunnel) {
+        size_t queued = vr_ssh_channel_unsent(ssh->tunnel);
+        size_t size = queued >= TUNNEL_LIMIT ? 0 : length;
+        if (size == 0)
+            return -EAGAIN;
+        return vr_ssh_channel_write(ssh->tunnel, data, size) ? (ssize_t)size : end_of_input(ssh, EPIPE);
+    }
+    ssize_t size = send(ssh->fd, data, length, MSG_NOSIGNAL);
+    if (size >= 0)
+        return size;
+    return errno == EAGAIN || errno == EINTR ? -EAGAIN : end_of_input(ssh, errno);
+}
+
+static LIBSSH2_RECV_FUNC(on_recv)
+{
+    (void)socket;
+    (void)flags;
+    struct vr_ssh *ssh = *abstract;
+    if (ssh->torn)
+        return -ECONNRESET;
+    ssize_t size = receive(ssh, buffer, length);
+    if (size > 0) {
+        ssh->received = true;
+        ssh_offer_feed(&ssh->offer, buffer, (size_t)size);
+    } else if (ssh->received && ssh->phase == READY) {
+        return -EAGAIN; /* libssh2 would keep back what came before the end: channels take that first */
+    }
+    return size;
+}
+
+static LIBSSH2_SEND_FUNC(on_send)
+{
+    (void)socket;
+    (void)flags;
+    struct vr_ssh *ssh = *abstract;
+    if (ssh->torn)
+        return -ECONNRESET;
+    ssize_t size = transmit(ssh, buffer, length);
+    ssh->send_blocked = size == -EAGAIN || (size >= 0 && (size_t)size < length);
+    return size;
+}
+
+/* --- the end of a session --- */
+
+/* Afterwards nothing of the session is on the loop. */
+static void tear_down(struct vr_ssh *ssh)
+{
+    ssh->torn = true;
+    ssh->phase = LOST;
+    vr_turnstile_leave(&handshakes, &ssh->ticket);
+    vr_dial_cancel(ssh->dial);
+    vr_timer_cancel(ssh->timer);
+    vr_timer_cancel(ssh->poke);
+    vr_timer_cancel(ssh->kick);
+    ssh->dial = NULL;
+    ssh->timer = ssh->poke = ssh->kick = NULL;
+    while (ssh->raw && libssh2_session_free(ssh->raw) == LIBSSH2_ERROR_EAGAIN)
+        ; /* its calls of send and recv fail from now on: it cannot go on for long */
+    ssh->raw = NULL;
+    vr_poll_free(ssh->poll);
+    ssh->poll = NULL;
+    if (ssh->fd >= 0)
+        close(ssh->fd);
+    ssh->fd = -1;
+    vr_ssh_channel_free(ssh->tunnel);
+    ssh->tunnel = NULL;
+    fifo_free(&ssh->early);
+    while (ssh->first) {
+        ssh->first->raw = NULL;
+        ssh_channel_drop(ssh->first, &ssh->err);
+    }
+}
+
+/* The session is over because of ssh->err. */
+static void lose(struct vr_ssh *ssh)
+{
+    tear_down(ssh);
+    if (ssh->changed)
+        ssh->changed(ssh->payload);
+}
+
+static void lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vr_error_setv(&ssh->err, code, format, args);
+    va_end(args);
+    lose(ssh);
+}
+
+/* What became of the connection, in words. */
+static const char *how_it_ended(const struct vr_ssh *ssh)
+{
+    const struct vr_error *tunnel = ssh->tunnel ? vr_ssh_channel_error(ssh->tunnel) : NULL;
+    if (tunnel && tunnel->message)
+        return tunnel->message;
+    return ssh->io_error ? strerror(ssh->io_error) : "the host closed it";
+}
+
+static const char *last_error(const struct vr_ssh *ssh)
+{
+    char *text = NULL;
+    libssh2_session_last_error(ssh->raw, &text, NULL, 0);
+    return text && *text ? text : "no reason given";
+}
+
+bool ssh_is_fatal(const struct vr_ssh *ssh, int rc)
+{
+    switch (rc) {
+    case LIBSSH2_ERROR_SOCKET_NONE:
+    case LIBSSH2_ERROR_SOCKET_SEND:
+    case LIBSSH2_ERROR_SOCKET_RECV:
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+    case LIBSSH2_ERROR_SOCKET_TIMEOUT:
+    case LIBSSH2_ERROR_BAD_SOCKET:
+    case LIBSSH2_ERROR_INVALID_MAC:
+    case LIBSSH2_ERROR_DECRYPT:
+    case LIBSSH2_ERROR_ENCRYPT:
+    case LIBSSH2_ERROR_PROTO:
+    case LIBSSH2_ERROR_KEX_FAILURE:
+    case LIBSSH2_ERROR_KEY_EXCHANGE_FAILURE:
+    case LIBSSH2_ERROR_OUT_OF_BOUNDARY:
+        return true;
+    default:
+        return ssh->gone;
+    }
+}
+
+static void lose_connection(struct vr_ssh *ssh)
+{
+    if (ssh->gone || ssh->fatal == LIBSSH2_ERROR_SOCKET_DISCONNECT)
+        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, how_it_ended(ssh));
+    else
+        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, last_error(ssh));
+}
+
+/* --- login --- */
+
+static void say_no_common(struct vr_ssh *ssh, const char *what, const char *ours, const char *theirs)
+{
+    vr_error_set(&ssh->err, "handshake", "%s and vmrun have no %s in common: the host has %s, vmrun has %s", ssh->label, what,
+                 *theirs ? theirs : "none", ours);
+    vr_error_hint(&ssh->err, "allow one of vmrun's in the host's sshd_config");
+    lose(ssh);
+}
+
+static void handshake_failed(struct vr_ssh *ssh)
+{
+    char *const *theirs = ssh->offer.lists;
+    struct {
+        int list;
+        const char *what, *ours;
+    } checks[] = {
+        {OFFER_KEX, "key exchange", our_kex},      {OFFER_HOST_KEY, "host key type", ssh->asked},
+        {OFFER_CIPHER, "cipher", our_ciphers},     {OFFER_CIPHER_BACK, "cipher", our_ciphers},
+        {OFFER_MAC, "message digest", our_macs},   {OFFER_MAC_BACK, "message digest", our_macs},
+    };
+    for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++) {
+        const char *list = theirs[checks[i].list];
+        if (list && !ssh_offer_common(checks[i].ours, list)) {
+            say_no_common(ssh, checks[i].what, checks[i].ours, list);
+            return;
+        }
+    }
+    if (ssh->gone)
+        lose_because(ssh, "unreachable", "%s ended the connection before the key exchange was done: %s", ssh->label,
+                     how_it_ended(ssh));
+    else
+        lose_because(ssh, "handshake", "the key exchange with %s failed: %s", ssh->label, last_error(ssh));
+}
+
+static void end_login(struct vr_ssh *ssh, enum ssh_phase phase)
+{
+    ssh->phase = phase;
+    vr_timer_cancel(ssh->timer);
+    ssh->timer = NULL;
+    vr_turnstile_leave(&handshakes, &ssh->ticket);
+    if (ssh->changed)
+        ssh->changed(ssh->payload);
+}
+
+/* True: go on with the login. */
+static bool check_host_key(struct vr_ssh *ssh)
+{
+    size_t length = 0;
+    int type = 0;
+    const char *blob = libssh2_session_hostkey(ssh->raw, &length, &type);
+    ssh->host_key = blob ? vr_host_key_line(blob, length) : NULL;
+    if (!ssh->host_key) {
+        lose_because(ssh, "handshake", "%s has shown no host key", ssh->label);
+        return false;
+    }
+    if (ssh->scan) {
+        end_login(ssh, SCANNED);
+        return false;
+    }
+    if (!vr_known_hosts_check(ssh->known, ssh->host, ssh->port, blob, length, ssh->label, &ssh->err)) {
+        lose(ssh);
+        return false;
+    }
+    return true;
+}
+
+static int authenticate(struct vr_ssh *ssh)
+{
+    size_t length = 0;
+    const unsigned char *public = vr_ssh_key_public(ssh->key, &length);
+    if (public && !ssh->old_rsa) {
+        ssh->abstract = ssh->key;
+        return libssh2_userauth_publickey(ssh->raw, ssh->user, public, length, vr_ssh_key_callback, &ssh->abstract);
+    }
+    const char *text = vr_ssh_key_text(ssh->key, &length);
+    return libssh2_userauth_publickey_frommemory(ssh->raw, ssh->user, strlen(ssh->user), NULL, 0, text, length,
+                                                 vr_ssh_key_passphrase(ssh->key));
+}
+
+static void login_failed(struct vr_ssh *ssh, int rc)
+{
+    if (ssh_is_fatal(ssh, rc)) {
+        lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s", ssh->label, ssh->user,
+                     how_it_ended(ssh));
+    } else if (rc == LIBSSH2_ERROR_FILE) {
+        lose_because(ssh, "auth", "the private key %s cannot be used: is the passphrase right?", vr_ssh_key_name(ssh->key));
+    } else if (!ssh->old_rsa && strcmp(vr_ssh_key_type(ssh->key), "ssh-rsa") == 0) {
+        ssh->old_rsa = true;
+        ssh_kick(ssh);
+    } else {
+        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with key %s", ssh->label, ssh->user, vr_ssh_key_name(ssh->key));
+        vr_error_hint(&ssh->err, "is the key's public half in the user's authorized_keys on the host?");
+        lose(ssh);
+    }
+}
+
+static void go_on_login(struct vr_ssh *ssh)
+{
+    if (ssh->phase == HANDSHAKE) {
+        const struct vr_ssh *bottom = ssh;
+        while (bottom->tunnel && bottom->tunnel->ssh)
+            bottom = bottom->tunnel->ssh;
+        int rc = libssh2_session_handshake(ssh->raw, bottom->fd);
+        if (rc == LIBSSH2_ERROR_EAGAIN)
+            return;
+        if (rc < 0) {
+            handshake_failed(ssh);
+            return;
+        }
+        if (!check_host_key(ssh))
+            return;
+        ssh->phase = LOGIN;
+    }
+    int rc = authenticate(ssh);
+    if (rc == 0)
+        end_login(ssh, READY);
+    else if (rc != LIBSSH2_ERROR_EAGAIN)
+        login_failed(ssh, rc);
+}
+
+/* --- the steps before --- */
+
+static void too_late(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->timer = NULL;
+    const char *what = ssh->phase == DIAL        ? "no answer to the connection"
+                       : ssh->phase == BANNER    ? "it is connected but no SSH server speaks"
+                       : ssh->phase == HANDSHAKE ? "the key exchange did not end"
+                                                 : "the login did not end";
+    lose_because(ssh, "timeout", "%s: no login within %g s: %s", ssh->label, ssh->timeout, what);
+}
+
+static void start_timer(struct vr_ssh *ssh)
+{
+    ssh->started = vr_loop_now(ssh->loop);
+    ssh->timer = vr_timer_start(ssh->loop, ssh->left, too_late, ssh);
+}
+
+/* The time in the line does not count: it is none of the host's. */
+static void stop_timer(struct vr_ssh *ssh)
+{
+    double used = (double)(vr_loop_now(ssh->loop) - ssh->started) / 1000;
+    ssh->left = used < ssh->left ? ssh->left - used : 0.001;
+    vr_timer_cancel(ssh->timer);
+    ssh->timer = NULL;
+}
+
+static void start_handshake(struct vr_ssh *ssh)
+{
+    ssh->raw = libssh2_session_init_ex(NULL, NULL, NULL, ssh);
+    libssh2_session_set_blocking(ssh->raw, 0);
+    libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
+    libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_SEND, (void *)on_send);
+    struct vr_buf order = {0};
+    if (ssh->scan)
+        vr_buf_puts(&order, ssh->scan);
+    else
+        vr_known_hosts_order(ssh->known, ssh->host, ssh->port, our_host_keys, &order);
+    ssh->asked = vr_buf_steal(&order);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_KEX, our_kex);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_HOSTKEY, ssh->asked);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_CRYPT_CS, our_ciphers);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_CRYPT_SC, our_ciphers);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_MAC_CS, our_macs);
+    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_MAC_SC, our_macs);
+    ssh->phase = HANDSHAKE;
+}
+
+static void let_in(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    start_timer(ssh);
+    start_handshake(ssh);
+    ssh_kick(ssh);
+}
+
+/* Reads what has come without understanding it: notices the end. False: nothing new. */
+static bool read_early(struct vr_ssh *ssh)
+{
+    char bytes[16384];
+    bool some = false;
+    if (ssh->tunnel) {
+        size_t length = 0;
+        vr_ssh_channel_peek(ssh->tunnel, 0, &length);
+        if (length == 0 && vr_ssh_channel_at_end(ssh->tunnel))
+            end_of_input(ssh, 0);
+        return length > 0;
+    }
+    while (fifo_length(&ssh->early) < EARLY_LIMIT) {
+        ssize_t size = recv(ssh->fd, bytes, sizeof(bytes), 0);
+        if (size > 0) {
+            fifo_add(&ssh->early, bytes, (size_t)size);
+            some = true;
+            continue;
+        }
+        if (size == 0 || (errno != EAGAIN && errno != EINTR))
+            end_of_input(ssh, size < 0 ? errno : 0);
+        break;
+    }
+    return some;
+}
+
+static void await_banner(struct vr_ssh *ssh)
+{
+    bool some = read_early(ssh);
+    if (!some && ssh->gone) {
+        lose_because(ssh, "unreachable", "%s ended the connection before it said anything: %s", ssh->label, how_it_ended(ssh));
+        return;
+    }
+    if (!some)
+        return;
+    ssh->gone = false; /* what it said first may tell more: the handshake will meet the end again */
+    stop_timer(ssh);
+    ssh->phase = LINE;
+    if (vr_turnstile_enter(&handshakes, &ssh->ticket, let_in, ssh)) {
+        start_timer(ssh);
+        start_handshake(ssh);
+    }
+}
+
+static void readable(void *payload, int events)
+{
+    (void)events;
+    pump(payload);
+}
+
+/* A dead peer is noticed after about twice the time of silence. */
+static void set_keepalive(const struct vr_ssh *ssh)
+{
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (ssh->keepalive < 0)
+        return;
+    int idle = ssh->keepalive < 1 ? 1 : (int)ssh->keepalive, each = idle < 3 ? 1 : idle / 3;
+    unsigned patience = (unsigned)idle * 2000;
+    setsockopt(ssh->fd, SOL_SOCKET, SO_KEEPALIVE, &(int){1}, sizeof(int));
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_KEEPINTVL, &each, sizeof(each));
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){3}, sizeof(int));
+    setsockopt(ssh->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &patience, sizeof(patience));
+}
+
+static void dialled(void *payload, int fd, struct vr_error *err)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->dial = NULL;
+    if (fd < 0) {
+        lose_because(ssh, "unreachable", "%s: %s", ssh->label, err->message);
+        return;
+    }
+    ssh->fd = fd;
+    set_keepalive(ssh);
+    ssh->phase = BANNER;
+    ssh->poll = vr_poll_new(ssh->loop, fd, readable, ssh);
+    vr_poll_set(ssh->poll, VR_POLL_READ);
+    ssh->interest = VR_POLL_READ;
+}
+
+static void tunnel_changed(void *payload)
+{
+    ssh_kick(payload);
+}
+
+static void await_tunnel(struct vr_ssh *ssh)
+{
+    enum vr_ssh_channel_state state = vr_ssh_channel_state(ssh->tunnel);
+    if (state == VR_SSH_OPENING)
+        return;
+    if (state == VR_SSH_BROKEN) {
+        lose_because(ssh, "unreachable", "%s: %s", ssh->label, vr_ssh_channel_error(ssh->tunnel)->message);
+        return;
+    }
+    ssh->phase = BANNER;
+    await_banner(ssh);
+}
+
+/* --- the work --- */
+
+static void poke(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->poke = NULL;
+    if (ssh->phase == READY && !ssh->first)
+        ssh_channel_poke(ssh);
+}
+
+/* Nobody reads: look for the end of the connection only. What comes may be a question of the host ("still there?") that
+ * libssh2 answers only while it reads for some channel, so after a while a channel is opened for that. */
+static void idle(struct vr_ssh *ssh)
+{
+    bool some = read_early(ssh);
+    if (ssh->gone && fifo_length(&ssh->early) == 0)
+        lose_connection(ssh);
+    else if (some && !ssh->poke)
+        ssh->poke = vr_timer_start(ssh->loop, POKE_AFTER, poke, ssh);
+}
+
+/* One step of each channel; false: a packet is stuck. */
+static bool pass(struct vr_ssh *ssh, bool *progress)
+{
+    struct vr_ssh_channel *next = ssh->holder ? ssh->holder : ssh->first;
+    bool alone = ssh->holder != NULL;
+    while (next) {
+        struct vr_ssh_channel *channel = next;
+        next = alone ? NULL : channel->next;
+        ssh->holder = NULL;
+        int rc = ssh_channel_step(channel);
+        *progress = *progress || rc > 0;
+        if (ssh->fatal)
+            return false;
+        if (ssh->send_blocked) {
+            if (rc != STEP_OVER)
+                ssh->holder = channel;
+            return false;
+        }
+    }
+    if (alone)
+        *progress = true; /* the others have waited */
+    return true;
+}
+
+static void work(struct vr_ssh *ssh)
+{
+    int passes = 0;
+    bool progress = true, free_way = true;
+    while (free_way && progress && passes++ < PASSES) {
+        progress = ssh->received = false;
+        free_way = pass(ssh, &progress);
+        progress = progress || ssh->received;
+    }
+    if (ssh->fatal || (ssh->gone && !ssh->first)) {
+        lose_connection(ssh);
+        return;
+    }
+    if (free_way && progress)
+        ssh_kick(ssh);
+    for (struct vr_ssh_channel *c = ssh->first, *next; c; c = next) {
+        next = c->next;
+        ssh_channel_tell(c);
+    }
+}
+
+static bool wants_input(const struct vr_ssh *ssh)
+{
+    if (ssh->phase != READY)
+        return ssh->phase == BANNER || ssh->phase == HANDSHAKE || ssh->phase == LOGIN;
+    if (!ssh->first)
+        return fifo_length(&ssh->early) < EARLY_LIMIT;
+    for (const struct vr_ssh_channel *c = ssh->first; c; c = c->next) {
+        if (ssh_channel_wants_input(c))
+            return true;
+    }
+    return false;
+}
+
+/* While a packet is stuck, only its way out matters: nobody may be stepped before. */
+static void listen_for(struct vr_ssh *ssh)
+{
+    if (!ssh->poll)
+        return;
+    int interest = ssh->send_blocked ? VR_POLL_WRITE : wants_input(ssh) ? VR_POLL_READ : 0;
+    if (interest != ssh->interest)
+        vr_poll_set(ssh->poll, interest);
+    ssh->interest = interest;
+}
+
+static void pump(struct vr_ssh *ssh)
+{
+    if (ssh->phase == DIAL && ssh->tunnel)
+        await_tunnel(ssh);
+    else if (ssh->phase == BANNER)
+        await_banner(ssh);
+    if (ssh->phase == HANDSHAKE || ssh->phase == LOGIN)
+        go_on_login(ssh);
+    if (ssh->phase == READY && ssh->first)
+        work(ssh);
+    if (ssh->phase == READY && !ssh->first)
+        idle(ssh);
+    listen_for(ssh);
+}
+
+static void kicked(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->kick = NULL;
+    pump(ssh);
+}
+
+void ssh_kick(struct vr_ssh *ssh)
+{
+    if (ssh->phase != LOST && !ssh->kick)
+        ssh->kick = vr_timer_start(ssh->loop, 0, kicked, ssh);
+}
+
+/* --- what others see --- */
+
+static bool check_options(const struct vr_ssh_options *o, struct vr_error *err)
+{
+    if (!o->host || !*o->host)
+        return vr_error_set(err, "unreachable", "no host to connect to was given");
+    if (o->port < 0 || o->port > 65535)
+        return vr_error_set(err, "unreachable", "%s: %d is not a port", o->host, o->port);
+    if (o->via && o->via->phase == LOST)
+        return vr_error_set(err, "unreachable", "%s: the jump host is gone: %s", o->host, o->via->err.message);
+    if (o->scan)
+        return true;
+    if (!o->user || !*o->user)
+        return vr_error_set(err, "auth", "%s: no user to log in was given", o->host);
+    if (!o->key)
+        return vr_error_set(err, "auth", "%s: no private key was given", o->host);
+    return true;
+}
+
+static char *make_label(const char *host, int port)
+{
+    return strchr(host, ':') ? vr_format("[%s]:%d", host, port) : vr_format("%s:%d", host, port);
+}
+
+static void start(struct vr_ssh *ssh, const struct vr_ssh_options *o)
+{
+    const char *host = o->address ? o->address : o->host;
+    int port = o->address ? o->address_port : ssh->port;
+    if (o->via)
+        ssh->tunnel = vr_ssh_forward(o->via, host, port, tunnel_changed, ssh);
+    else
+        ssh->dial = vr_dial_start(ssh->loop, host, port, dialled, ssh);
+    ssh->phase = DIAL;
+    ssh->left = ssh->timeout;
+    start_timer(ssh);
+}
+
+struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options *o, vr_ssh_changed changed, void *payload,
+                              struct vr_error *err)
+{
+    static bool ready;
+    if (!ready && libssh2_init(0) == 0)
+        ready = true;
+    struct vr_ssh_key *key = NULL;
+    if (!check_options(o, err) ||
+        (!o->scan && !(key = vr_ssh_key_new(o->key, o->key_length, o->passphrase, err))))
+        return NULL;
+    struct vr_known_hosts *known = vr_known_hosts_new(o->host_keys, o->host_key_count);
+    if (!o->scan && vr_known_hosts_count(known) == 0) {
+        vr_error_set(err, "hostkey", "%s: no host key to compare with was given", o->host);
+        vr_error_hint(err, "give the host's public keys as lines of \"type base64\"");
+        vr_known_hosts_free(known);
+        vr_ssh_key_free(key);
+        return NULL;
+    }
+    struct vr_ssh *ssh = vr_alloc(sizeof(*ssh));
+    *ssh = (struct vr_ssh){
+        .loop = loop,
+        .changed = changed,
+        .payload = payload,
+        .host = vr_strdup(o->host),
+        .port = o->port ? o->port : 22,
+        .user = vr_strdup(o->user),
+        .scan = vr_strdup(o->scan),
+        .key = key,
+        .known = known,
+        .keepalive = o->keepalive == 0 ? 15 : o->keepalive,
+        .timeout = o->timeout > 0 ? o->timeout : 30,
+        .fd = -1,
+    };
+    ssh->label = make_label(ssh->host, ssh->port);
+    start(ssh, o);
+    return ssh;
+}
+
+void vr_ssh_close(struct vr_ssh *ssh)
+{
+    if (ssh->phase == LOST)
+        return;
+    if (ssh->phase == READY && !ssh->send_blocked && !ssh->gone)
+        libssh2_session_disconnect(ssh->raw, "done");
+    vr_error_set(&ssh->err, "lost", "the connection to %s was closed", ssh->label);
+    tear_down(ssh);
+}
+
+void vr_ssh_free(struct vr_ssh *ssh)
+{
+    if (!ssh)
+        return;
+    vr_ssh_close(ssh);
+    vr_ssh_key_free(ssh->key);
+    vr_known_hosts_free(ssh->known);
+    ssh_offer_free(&ssh->offer);
+    vr_error_clear(&ssh->err);
+    free(ssh->host);
+    free(ssh->user);
+    free(ssh->label);
+    free(ssh->scan);
+    free(ssh->asked);
+    free(ssh->host_key);
+    free(ssh);
+}
+
+enum vr_ssh_state vr_ssh_state(const struct vr_ssh *ssh)
+{
+    switch (ssh->phase) {
+    case READY:
+    case SCANNED:
+        return VR_SSH_READY;
+    case LOST:
+        return VR_SSH_LOST;
+    default:
+        return VR_SSH_CONNECTING;
+    }
+}
+
+const struct vr_error *vr_ssh_error(const struct vr_ssh *ssh)
+{
+    return &ssh->err;
+}
+
+const char *vr_ssh_label(const struct vr_ssh *ssh)
+{
+    return ssh->label;
+}
+
+const char *vr_ssh_host_key(const struct vr_ssh *ssh)
+{
+    return ssh->host_key;
+}
+
+const char *vr_ssh_host_key_types(const struct vr_ssh *ssh)
+{
+    return ssh->offer.lists[OFFER_HOST_KEY];
+}

@@ -1,0 +1,149 @@
+--- SSH: connections, commands, files and tunnels. The single steps are C's (ssh_core); here is their order.
+local core = require "ssh_core"
+local task = require "task"
+
+local M = {}
+local session, channel = core.session, core.channel
+
+--- Closes a thing when its scope is left, unless `keep` was called.
+local guard = {}
+guard.__index = guard
+guard.__close = function(self) if self.thing then self.thing:close() end end
+
+local function hold(thing) return setmetatable({ thing = thing }, guard) end
+
+function guard:keep()
+  local thing = self.thing
+  self.thing = nil
+  return thing
+end
+
+--- Starts something and waits until it is ready: it, or nil, message, code.
+local function started(thing, message, code)
+  if not thing then return nil, message, code end
+  local held <close> = hold(thing)
+  local ok
+  ok, message, code = thing:ready()
+  if not ok then return nil, message, code end
+  return held:keep()
+end
+
+--- Logs in to a host.
+-- @param options host, port (22), user, key (private key, text), passphrase, host_keys (lines of "type base64", one of
+-- which the host must show), via (a connection to jump through), connect_to ("addr:port": where the TCP connection goes
+-- instead), timeout (30 s), keepalive (15 s of silence before the peer is asked)
+-- @return the connection; or nil, message, code: unreachable, hostkey, auth, timeout, handshake
+function M.connect(options)
+  return started(core.connect(options))
+end
+
+--- How many handshakes this process has going at once (32); the others wait in line.
+M.limit = core.limit
+
+local KEY_TYPES = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa"
+
+--- The keys that a host shows, as lines of "type base64". Nothing vouches for them: compare or trust on first use.
+-- @param options host, port, connect_to, via, timeout
+-- @return a list; or nil, message, code
+function M.scan(options)
+  local function look(types)
+    local conn <close>, message, code = started(core.connect {
+      host = options.host, port = options.port, connect_to = options.connect_to, via = options.via,
+      timeout = options.timeout, scan = types,
+    })
+    if not conn then return nil, message, code end
+    return conn:host_key(), conn:host_key_types()
+  end
+  local line, offered, code = look(KEY_TYPES)
+  if not line then return nil, offered, code end
+  local lines, offers = { line }, {}
+  for name in (offered or ""):gmatch("[^,]+") do offers[name] = true end
+  for name in KEY_TYPES:gmatch("[^,]+") do
+    if offers[name] and name ~= line:match("^%S+") then
+      local other = look(name)
+      if other then lines[#lines + 1] = other end
+    end
+  end
+  return lines
+end
+
+--- Starts a command (nil: the user's shell) and leaves its streams to the caller: `read`, `read_error`, `write`, `eof`,
+-- `wait`, `resize`, `close`.
+-- @param options pty (true or {term=, cols=, rows=})
+function session:open(command, options)
+  return started(self:start(command, options and options.pty))
+end
+
+--- A TCP connection that the host makes: `read`, `write`, `shutdown`, `close`.
+function session:forward(host, port)
+  return started(self:start_forward(host, port))
+end
+
+--- Collects what a channel sends until it ends or the time is over.
+local function collect(ch, options, deadline)
+  local parts = { stdout = {}, stderr = {} }
+  local heard = { stdout = options.on_stdout, stderr = options.on_stderr }
+  local function result() return { stdout = table.concat(parts.stdout), stderr = table.concat(parts.stderr) } end
+  while true do
+    local stream, data, code = ch:next(deadline and deadline - task.now())
+    if not stream then return result(), data, code end
+    if options.collect ~= false then table.insert(parts[stream], data) end
+    if heard[stream] then heard[stream](data) end
+  end
+end
+
+--- Runs a command to its end.
+-- @param options stdin (text), timeout (seconds), on_stdout, on_stderr (called with each chunk, may wait), pty,
+-- collect (false: only the callbacks get the output)
+-- @return {code=, signal=, stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the fourth value,
+-- what was received
+function session:exec(command, options)
+  options = options or {}
+  local deadline = options.timeout and task.now() + options.timeout
+  local ch <close> = self:start(command, options.pty)
+  if options.stdin then ch:queue(options.stdin) end
+  if options.stdin or not options.pty then ch:eof() end
+  local result, message, code = collect(ch, options, deadline)
+  if code == nil then
+    result.code, message, code = ch:wait(deadline and deadline - task.now())
+    if code == nil then
+      result.signal = message
+      return result
+    end
+  end
+  if code == "timeout" then
+    message = ("%s: the command did not end within %g s"):format(self:label(), options.timeout)
+  end
+  return nil, message, code, result
+end
+
+local function quote(text) return "'" .. text:gsub("'", [['\'']]) .. "'" end
+
+-- The temporary file is new (noclobber), its length is checked before it takes the name, and it goes whatever happens.
+local UPLOAD = [[
+p=$1 n=$2 m=$3; t=$p.vmrun-$4
+umask 077; set -C; : >"$t" || exit 1; set +C
+trap 'rm -f "$t"' EXIT; trap 'exit 1' HUP INT TERM
+cat >"$t" && got=$(wc -c <"$t") && [ "$got" -eq "$n" ] || { echo "only ${got:-0} of $n bytes arrived" >&2; exit 1; }
+chmod "$m" "$t" && mv -f "$t" "$p" && trap - EXIT]]
+
+local uploads = 0
+
+--- Writes a file on the host: as a whole or not at all.
+-- @param mode its permissions (an integer such as 0x1a4, or "644"); 644 if absent
+-- @param options timeout
+-- @return true; or nil, message, code ("upload": the host could not)
+function session:upload(path, data, mode, options)
+  uploads = uploads + 1
+  mode = math.type(mode) and ("%o"):format(mode) or mode or "644"
+  local tag = ("%x-%x-%x"):format(math.floor(task.time() * 1000), uploads, math.random(0, 0xffffff))
+  local command = ("exec sh -c %s sh %s %d %s %s"):format(quote(UPLOAD), quote(path), #data, quote(mode), tag)
+  local result, message, code = self:exec(command, { stdin = data, timeout = options and options.timeout })
+  if not result then return nil, message, code end
+  if result.code == 0 then return true end
+  local reason = result.stderr:match("[^\n]+") or ("exit code " .. tostring(result.code or result.signal))
+  return nil, ("%s: cannot write %s: %s"):format(self:label(), path, reason), "upload"
+end
+
+M.channel = channel
+return M

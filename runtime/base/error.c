@@ -1,7 +1,9 @@
 #include "base/error.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
 
@@ -29,6 +31,44 @@ bool vr_error_set(struct vr_error *err, const char *code, const char *format, ..
     va_start(args, format);
     vr_error_setv(err, code, format, args);
     va_end(args);
+    return false;
+}
+
+const char *vr_error_code(int number)
+{
+    static const struct {
+        int number;
+        const char *code;
+    } codes[] = {
+        {ENOENT, "not_found"},      {EEXIST, "exists"},          {EACCES, "denied"},
+        {EPERM, "denied"},          {ENOSPC, "full"},            {EDQUOT, "full"},
+        {EISDIR, "directory"},      {ENOTDIR, "not_directory"},  {ENOTEMPTY, "not_empty"},
+        {ELOOP, "loop"},            {EROFS, "read_only"},        {ENAMETOOLONG, "too_long"},
+        {ECONNREFUSED, "refused"},  {EHOSTUNREACH, "unreachable"}, {ENETUNREACH, "unreachable"},
+        {ETIMEDOUT, "timeout"},     {ECONNRESET, "reset"},       {EPIPE, "reset"},
+        {EADDRINUSE, "in_use"},     {ECANCELED, "cancelled"},
+    };
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        if (codes[i].number == number)
+            return codes[i].code;
+    }
+    return "io";
+}
+
+bool vr_error_system(struct vr_error *err, int number, const char *format, ...)
+{
+    if (!err)
+        return false;
+    va_list args;
+    va_start(args, format);
+    char *text = format_text(format, args);
+    va_end(args);
+    char *why = vr_strdup(strerror(number));
+    if (why[0] >= 'A' && why[0] <= 'Z' && why[1] >= 'a' && why[1] <= 'z')
+        why[0] = (char)(why[0] - 'A' + 'a');
+    vr_error_set(err, vr_error_code(number), "%s: %s", text, why);
+    free(why);
+    free(text);
     return false;
 }
 

@@ -18,6 +18,12 @@ struct vr_error {
 bool vr_error_set(struct vr_error *err, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 bool vr_error_setv(struct vr_error *err, const char *code, const char *format, va_list args);
+/* A failed system call: "FORMAT: no such file or directory", with the code of vr_error_code. */
+bool vr_error_system(struct vr_error *err, int number, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The code of an errno: not_found, exists, denied, full, directory, not_directory, not_empty, loop, read_only, too_long,
+ * refused, unreachable, timeout, reset, in_use, cancelled; else "io". */
+const char *vr_error_code(int number);
 void vr_error_hint(struct vr_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void vr_error_place(struct vr_error *err, const char *file, int line);
 /* Moves src to dst (which must be clear); src is clear afterwards. */

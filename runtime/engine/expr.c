@@ -73,7 +73,7 @@ bool vr_is_unknown(const json_t *value)
 
 const char *vr_secret_text(const json_t *value)
 {
-    return json_object_size(value) == 1 ? json_string_value(json_object_get(value, "$secret")) : NULL;
+    return json_string_value(json_object_get(value, "$secret"));
 }
 
 bool vr_is_secret(const json_t *value)

@@ -21,14 +21,17 @@ struct vr_state_options {
 };
 
 /* NULL with an error: "locked" (names the holder, pid and since when), "corrupt", "newer" (written by a newer vmrun),
- * "disk", "io". A holder on this host that is dead is taken over. */
+ * "disk", "io". A holder that died has lost its lease. An older format is migrated; state.db.format-N is the copy from
+ * before. With VMRUN_CRASH_AT_COMMIT=n in the environment the process ends with code 137 right after the n-th commit of this
+ * state is durable, with VMRUN_CRASH_BEFORE_COMMIT=n right before it: for tests. */
 struct vr_state *vr_state_open(const struct vr_state_options *options, struct vr_error *err);
-void vr_state_close(struct vr_state *state); /* commits what is queued; gives the lease back; NULL is fine */
+void vr_state_close(struct vr_state *state); /* commits what is queued; blocks; gives the lease back; NULL is fine */
 
-/* Small values by name: "target", "parameters" (JSON), "version", "stdlib". New reference or NULL. The write is queued. */
+/* Small values by name: "target", "parameters" (JSON), "version", "stdlib". New reference or NULL. The write is queued; a
+ * NULL value takes the name out. "serial" and "digest" are the state's own names. */
 json_t *vr_state_meta(const struct vr_state *state, const char *name);
 void vr_state_set_meta(struct vr_state *state, const char *name, json_t *value); /* value is stolen */
-uint64_t vr_state_serial(const struct vr_state *state); /* grows with each commit */
+uint64_t vr_state_serial(const struct vr_state *state); /* grows with each commit asked for */
 const char *vr_state_stack(const struct vr_state *state);
 
 struct vr_row {
@@ -55,13 +58,18 @@ struct vr_row *vr_state_find(const struct vr_state *state, const char *address);
 json_t *vr_row_value(const struct vr_row *row);
 
 /* Appends: they change the rows in memory at once and are queued for the writer. Texts are copied. A row that is put
- * replaces the one at its address. */
+ * replaces the one at its address: the same struct vr_row, whose texts (but the address) are new ones. It keeps its mark
+ * when the new mark is NULL. A removed row's struct stays until the state is closed. What was opened read-only changes in
+ * memory only. Should a {"$secret": ...} be in a text, its digest is stored. */
 struct vr_row *vr_state_put(struct vr_state *state, const struct vr_row *row);
 void vr_state_remove(struct vr_state *state, const char *address);
+/* False with an error: no row at `from` ("missing"), one at `to` ("duplicate"). */
 bool vr_state_move(struct vr_state *state, const char *from, const char *to, struct vr_error *err);
 
 /* Lets the writer take all that is queued, as one commit. Returns a ticket: the commit is durable when
- * vr_state_durable() >= ticket. One commit is in flight at most; notify is called from the writer's thread after each. */
+ * vr_state_durable() >= ticket. Nothing new: the last ticket again, and no commit. One commit is in flight at most; what is
+ * committed meanwhile goes together into the next one. notify is called from the writer's thread after each, and not any
+ * more when vr_state_on_commit has returned with another. */
 uint64_t vr_state_commit(struct vr_state *state);
 uint64_t vr_state_durable(const struct vr_state *state);
 void vr_state_on_commit(struct vr_state *state, void (*notify)(void *payload), void *payload); /* NULL: nobody */
@@ -70,7 +78,8 @@ uint64_t vr_state_commits(const struct vr_state *state);          /* since open;
 /* Why writing failed: all later commits fail too. False: nothing failed. */
 bool vr_state_failed(const struct vr_state *state, struct vr_error *err);
 
-/* A copy with {"$digest": hmac} in place of each secret: a new reference. Without the key: {"$digest": null}. */
+/* A copy with {"$digest": "ID:HMAC"} in place of each secret: a new reference. Without the key: {"$digest": null}.
+ * vr_digest_same in digest.h compares two: digests of different keys cannot be compared. */
 json_t *vr_state_redact(const struct vr_state *state, const json_t *value);
 bool vr_state_has_key(const struct vr_state *state);
 

@@ -35,6 +35,8 @@ struct vr_decl *vr_graph_at(const struct vr_graph *graph, size_t index); /* topo
 size_t vr_graph_depth(const struct vr_graph *graph); /* declarations on the longest chain */
 
 char *vr_graph_dot(const struct vr_graph *graph); /* Graphviz; the caller frees */
-json_t *vr_graph_json(const struct vr_graph *graph); /* {nodes: [{address, kind, place}], edges: [{from, to, field}]} */
+/* {nodes: [{address, kind, place, each}], edges: [{from, to, field}]}: nodes in topological order; each: the collection of a
+ * template; from needs to; field: also "after", "each" */
+json_t *vr_graph_json(const struct vr_graph *graph);
 
 #endif

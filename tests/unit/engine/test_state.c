@@ -713,7 +713,14 @@ enum { CANNOT_MOUNT = 77 };
 
 static int child_on_small_disk(void)
 {
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    char map[64];
+    bool user = geteuid() != 0;
+    snprintf(map, sizeof(map), "0 %d 1\n", (int)getuid());
+    if (unshare(CLONE_NEWNS | (user ? CLONE_NEWUSER : 0)) != 0)
+        return CANNOT_MOUNT;
+    if (user)
+        write_file("/proc/self/uid_map", map, strlen(map));
+    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", root, "tmpfs", 0, "size=1m") != 0)
         return CANNOT_MOUNT;
     return fill_the_disk();

@@ -21,6 +21,7 @@ struct vr_command {
 extern const struct vr_command vr_commands[]; /* ends with a NULL name */
 const struct vr_command *vr_command_find(const char *name); /* NULL if there is none */
 
+int vr_cmd_git_child(int argc, char **argv);
 int vr_cmd_help(int argc, char **argv);
 int vr_cmd_lua(int argc, char **argv);
 int vr_cmd_version(int argc, char **argv);

@@ -17,6 +17,7 @@ const struct vr_command vr_commands[] = {
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},
     {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
+    {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see net/git.h */
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -216,8 +216,10 @@ static void fail_tls(struct vr_http *http)
         vr_error_set(&http->err, "tls", "%s: the server broke the TLS handshake off: %s", http->who, text);
     else if (strstr(text, "wrong version number") || strstr(text, "packet length too long"))
         vr_error_set(&http->err, "tls", "%s: the server does not speak TLS", http->who);
+    else if (!*text || strstr(text, "SSL_ERROR_SYSCALL") || strstr(text, "unexpected eof"))
+        vr_error_set(&http->err, "tls", "%s: the server closed the connection in the TLS handshake", http->who);
     else
-        vr_error_set(&http->err, "tls", "%s: the TLS handshake failed: %s", http->who, *text ? text : "closed by the server");
+        vr_error_set(&http->err, "tls", "%s: the TLS handshake failed: %s", http->who, text);
 }
 
 static bool is_connected(struct vr_http *http)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <uv.h>
 
 #include "base/alloc.h"
@@ -91,6 +92,12 @@ static char *decode(const char *text, size_t length, bool plus, size_t *decoded)
     }
     *decoded = n;
     return out;
+}
+
+static struct vr_connection *connection_of(struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
 }
 
 /* The request */
@@ -212,12 +219,6 @@ static void check_client(struct vr_connection *c, struct MHD_Connection *mhd)
     gnutls_x509_crt_deinit(cert);
 }
 
-static struct vr_connection *connection_of(struct MHD_Connection *mhd)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info ? info->socket_context : NULL;
-}
-
 /* The owner may outlive the connection: it gets copies. */
 static void read_connection(struct vr_exchange *x)
 {
@@ -336,6 +337,7 @@ void *vr_exchange_on_target(void *cls, const char *target, struct MHD_Connection
     struct vr_exchange *x = vr_alloc(sizeof *x);
     x->server = server;
     x->mhd = connection;
+    connection_of(connection)->busy = true;
     x->request.target = vr_strdup(target);
     x->next = server->exchanges;
     if (x->next)
@@ -406,11 +408,11 @@ static enum MHD_Result queue_response(struct vr_exchange *x)
 enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
                                        const char *version, const char *upload, size_t *upload_size, void **context)
 {
-    (void)cls;
     (void)connection;
     (void)url;
     (void)version;
     struct vr_exchange *x = *context;
+    ((struct vr_server *)cls)->progress++;
     if (!x->begun)
         return begin(x, method);
     if (*upload_size > 0)
@@ -432,13 +434,16 @@ enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connect
 void vr_exchange_on_completed(void *cls, struct MHD_Connection *connection, void **context,
                               enum MHD_RequestTerminationCode why)
 {
-    (void)connection;
     (void)why;
     struct vr_server *server = cls;
     struct vr_exchange *x = *context;
     *context = NULL;
     if (!x)
         return;
+    struct vr_connection *c = connection_of(connection);
+    c->busy = false;
+    if (server->closing)
+        shutdown(c->fd, SHUT_RDWR); /* it is not kept for a next request */
     stop_watcher(x);
     unlink_exchange(x);
     x->mhd = NULL;
@@ -478,6 +483,7 @@ static ssize_t read_stream(void *cls, uint64_t position, char *to, size_t max)
 {
     (void)position;
     struct vr_exchange *x = cls;
+    x->server->progress++;
     if (x->broken || (x->left && !x->ended))
         return MHD_CONTENT_READER_END_WITH_ERROR;
     if (waiting(x) > 0)
@@ -486,6 +492,18 @@ static ssize_t read_stream(void *cls, uint64_t position, char *to, size_t max)
         return MHD_CONTENT_READER_END_OF_STREAM;
     suspend(x);
     return 0;
+}
+
+/* A body that is there as a whole. */
+static ssize_t read_whole(void *cls, uint64_t position, char *to, size_t max)
+{
+    struct vr_exchange *x = cls;
+    x->server->progress++;
+    size_t count = x->out.length - (size_t)position;
+    if (count > max)
+        count = max;
+    memcpy(to, x->out.data + position, count);
+    return (ssize_t)count;
 }
 
 /* The owner's side */
@@ -538,14 +556,12 @@ void vr_exchange_answer(struct vr_exchange *x, int status, const void *body, siz
 {
     if (!x->mhd || x->response)
         return;
-    bool bodiless = length == 0 || status == MHD_HTTP_NO_CONTENT || status == MHD_HTTP_NOT_MODIFIED;
     struct MHD_Response *response;
-    if (bodiless) {
+    if (length == 0 || status == MHD_HTTP_NO_CONTENT || status == MHD_HTTP_NOT_MODIFIED) {
         response = MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT);
     } else {
-        void *copy = vr_alloc(length);
-        memcpy(copy, body, length);
-        response = MHD_create_response_from_buffer(length, copy, MHD_RESPMEM_MUST_FREE);
+        vr_buf_add(&x->out, body, length);
+        response = MHD_create_response_from_callback(length, BLOCK, read_whole, x, NULL);
     }
     set_response(x, status, response);
     resume(x);

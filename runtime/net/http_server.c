@@ -21,6 +21,7 @@
 #include "net/http_server_private.h"
 
 enum { BACKLOG = 1024, ACCEPT_AT_ONCE = 64, MAX_CONNECTIONS = 16000, MAX_HEAD = 16 * 1024, MAX_HELLO = 5 + 16 * 1024 };
+enum { MAX_IDLE_RUNS = 8, IDLE_RUN_MS = 20 };
 enum { MAX_BODY = 64 << 20, IDLE_SECONDS = 120, NAME_MS = 60 * 1000 };
 static const double peer_seconds = 30, retry_seconds = 0.1;
 
@@ -94,7 +95,7 @@ static int choose_certificate(gnutls_session_t session, const gnutls_datum_t *au
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode what)
 {
-    (void)cls;
+    ((struct vr_server *)cls)->progress++;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
         *context = connections[MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd];
         return;
@@ -142,11 +143,27 @@ static void on_timer(void *payload)
     pump(server);
 }
 
+/* libmicrohttpd wants to run at once. It is right when bytes are left in its or GnuTLS's buffers; but in a TLS handshake
+ * whose peer is silent it says so for ever, so a few runs without progress make it wait for its descriptors. */
+static bool is_idle_run(struct vr_server *server)
+{
+    if (server->seen != server->progress)
+        server->idle_runs = 0;
+    server->seen = server->progress;
+    return ++server->idle_runs > MAX_IDLE_RUNS;
+}
+
 static void arm_timer(struct vr_server *server)
 {
     MHD_UNSIGNED_LONG_LONG wait;
     if (MHD_get_timeout(server->daemon, &wait) != MHD_YES)
         return;
+    if (wait == 0 && !is_idle_run(server)) {
+        vr_server_kick(server); /* no timer: one of 0 ms would go before all I/O */
+        return;
+    }
+    if (wait == 0)
+        wait = IDLE_RUN_MS;
     uint64_t due = vr_loop_now(server->loop) + wait;
     if (server->timer && server->due <= due)
         return; /* it fires early, finds nothing to do and is armed again */
@@ -751,6 +768,15 @@ static void stop_listening(struct vr_server *server)
         drop_peer(server->peers);
 }
 
+/* Kept connections that wait for a next request: their clients find them closed instead of being turned away. */
+static void close_idle(struct vr_server *server)
+{
+    for (size_t fd = 0; fd < connection_room; fd++) {
+        if (connections[fd] && connections[fd]->server == server && !connections[fd]->busy)
+            shutdown((int)fd, SHUT_RDWR);
+    }
+}
+
 /* What is suspended must be resumed before libmicrohttpd stops; it calls back for each request that it drops. */
 static void stop(struct vr_server *server)
 {
@@ -798,6 +824,7 @@ void vr_server_close(struct vr_server *server, double grace, void (*closed)(void
     server->closed = closed;
     server->closed_payload = payload;
     stop_listening(server);
+    close_idle(server);
     vr_exchange_close_all(server, true);
     server->grace = vr_timer_start(server->loop, server->exchanges ? grace : 0, on_grace_over, server);
 }

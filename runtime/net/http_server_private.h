@@ -14,6 +14,7 @@ struct vr_connection {
     int fd;
     const struct vr_cert *cert; /* to show in the handshake */
     char *peer;
+    bool busy;                  /* with a request */
     bool client_checked;
     char *client_name;
     char **client_groups;
@@ -30,7 +31,9 @@ struct vr_server {
     struct vr_timer *timer;
     uint64_t due;             /* when the timer fires */
     struct vr_timer *retry;   /* after accept ran out of descriptors */
-    bool running;             /* inside MHD_run */
+    unsigned progress;        /* counts libmicrohttpd's calls: of bytes that moved */
+    unsigned seen;            /* progress at the last look */
+    unsigned idle_runs;       /* runs since then */
     bool kicked;
     bool closing;
     struct vr_timer *grace;

@@ -21,6 +21,7 @@ struct request {
     struct vr_http *http;   /* NULL: closed */
     struct vr_timer *timer; /* of a read that waits */
     bool timed_out;
+    int status;
 };
 
 static void stop_timer(struct request *r)
@@ -244,6 +245,7 @@ static int open_finish(lua_State *L, int status, lua_KContext ctx)
         close_request(r);
         return count;
     }
+    r->status = vr_http_status(r->http);
     vr_value_push(L, vr_http_headers(r->http));
     lua_setiuservalue(L, 2, 1);
     r->park.cancel = cancel_read;
@@ -272,8 +274,10 @@ static int read_finish(lua_State *L, int status, lua_KContext ctx)
     (void)ctx;
     struct request *r = lua_touserdata(L, 1);
     stop_timer(r);
-    if (!r->http)
-        return 0; /* closed meanwhile by another task: the end */
+    if (!r->http) { /* closed, maybe by another task meanwhile: the end */
+        luaL_pushfail(L);
+        return 1;
+    }
     size_t length;
     const char *body = vr_http_body(r->http, &length);
     if (length > 0) {
@@ -336,10 +340,7 @@ static int request_index(lua_State *L)
     struct request *r = check_request(L);
     const char *name = luaL_checkstring(L, 2);
     if (strcmp(name, "status") == 0) {
-        if (r->http)
-            lua_pushinteger(L, vr_http_status(r->http));
-        else
-            lua_pushnil(L);
+        lua_pushinteger(L, r->status);
     } else if (strcmp(name, "headers") == 0) {
         lua_getiuservalue(L, 1, 1);
     } else {

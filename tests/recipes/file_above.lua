@@ -1,1 +1,0 @@
-local text = file("../run.lua")

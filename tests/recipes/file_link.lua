@@ -1,1 +1,0 @@
-local text = file("outside.txt")

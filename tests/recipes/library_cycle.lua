@@ -1,1 +1,0 @@
-local a = require "lib.a"

@@ -1,4 +1,0 @@
-local list = {}
-for i = 1, 100 do
-  list[i] = ("x"):rep(64 * 1024 * 1024)
-end

@@ -1,1 +1,0 @@
-params { workers = param.integer { default = 1 } }

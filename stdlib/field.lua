@@ -280,9 +280,12 @@ end
 
 function checks.cidr(s, value, path, problems)
   if s.list then
-    if type(value) == "string" then value = { value } end
-    if type(value) ~= "table" then return wrong(problems, s, path, value) end
     local list = setmetatable({}, ARRAY)
+    if type(value) == "string" then
+      list[1] = check({ type = "cidr" }, value, path, problems)
+      return list
+    end
+    if type(value) ~= "table" then return wrong(problems, s, path, value) end
     for i, item in ipairs(value) do list[i] = check({ type = "cidr" }, item, extend(path, i), problems) end
     return list
   end
@@ -351,7 +354,7 @@ end
 
 --- Checks a table against named fields: the shared half of objects and of resources. `path` is {} for a resource.
 local function check_fields(fields, value, path, problems, known)
-  local got = {}
+  local got, meant = {}, {}
   for key, item in next, value do
     local s = fields[key]
     if s then
@@ -359,6 +362,7 @@ local function check_fields(fields, value, path, problems, known)
     elseif not (known and known[key]) then
       local here = extend(path, type(key) == "string" and key or key)
       if type(key) == "string" then
+        meant[near.nearest(key, names_of(fields)) or ""] = true
         problem(problems, here, ("has no field '%s'%s"):format(M.path_text(here), near.hint(key, names_of(fields))),
           { part = "name" })
       else
@@ -370,7 +374,7 @@ local function check_fields(fields, value, path, problems, known)
     if value[name] == nil then
       if s.default ~= nil then
         got[name] = check(s, s.default, extend(path, name), problems)
-      elseif s.required then
+      elseif s.required and not meant[name] then
         problem(problems, path, ("needs '%s' (%s)"):format(M.path_text(extend(path, name)), M.wants(s)),
           { missing = name })
       end
@@ -505,7 +509,8 @@ end
 --- What the engine needs to know of a field, as plain values.
 function M.describe(s)
   local told = { type = s.type, required = s.required, replace = s.replace, secret = s.secret, computed = s.computed,
-    key = s.key, owned_elements = s.owned_elements, write_only = s.write_only }
+    key = s.key, owned_elements = s.owned_elements, write_only = s.write_only, ignore = s.ignore, unordered = s.unordered,
+    volatile = s.volatile }
   if s.elem then told.elem = M.describe(s.elem) end
   if s.fields then
     told.fields = {}

@@ -68,7 +68,8 @@ end
 
 --- What the engine needs to know of a kind, as plain values.
 function M.describe(page)
-  local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {} }
+  local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {},
+    refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
   for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
   for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
   for _, verb in ipairs(VERBS) do told.verbs[verb] = page[verb] ~= nil end

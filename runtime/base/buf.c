@@ -7,7 +7,7 @@
 
 #include "base/alloc.h"
 
-static void reserve(struct vr_buf *buf, size_t more)
+void vr_buf_reserve(struct vr_buf *buf, size_t more)
 {
     size_t need = buf->length + more + 1;
     if (need <= buf->room)
@@ -21,7 +21,7 @@ static void reserve(struct vr_buf *buf, size_t more)
 
 void vr_buf_add(struct vr_buf *buf, const void *data, size_t length)
 {
-    reserve(buf, length);
+    vr_buf_reserve(buf, length);
     if (length)
         memcpy(buf->data + buf->length, data, length);
     buf->length += length;
@@ -41,7 +41,7 @@ void vr_buf_printf(struct vr_buf *buf, const char *format, ...)
     int length = vsnprintf(NULL, 0, format, args);
     va_end(args);
     if (length > 0) {
-        reserve(buf, (size_t)length);
+        vr_buf_reserve(buf, (size_t)length);
         vsnprintf(buf->data + buf->length, (size_t)length + 1, format, again);
         buf->length += (size_t)length;
     }

@@ -11,6 +11,7 @@ struct vr_buf {
 };
 
 void vr_buf_add(struct vr_buf *buf, const void *data, size_t length);
+void vr_buf_reserve(struct vr_buf *buf, size_t more); /* room for so many bytes after the present ones */
 void vr_buf_puts(struct vr_buf *buf, const char *text);
 void vr_buf_printf(struct vr_buf *buf, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void vr_buf_consume(struct vr_buf *buf, size_t length); /* drops the first bytes */

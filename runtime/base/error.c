@@ -90,6 +90,7 @@ void vr_error_place(struct vr_error *err, const char *file, int line)
     free(err->file);
     err->file = vr_strdup(file);
     err->line = line;
+    err->column = err->width = 0;
 }
 
 void vr_error_move(struct vr_error *dst, struct vr_error *src)
@@ -109,6 +110,8 @@ void vr_error_copy(struct vr_error *dst, const struct vr_error *src)
         .hint = vr_strdup(src->hint),
         .file = vr_strdup(src->file),
         .line = src->line,
+        .column = src->column,
+        .width = src->width,
     };
 }
 

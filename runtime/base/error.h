@@ -12,6 +12,8 @@ struct vr_error {
     char *hint;    /* what to do next; may be NULL */
     char *file;    /* the recipe's file; may be NULL */
     int line;      /* 1-based; 0: unknown */
+    int column;    /* of the offending word, from 1; 0: unknown */
+    int width;     /* of that word */
 };
 
 /* Fills err; a NULL err is ignored. Always returns false, so that `return vr_error_set(...)` reads well. */

@@ -2,7 +2,7 @@
 #ifndef VR_CLI_CLI_H
 #define VR_CLI_CLI_H
 
-struct vr_error;
+#include "cli/opt.h"
 
 enum vr_exit {
     VR_EXIT_OK = 0,
@@ -10,19 +10,28 @@ enum vr_exit {
     VR_EXIT_CHANGES = 2, /* plan --detailed-exitcode: there is something to do */
 };
 
-struct vr_verb {
+struct vr_command {
     const char *name;
     int (*fn)(int argc, char **argv); /* argv[0] is the verb; returns an enum vr_exit */
     const char *usage;                /* what follows the name */
     const char *summary;              /* a line for help; NULL: not listed */
+    const struct vr_opt *options;     /* NULL: none, or it reads its own */
+    const char *about;                /* further lines for its help; may be NULL */
 };
-extern const struct vr_verb vr_verbs[]; /* ends with a NULL name */
+extern const struct vr_command vr_commands[]; /* ends with a NULL name */
+const struct vr_command *vr_command_find(const char *name); /* NULL if there is none */
 
+int vr_cmd_git_child(int argc, char **argv);
 int vr_cmd_help(int argc, char **argv);
 int vr_cmd_lua(int argc, char **argv);
 int vr_cmd_version(int argc, char **argv);
+int vr_cmd_check(int argc, char **argv);
+
+extern const struct vr_opt vr_check_options[];
 
 /* Tells a failure on stderr: place, message, the line it is about, hint. Secrets that the log knows are masked. */
 void vr_cli_error(const struct vr_error *err);
+/* Tells a wrong usage of a verb, with the line that shows how. Clears err; returns VR_EXIT_ERROR. */
+int vr_cli_usage(const char *verb, struct vr_error *err);
 
 #endif

@@ -1,30 +1,65 @@
 /* vmrun: the table of verbs. */
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
+#include "cli/opt.h"
 
-const struct vr_verb vr_verbs[] = {
-    {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules"},
-    {"version", vr_cmd_version, "", "print the version"},
-    {"help", vr_cmd_help, "[VERB]", "print this help"},
-    {NULL, NULL, NULL, NULL},
+const struct vr_command vr_commands[] = {
+    {"check", vr_cmd_check, "RECIPE [name=value ...]", "read a recipe and check it: no request, no state", vr_check_options,
+     NULL},
+    {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
+    {"version", vr_cmd_version, "", "print the version", NULL, NULL},
+    {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
+    {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see net/git.h */
+    {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
-static const struct vr_verb *find_verb(const char *name)
+const struct vr_command *vr_command_find(const char *name)
 {
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     if (strcmp(name, "--version") == 0)
         name = "version";
-    for (const struct vr_verb *verb = vr_verbs; verb->name; verb++) {
-        if (strcmp(verb->name, name) == 0)
-            return verb;
+    for (const struct vr_command *command = vr_commands; command->name; command++) {
+        if (strcmp(command->name, name) == 0)
+            return command;
     }
     return NULL;
+}
+
+int vr_cli_usage(const char *verb, struct vr_error *err)
+{
+    const struct vr_command *command = vr_command_find(verb);
+    vr_cli_error(err);
+    if (command)
+        fprintf(stderr, "usage: vmrun %s %s\n", command->name, command->usage);
+    vr_error_clear(err);
+    return VR_EXIT_ERROR;
+}
+
+static int no_verb(const char *name)
+{
+    const char *names[64];
+    size_t count = 0;
+    for (const struct vr_command *command = vr_commands; command->name && count < 64; command++)
+        names[count++] = command->name;
+    const char *near = vr_text_nearest(name, names, count);
+    struct vr_error err = {0};
+    vr_error_set(&err, "usage", "there is no verb '%s', and no recipe of that name", name);
+    if (near)
+        vr_error_hint(&err, "did you mean '%s'?", near);
+    else
+        vr_error_hint(&err, "'vmrun help' lists the verbs");
+    vr_cli_error(&err);
+    vr_error_clear(&err);
+    return VR_EXIT_ERROR;
 }
 
 int main(int argc, char **argv)
@@ -32,16 +67,11 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     vr_log_from_environment();
     if (argc < 2) {
-        vr_cmd_help(0, NULL);
+        vr_cmd_help(1, NULL);
         return VR_EXIT_ERROR;
     }
-    const struct vr_verb *verb = find_verb(argv[1]);
-    if (verb)
-        return verb->fn(argc - 1, argv + 1);
-    struct vr_error err = {0};
-    vr_error_set(&err, "usage", "there is no verb '%s'", argv[1]);
-    vr_error_hint(&err, "'vmrun help' lists them");
-    vr_cli_error(&err);
-    vr_error_clear(&err);
-    return VR_EXIT_ERROR;
+    const struct vr_command *command = vr_command_find(argv[1]);
+    if (command)
+        return command->fn(argc - 1, argv + 1);
+    return no_verb(argv[1]);
 }

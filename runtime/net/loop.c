@@ -20,6 +20,13 @@ struct vr_loop {
     uv_check_t check;
     uv_idle_t idle;
     struct deferred *first, **last;
+    bool stopped; /* by its own limit, while it was freed */
+};
+
+struct vr_timer {
+    uv_timer_t uv; /* data: this */
+    vr_timer_cb cb;
+    void *payload;
 };
 
 static void run_deferred(uv_check_t *check)
@@ -58,6 +65,26 @@ struct vr_loop *vr_loop_new(void)
     return loop;
 }
 
+static void free_handle(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+/* A process that was let go, or just killed, keeps its handle until it has ended: we end first. */
+static void close_process(uv_handle_t *handle, void *payload)
+{
+    (void)payload;
+    if (handle->type == UV_PROCESS && !uv_has_ref(handle) && !uv_is_closing(handle))
+        uv_close(handle, free_handle);
+}
+
+static void stop_loop(void *payload)
+{
+    struct vr_loop *loop = payload;
+    loop->stopped = true;
+    uv_stop(&loop->uv);
+}
+
 void vr_loop_free(struct vr_loop *loop)
 {
     if (!loop)
@@ -66,9 +93,15 @@ void vr_loop_free(struct vr_loop *loop)
         run_deferred(&loop->check);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
-    int rc;
-    for (int turn = 0; (rc = uv_loop_close(&loop->uv)) == UV_EBUSY && turn < 100; turn++)
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
+    uv_walk(&loop->uv, close_process, NULL);
+    /* Closes handles, and waits for abandoned work of other threads; but a handle that was forgotten must not hang us. */
+    struct vr_timer *limit = vr_timer_start(loop, 10, stop_loop, loop);
+    uv_unref((uv_handle_t *)&limit->uv);
+    uv_run(&loop->uv, UV_RUN_DEFAULT);
+    if (!loop->stopped)
+        vr_timer_cancel(limit);
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    int rc = uv_loop_close(&loop->uv);
     assert(rc == 0);
     while (loop->first) {
         struct deferred *item = loop->first;
@@ -99,18 +132,7 @@ uint64_t vr_loop_now(struct vr_loop *loop)
     return uv_now(&loop->uv);
 }
 
-static void free_handle(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
 /* --- timers --- */
-
-struct vr_timer {
-    uv_timer_t uv; /* data: this */
-    vr_timer_cb cb;
-    void *payload;
-};
 
 static void timer_fired(uv_timer_t *uv)
 {

@@ -1,0 +1,1 @@
+local text = file("../run.lua")

@@ -1,0 +1,1 @@
+local a = require "lib.a"

@@ -1,0 +1,1 @@
+local names = require "lib.nmaes"

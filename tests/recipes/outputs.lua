@@ -1,0 +1,7 @@
+local sample = use("sample")
+local group = sample.group "main" {}
+outputs {
+  fine = group.id,
+  broken = { group = function() end },
+}
+outputs { fine = "again" }

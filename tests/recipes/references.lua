@@ -1,0 +1,20 @@
+local sample = use("sample")
+local group = sample.group "main" {}
+local net = sample.network "main" { group = group, cidr = "10.0.0.0/16" }
+local function try(fn)
+  each({ 1 }, fn)
+end
+try(function() return #net.gateway end)
+try(function() return net.gateway < "x" end)
+try(function() return net.gateway + 1 end)
+try(function() local text = tostring(net.gateway) end)
+try(function() local x = net.gateway() end)
+try(function() net.gateway = 1 end)
+try(function() return "x" .. net end)
+try(function() return net.gateway .. nil end)
+try(function() for _, x in ipairs(net.gateway) do print(x) end end)
+try(function() for _, x in pairs(net) do print(x) end end)
+try(function() return net.gateway:upper() end)
+try(function() return group.name:upper() .. net.gateway end)
+try(function() return group.nme end)
+try(function() return nothing.at.all end)

@@ -1,0 +1,3 @@
+local sample = use("sample")
+local group = sample.group "main" { name = "x"
+local other = 1

@@ -1,0 +1,1 @@
+params { workers = param.integer { default = 1 } }

@@ -410,9 +410,11 @@ struct vr_expr *vr_expr_call(struct vr_exprs *exprs, const char *function, struc
     }
     if (count < (size_t)found->min || (found->max >= 0 && count > (size_t)found->max)) {
         if (found->max < 0)
-            vr_error_set(err, "function", "%s wants at least %d arguments, got %zu", function, found->min, count);
+            vr_error_set(err, "function", "%s wants at least %d argument%s, got %zu", function, found->min,
+                         found->min == 1 ? "" : "s", count);
         else if (found->min == found->max)
-            vr_error_set(err, "function", "%s wants %d arguments, got %zu", function, found->min, count);
+            vr_error_set(err, "function", "%s wants %d argument%s, got %zu", function, found->min,
+                         found->min == 1 ? "" : "s", count);
         else
             vr_error_set(err, "function", "%s wants %d to %d arguments, got %zu", function, found->min, found->max, count);
         return NULL;

@@ -254,12 +254,13 @@ static int waited(lua_State *L, int status, lua_KContext ctx)
     struct child *child = lua_touserdata(L, 1);
     if (child->ended)
         return push_exit(L, child);
+    bool over = vr_wait_timed_out(L);
     lua_pushnil(L);
-    if (vr_wait_timed_out(L))
+    if (over)
         lua_pushfstring(L, "process %d has not ended in time", child->pid);
     else
         lua_pushfstring(L, "process %d was closed", child->pid);
-    lua_pushstring(L, child->process ? "timeout" : "closed");
+    lua_pushstring(L, over ? "timeout" : "closed");
     return 3;
 }
 

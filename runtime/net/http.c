@@ -265,7 +265,6 @@ static void fail(struct vr_http *http, CURLcode code)
         return;
     switch (code) {
     case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         vr_error_set(&http->err, "url", "%s: not an http or https URL", http->who);
         return;
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -299,8 +298,15 @@ static void fail(struct vr_http *http, CURLcode code)
             return;
         if (is_tls_alert(http))
             fail_tls(http);
+        else if (strstr(http->detail, "large response headers"))
+            vr_error_set(&http->err, "too_large", "%s: the head of the answer is too large", http->who);
+        else if (strstr(http->detail, "in chunked-encoding"))
+            vr_error_set(&http->err, "protocol", "%s: the chunks of the answer are broken", http->who);
         else
             fail_reset(http);
+        return;
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        vr_error_set(&http->err, "protocol", "%s: the server does not speak HTTP", http->who);
         return;
     default:
         vr_error_set(&http->err, "protocol", "%s: %s", http->who, *http->detail ? http->detail : curl_easy_strerror(code));
@@ -318,6 +324,8 @@ static void collect(struct client *c)
         struct vr_http *http;
         CURLcode code = message->data.result; /* the message dies with the removal */
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&http);
+        if (code == CURLE_OK && !http->head_ended)
+            code = CURLE_GOT_NOTHING; /* curl is content with half a head */
         if (code != CURLE_OK)
             fail(http, code);
         end(http);
@@ -395,7 +403,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *payload)
         return length;
     http->head_length += length;
     if (http->head_length > MAX_HEAD) {
-        vr_error_set(&http->err, "too_large", "%s: the head of the answer is larger than 1 MiB", http->who);
+        vr_error_set(&http->err, "too_large", "%s: the head of the answer is too large", http->who);
         return 0;
     }
     if (length >= 5 && memcmp(line, "HTTP/", 5) == 0) {

@@ -1,6 +1,7 @@
--- The client, against our own server. Servers that misbehave are in tests/unit/net/test_http.c.
+-- The client, against our own server and against raw sockets that misbehave.
 local test = require "tap"
 local http, server, task, crypto = require "http", require "server", require "task", require "crypto"
+local stream = require "stream"
 
 local ca = crypto.x509_ca { cn = "test ca" }
 local other_ca = crypto.x509_ca { cn = "other ca" }
@@ -250,6 +251,73 @@ test("CONNECT through a proxy; loopback needs none", function(t)
   local message = t.err("connect", http.request { url = "https://forbidden.test/", proxy = proxy, ca = ca.cert })
   t.has(message, "refused the connection with status 403")
   t.eq(asked, { "api.test:443", "forbidden.test:443" })
+end)
+
+--- A server of raw text: each connection that comes reads one head, then calls the next function, then closes.
+local function raw(t, ...)
+  local l = t.ok(stream.listen {})
+  local scripts = { ... }
+  local job = task.spawn(function()
+    for _, script in ipairs(scripts) do
+      local c = l:accept(5)
+      if not c then return end
+      local head = ""
+      while not head:find("\r\n\r\n", 1, true) do head = head .. (c:read(5) or "\r\n\r\n") end
+      script(c)
+      c:close()
+    end
+  end)
+  t.after(function() job:cancel() job:join() l:close() end)
+  return "http://127.0.0.1:" .. l:port() .. "/"
+end
+
+local function says(text, seconds)
+  return function(c)
+    c:write(text)
+    if seconds then task.sleep(seconds) end
+  end
+end
+
+test("servers that break off", function(t)
+  local lost, cut = "the connection was lost before an answer", "the connection was lost in the middle of the answer"
+  t.has(t.err("reset", http.request { url = raw(t, says "") }), lost)
+  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Le") }), "lost")
+  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc") }), cut)
+  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab") }), cut)
+  t.eq(t.ok(http.request { url = raw(t, says "HTTP/1.1 200 OK\r\n\r\nuntil the end") }).body, "until the end")
+end)
+
+test("servers that never answer, or never end", function(t)
+  local message = t.err("timeout", http.request { url = raw(t, says("", 2)), timeout = 0.1 })
+  t.has(message, "no answer after 0.1 s")
+  message = t.err("timeout", http.request { url = raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 2)), timeout = 0.1 })
+  t.has(message, "the answer did not end after 0.1 s")
+  t.has(t.err("timeout", http.open { url = raw(t, says("HTTP/1.1 200 OK\r\n", 2)), timeout = 0.1 }), "no answer")
+  local r <close> = t.ok(http.open { url = raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 0.2)), timeout = 0.1 })
+  t.eq(r:read(), "abc")
+  t.err("timeout", r:read(0.05))
+  t.err("reset", r:read(2))
+end)
+
+test("servers that speak something else", function(t)
+  t.err("protocol", http.request { url = raw(t, says "SSH-2.0-OpenSSH_9.2\r\n") })
+  t.err("protocol", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n") })
+  t.err("too_large", http.request { url = raw(t, says("HTTP/1.1 200 OK\r\n" .. ("A: b\r\n"):rep(300000))) })
+end)
+
+test("interim answers are passed over, trailers too", function(t)
+  local url = raw(t, says("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    .. "3\r\nabc\r\n0\r\nX-Trailer: y\r\n\r\n"))
+  local r = t.ok(http.request { url = url })
+  t.eq({ r.status, r.body, r.headers.link, r.headers["x-trailer"] }, { 200, "abc" })
+end)
+
+test("a kept connection that the server closed meanwhile is replaced", function(t)
+  local answer = says "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+  local url = raw(t, answer, answer)
+  t.eq(t.ok(http.request { url = url }).body, "ok")
+  task.sleep(0.02)
+  t.eq(t.ok(http.request { method = "POST", url = url, body = "again" }).body, "ok")
 end)
 
 test.done()

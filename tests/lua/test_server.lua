@@ -2,6 +2,8 @@
 local test = require "tap"
 local http, server, task, crypto = require "http", require "server", require "task", require "crypto"
 
+local stream, process = require "stream", require "process"
+
 local ca = crypto.x509_ca { cn = "test ca" }
 local function issue(name, ...)
   return crypto.x509_issue { ca = ca, cn = name, dns = { name, ... }, ip = { "127.0.0.1" }, usage = { "server" } }
@@ -248,8 +250,6 @@ test("close cuts what does not end in time; a handler may close its own server",
 end)
 
 test("the curl program agrees", function(t)
-  local ok, process = pcall(require, "process")
-  if not ok then t.skip("no process module yet") end
   local s = listen(t, { tls = { cert = leaf.cert, key = leaf.key, client_ca = ca.cert }, proxy = function() return true end,
     handler = function(req)
       if req.path == "/stream" then
@@ -278,6 +278,86 @@ test("the curl program agrees", function(t)
   t.eq(curl("-p", "-x", "http://127.0.0.1:" .. s:port(), "https://localhost/x"), "GET 0 -\n")
   t.eq(curl("--http1.0", url .. "/stream"), "1\n2\n3\n")
   t.eq(curl(url .. "/a", url .. "/b", "-w", "%{num_connects} "), "GET 0 -\n1 GET 0 -\n0 ")
+end)
+
+--- Sends pieces, then reads all that comes.
+local function talk(s, ...)
+  local c <close> = assert(stream.connect { host = "127.0.0.1", port = s:port() })
+  for _, piece in ipairs { ... } do
+    c:write(piece)
+    task.sleep(0.002)
+  end
+  local text = ""
+  while true do
+    local piece = c:read(0.3)
+    if not piece then return text end
+    text = text .. piece
+  end
+end
+
+test("requests in pieces, two at once, and no requests at all", function(t)
+  local _, count = nil, 0
+  local s = listen(t, { handler = function(req) count = count + 1 return { body = req.path .. req.body } end })
+  t.has(talk(s, "GE", "T /a HTTP/1.1\r\nHo", "st: x\r\nConnection: close\r\n", "\r\n"), "\r\n\r\n/a")
+  local both = talk(s, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+  t.ok(both:find "/1HTTP/1.1 200 OK.*/2$", both)
+  t.eq(count, 3)
+  t.eq(talk(s, "nonsense\r\n\r\n"), "")
+  t.ok(not talk(s, "GET /" .. ("x"):rep(100000) .. " HTTP/1.1\r\n\r\n"):find("200 OK"))
+  for _, part in ipairs { "", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n", "PUT / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc" } do
+    local c = t.ok(stream.connect { host = "127.0.0.1", port = s:port() })
+    if part ~= "" then c:write(part) end
+    task.sleep(0.005)
+    c:close()
+  end
+  t.eq(count, 3)
+  t.has(talk(s, "GET /z HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "/z")
+end)
+
+test("what a TLS listener says to those who do not speak TLS", function(t)
+  local s = listen(t, { tls = { cert = leaf.cert, key = leaf.key, sni = function() end }, proxy = function() return true end,
+    handler = function() return {} end })
+  t.has(talk(s, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), "HTTP/1.1 400 Bad Request")
+  t.has(talk(s, "CONNECT nowhere HTTP/1.1\r\n\r\n"), "HTTP/1.1 400 Bad Request")
+  t.has(talk(s, "CONN", "ECT a.test:4", "43 HTTP/1.1\r\nHost: a", "\r\n\r", "\n"), "HTTP/1.1 200 Connection established")
+  t.eq(talk(s, "CONNECT a.test:443 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 Connection established\r\n\r\n")
+end)
+
+test("a TLS hello in pieces is understood; a silent peer costs no time", function(t)
+  local l = t.ok(stream.listen {})
+  local curl = task.spawn(function()
+    return process.run { argv = { "curl", "-sk", "--max-time", "5", "--resolve", "piece.test:" .. l:port() .. ":127.0.0.1",
+      "https://piece.test:" .. l:port() .. "/" } }
+  end)
+  local c = t.ok(l:accept(5))
+  local hello = t.ok(c:read(5))
+  c:close()
+  l:close()
+  curl:join()
+  local before, asked = descriptors(), nil
+  local s = listen(t, { tls = { cert = leaf.cert, key = leaf.key, sni = function(name) asked = name end },
+    handler = function() return {} end })
+  local cpu, half, whole = os.clock(), {}, {}
+  for i = 1, 5 do
+    half[i] = t.ok(stream.connect { host = "127.0.0.1", port = s:port() })
+    half[i]:write(hello:sub(1, 3 + i * 20))
+    whole[i] = t.ok(stream.connect { host = "127.0.0.1", port = s:port() })
+    for at = 1, #hello, 100 do
+      whole[i]:write(hello:sub(at, at + 99))
+      task.sleep(0.001)
+    end
+    t.eq(whole[i]:read(2):byte(), 0x16, "the server's hello")
+  end
+  t.eq(asked, "piece.test")
+  task.sleep(1)
+  t.ok(os.clock() - cpu < 0.5, "processor seconds: " .. os.clock() - cpu)
+  for i = 1, 5 do
+    half[i]:close()
+    whole[i]:close()
+  end
+  task.sleep(0.05)
+  s:close()
+  eventually(t, "descriptors are given back", function() return descriptors() <= before end)
 end)
 
 test.done()

@@ -117,7 +117,7 @@ end
 --- The registry of one cluster.
 function Resources.new()
   if not templates then parse_builtin() end
-  local self = setmetatable({ by_gv = {}, groups = {}, by_kind = {}, generation = 0, custom = {} }, Resources)
+  local self = setmetatable({ by_gv = {}, groups = {}, by_kind = {}, changes = 0, custom = {} }, Resources)
   for _, template in ipairs(templates) do self:add(template) end
   for gv, target in pairs(aliases) do
     local group, version = gv:match("^(.+)/(.+)$")
@@ -146,7 +146,7 @@ function Resources:add(res)
   if not list.by_plural[res.plural] then list.order[#list.order + 1] = res.plural end
   list.by_plural[res.plural] = res
   self.by_kind[gv .. "/" .. res.kind] = res
-  self.generation = self.generation + 1
+  self.changes = self.changes + 1
 end
 
 --- Removes a kind that a definition had added.
@@ -165,7 +165,7 @@ function Resources:remove(res)
     end
     if #group.versions == 0 then table.remove(self.groups, at) end
   end
-  self.generation = self.generation + 1
+  self.changes = self.changes + 1
 end
 
 local function rank(version)

@@ -2,7 +2,6 @@
 -- has a revision, and the last writes are kept so that a watch can begin in the past.
 --
 -- Objects are never changed in place: whoever wants to change one copies it. Keys of resources are "group/plural".
-local json = require "json"
 local value = require "emulator.kubernetes.value"
 
 local Store = {}
@@ -17,17 +16,16 @@ local function id(namespace, name)
   return (namespace or "") .. "/" .. name
 end
 
---- Opens a store. table_: durable table with put(key, text), delete(key), each() -> iterator of key, text; or nil.
+--- Opens a store. table_: durable table with put(key, value), delete(key), each() -> iterator of key, value; or nil.
 function Store.open(table_)
   local self = setmetatable({ table = table_, data = {}, lists = {}, revision = 1, log = {}, first = 1, subscribers = {},
     oldest = 1 }, Store)
   if table_ then
-    for key, text in table_:each() do
+    for key, object in table_:each() do
       if key == "revision" then
-        self.revision = math.max(self.revision, math.tointeger(tonumber(text)) or 1)
+        self.revision = math.max(self.revision, math.tointeger(tonumber(object)) or 1)
       else
         local kind, where = key:match("^([^|]+)|(.+)$")
-        local object = json.decode(text)
         self:bucket(kind)[where] = object
         self.revision = math.max(self.revision, math.tointeger(tonumber(object.metadata.resourceVersion)) or 1)
       end
@@ -85,7 +83,7 @@ end
 
 local function persist(self, kind, where, object)
   if not self.table or volatile[kind] then return end
-  if object then self.table:put(kind .. "|" .. where, json.encode(object)) else
+  if object then self.table:put(kind .. "|" .. where, object) else
     self.table:delete(kind .. "|" .. where)
     self.table:put("revision", tostring(self.revision))
   end

@@ -1,0 +1,232 @@
+--- One cluster: its objects, its etcd members, and what makes it live. Machines come and go; the cluster is what their
+-- etcd data has in common.
+local crypto = require "crypto"
+local json = require "json"
+local task = require "task"
+local value = require "emulator.kubernetes.value"
+local status = require "emulator.kubernetes.status"
+local Store = require "emulator.kubernetes.store"
+local Resources = require "emulator.kubernetes.resources"
+local Objects = require "emulator.kubernetes.objects"
+local definitions = require "emulator.kubernetes.definitions"
+local rbac = require "emulator.kubernetes.rbac"
+local ip = require "emulator.kubernetes.ip"
+
+local Cluster = {}
+Cluster.__index = Cluster
+
+--- Opens a cluster. options: id, table (durable, see store.lua), sleep(nominal seconds), factor, save(record), record
+-- (what `save` kept), written(method, path, status), sync().
+function Cluster.open(options)
+  local record = options.record or {}
+  local self = setmetatable({
+    id = options.id or crypto.uuid(), record = record, save = options.save or function() end,
+    sleep = options.sleep or task.sleep, factor = options.factor or 1, written = options.written, sync = options.sync,
+    store = Store.open(options.table), resources = Resources.new(),
+    service_cidr = record.service_cidr or "10.96.0.0/12", pod_cidr = record.pod_cidr, issuer = record.issuer
+      or "https://kubernetes.default.svc.cluster.local",
+    members = record.members or {}, alive = {}, controllers = {}, kubelets = {},
+  }, Cluster)
+  record.members = self.members
+  self.objects = Objects.new(self)
+  self.changed = task.event()
+  definitions.attach(self)
+  return self
+end
+
+--- The resource of a storage key; a bug when it does not exist.
+function Cluster:res(key)
+  local res = self.resources:by_key(key)
+  assert(res, "no resource " .. key)
+  return res
+end
+
+--- The CA that signs for kubelets, the key of service accounts and the settings of the API servers, as the first one says.
+function Cluster:configure(settings)
+  for _, name in ipairs { "service_cidr", "pod_cidr", "issuer" } do
+    if settings[name] and settings[name] ~= self[name] then
+      self[name], self.record[name] = settings[name], settings[name]
+    end
+  end
+  self.service_key = settings.service_key or self.service_key
+  self.ca = settings.ca or self.ca
+  self.save(self.record)
+end
+
+-- Membership of etcd.
+
+--- Adds a member: {name=, peer= (its https URL), machine= id}. Raises nothing; an existing peer is replaced.
+function Cluster:add_member(member)
+  member.id = ("%x"):format(tonumber(crypto.sha256(self.id .. member.peer):sub(1, 15), 16))
+  self.members[member.name] = member
+  self.save(self.record)
+  return member
+end
+
+--- Removes a member by its name.
+function Cluster:remove_member(name)
+  self.members[name] = nil
+  self.alive[name] = nil
+  self.save(self.record)
+  self:note()
+end
+
+--- Says whether a member's process runs.
+function Cluster:member_alive(name, alive)
+  if self.members[name] then self.alive[name] = alive or nil end
+  self:note()
+end
+
+--- Do enough members run to agree on a write? Returns false and why.
+function Cluster:quorum()
+  local total, up = 0, 0
+  for name in pairs(self.members) do
+    total = total + 1
+    if self.alive[name] then up = up + 1 end
+  end
+  if total == 0 then return false, "no etcd member exists" end
+  if up < total // 2 + 1 then return false, ("%d of %d etcd members run"):format(up, total) end
+  return true
+end
+
+--- Tells who waits that something about the machines changed.
+function Cluster:note()
+  local event = self.changed
+  self.changed = task.event()
+  event:set()
+  if self.manager then self.manager:check() end
+end
+
+--- Writes that controllers make: raises nothing when the object is gone meanwhile.
+function Cluster:status(key, namespace, name, fn, manager)
+  return self.objects:modify(self:res(key), namespace, name, fn,
+    { manager = manager or "kube-controller-manager", subresource = "status" })
+end
+
+--- As `status`, for the object itself.
+function Cluster:modify(key, namespace, name, fn, manager)
+  return self.objects:modify(self:res(key), namespace, name, fn, { manager = manager or "kube-controller-manager" })
+end
+
+--- Creates an object unless it exists; returns it.
+function Cluster:ensure(key, object, manager)
+  local found = self.store:get(key, object.metadata.namespace, object.metadata.name)
+  if found then return found, false end
+  return self.objects:create(self:res(key), object, { namespace = object.metadata.namespace,
+    manager = manager or "kube-controller-manager" }), true
+end
+
+--- Assigns a pod to a node.
+function Cluster:bind(pod, node)
+  self.objects:modify(self:res "/pods", pod.metadata.namespace, pod.metadata.name, function(o)
+    if o.spec.nodeName or o.metadata.deletionTimestamp then return false end
+    o.spec.nodeName = node
+    o.status = o.status or {}
+    o.status.conditions = value.filter(o.status.conditions, function(c) return c.type ~= "PodScheduled" end)
+    table.insert(o.status.conditions, { type = "PodScheduled", status = "True", lastProbeTime = json.null,
+      lastTransitionTime = value.time() })
+    value.compact(o)
+  end, { manager = "kube-scheduler", subresource = "binding" })
+end
+
+--- Records an event about an object; the same one again is counted. kind: "Normal" or "Warning".
+function Cluster:event(object, kind, reason, message, component, host)
+  local m = object.metadata
+  local namespace = m.namespace or "default"
+  if not self.store:get("/namespaces", nil, namespace) then return end
+  local name = ("%s.%s"):format(m.name, crypto.sha256(table.concat({ m.uid or "", reason, message, component }, "|")):sub(1, 16))
+  local now = value.time()
+  local old = self.store:get("/events", namespace, name)
+  if old then
+    local new = value.copy(old)
+    new.count, new.lastTimestamp = (old.count or 1) + 1, now
+    self.store:put("/events", new)
+    return
+  end
+  local ns = self.store:get("/namespaces", nil, namespace)
+  if ns.metadata.deletionTimestamp then return end
+  self.store:put("/events", { apiVersion = "v1", kind = "Event", metadata = { name = name, namespace = namespace,
+      uid = crypto.uuid(), creationTimestamp = now },
+    involvedObject = { apiVersion = object.apiVersion, kind = object.kind, name = m.name, namespace = m.namespace, uid = m.uid,
+      resourceVersion = m.resourceVersion },
+    reason = reason, message = message, type = kind, count = 1, firstTimestamp = now, lastTimestamp = now,
+    source = { component = component, host = host }, reportingComponent = component, reportingInstance = host or "" })
+end
+
+--- What a container wrote: a list of {time, text}, or nil and why. Answered by the kubelet of the pod's node.
+function Cluster:container_log(pod, container)
+  local kubelet = self.kubelets[pod.spec.nodeName]
+  if not kubelet then
+    local node = self.store:get("/nodes", nil, pod.spec.nodeName)
+    local address = node and value.find(value.get(node, "status", "addresses"), "type", "InternalIP")
+    address = address and address.address or pod.spec.nodeName
+    return nil, ('Get "https://%s:10250/containerLogs/%s/%s/%s": dial tcp %s:10250: connect: connection refused')
+      :format(address, pod.metadata.namespace, pod.metadata.name, container, address)
+  end
+  return kubelet:log(pod, container)
+end
+
+local namespaces = { "default", "kube-system", "kube-public", "kube-node-lease" }
+
+local priority_classes = {
+  { "system-cluster-critical", 2000000000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary." },
+  { "system-node-critical", 2000001000, "Used for system critical pods that must not be moved from their current node." },
+}
+
+--- What an API server makes when it first starts: system namespaces, default roles, its own service.
+function Cluster:bootstrap()
+  for _, name in ipairs(namespaces) do
+    self:ensure("/namespaces", { metadata = { name = name } }, "kube-apiserver")
+  end
+  for _, object in ipairs(rbac.bootstrap()) do
+    self:ensure("rbac.authorization.k8s.io/" .. (object.kind == "ClusterRole" and "clusterroles" or "clusterrolebindings"),
+      object, "kube-apiserver")
+  end
+  for _, c in ipairs(priority_classes) do
+    self:ensure("scheduling.k8s.io/priorityclasses", { metadata = { name = c[1] }, value = c[2], description = c[3] }, "kube-apiserver")
+  end
+  self:ensure("/services", { metadata = { name = "kubernetes", namespace = "default",
+      labels = { component = "apiserver", provider = "kubernetes" } },
+    spec = { clusterIP = ip.nth(self.service_cidr, 1), type = "ClusterIP",
+      ports = json.array { { name = "https", port = 443, protocol = "TCP", targetPort = 6443 } } } }, "kube-apiserver")
+  if self.ca then
+    self:ensure("/configmaps", { metadata = { name = "extension-apiserver-authentication", namespace = "kube-system" },
+      data = { ["client-ca-file"] = self.ca.cert } }, "kube-apiserver")
+  end
+end
+
+--- Keeps the endpoints of the `kubernetes` service at the API servers that run.
+function Cluster:advertise(addresses)
+  table.sort(addresses)
+  local list = value.map(addresses, function(a) return { ip = a } end)
+  local ports = json.array { { name = "https", port = 6443, protocol = "TCP" } }
+  local subsets = #list > 0 and json.array { { addresses = list, ports = ports } } or nil
+  local object = { metadata = { name = "kubernetes", namespace = "default",
+    labels = { ["endpointslice.kubernetes.io/skip-mirror"] = "true" } }, subsets = subsets }
+  local _, created = self:ensure("/endpoints", value.copy(object), "kube-apiserver")
+  if not created then
+    self:modify("/endpoints", "default", "kubernetes", function(o) o.subsets = subsets end, "kube-apiserver")
+  end
+  local endpoints = value.map(addresses, function(a)
+    return { addresses = json.array { a }, conditions = { ready = true } }
+  end)
+  local slice = { metadata = { name = "kubernetes", namespace = "default", labels = { ["kubernetes.io/service-name"] = "kubernetes" } },
+    addressType = "IPv4", endpoints = endpoints, ports = ports }
+  _, created = self:ensure("discovery.k8s.io/endpointslices", slice, "kube-apiserver")
+  if not created then
+    self:modify("discovery.k8s.io/endpointslices", "default", "kubernetes", function(o) o.endpoints = endpoints end, "kube-apiserver")
+  end
+end
+
+--- Calls fn(event) on every write until the returned function is called.
+function Cluster:subscribe(fn) return self.store:subscribe(fn) end
+
+--- Runs a function of controllers; a failure of the API (a conflict, an object gone) is returned, not raised.
+function Cluster:try(fn, ...)
+  local results = table.pack(pcall(fn, ...))
+  if results[1] then return table.unpack(results, 2, results.n) end
+  if status.is(results[2]) then return nil, results[2].body.message, results[2].body.reason end
+  error(results[2], 0)
+end
+
+return Cluster

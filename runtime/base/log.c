@@ -52,7 +52,7 @@ bool vr_log_to(const char *path, struct vr_error *err)
 {
     int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (path && fd < 0)
-        return vr_error_set(err, "log", "cannot write the log %s: %s", path, strerror(errno));
+        return vr_error_system(err, errno, "cannot write the log %s", path);
     pthread_mutex_lock(&lock);
     int old = file;
     file = fd;

@@ -1,10 +1,13 @@
 #include "base/text.h"
 
 #include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 
 enum { LONGEST = 64 }; /* longer names are not guessed at */
 
@@ -55,4 +58,57 @@ const char *vr_text_nearest(const char *name, const char *const *candidates, siz
         }
     }
     return nearest;
+}
+
+/* A line of a file, without its end; the caller frees. NULL when there is none. */
+static char *source_line(const char *path, int number)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return NULL;
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length = -1;
+    for (int i = 0; i < number; i++)
+        if ((length = getline(&line, &room, file)) < 0)
+            break;
+    fclose(file);
+    if (length < 0) {
+        free(line);
+        return NULL;
+    }
+    line[strcspn(line, "\r\n")] = '\0';
+    return line;
+}
+
+static bool begins_letter(char c)
+{
+    return ((unsigned char)c & 0xc0) != 0x80; /* of UTF-8 */
+}
+
+static void add_carets(struct vr_buf *out, const char *line, size_t before, size_t width)
+{
+    vr_buf_puts(out, "    ");
+    for (size_t i = 0; i < before; i++) {
+        if (begins_letter(line[i]))
+            vr_buf_puts(out, line[i] == '\t' ? "\t" : " ");
+    }
+    for (size_t i = before; i < before + width && line[i]; i++) {
+        if (begins_letter(line[i]))
+            vr_buf_puts(out, "^");
+    }
+    vr_buf_puts(out, "\n");
+}
+
+char *vr_text_excerpt(const char *path, int line, int column, int width)
+{
+    char *text = path && line > 0 ? source_line(path, line) : NULL;
+    if (!text)
+        return NULL;
+    struct vr_buf out = {0};
+    vr_buf_printf(&out, "    %s\n", text);
+    if (column > 0 && (size_t)column <= strlen(text))
+        add_carets(&out, text, (size_t)column - 1, width > 0 ? (size_t)width : 1);
+    free(text);
+    return vr_buf_steal(&out);
 }

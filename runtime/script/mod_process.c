@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -562,12 +563,27 @@ static int process_environ(lua_State *L)
     return 1;
 }
 
-/*** Whether there is a process of that number.
+/* One that has ended, but that its parent has not asked after yet. */
+static bool is_zombie(pid_t pid)
+{
+    char path[64], text[512] = "";
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    fclose(file);
+    text[length] = '\0';
+    const char *name_end = strrchr(text, ')'); /* a name may hold anything */
+    return name_end && (strncmp(name_end, ") Z", 3) == 0 || strncmp(name_end, ") X", 3) == 0);
+}
+
+/*** Whether a process of that number runs.
  * @function alive */
 static int process_alive(lua_State *L)
 {
     pid_t pid = (pid_t)luaL_checkinteger(L, 1);
-    lua_pushboolean(L, pid > 0 && (kill(pid, 0) == 0 || errno == EPERM));
+    lua_pushboolean(L, pid > 0 && (kill(pid, 0) == 0 || errno == EPERM) && !is_zombie(pid));
     return 1;
 }
 

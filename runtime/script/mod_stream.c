@@ -287,14 +287,14 @@ static void wake_acceptor(void *payload)
 
 /*** Listens on an address (host, port; port 0: a free one) or a path.
  * @function listen
- * @tparam table options host (127.0.0.1), port (0), path, backlog (128)
+ * @tparam table options host (127.0.0.1), port (0), path, backlog (512)
  * @return a listener: l:accept([timeout]), l:port(), l:close() */
 static int listen_on(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     const char *path = text_field(L, "path");
     const char *host = text_field(L, "host");
-    int port = (int)number_field(L, "port", 0), backlog = (int)number_field(L, "backlog", 128);
+    int port = (int)number_field(L, "port", 0), backlog = (int)number_field(L, "backlog", 512);
     struct listening *listening = lua_newuserdatauv(L, sizeof(*listening), 0);
     *listening = (struct listening){0};
     luaL_setmetatable(L, LISTENER);

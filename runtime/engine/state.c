@@ -931,7 +931,7 @@ static bool make_folder(const struct vr_state *state, struct vr_error *err)
         errno = ENOTDIR;
         ok = false;
     }
-    if (ok && info.st_mode & 077 && chmod(path, 0700) != 0)
+    if (ok && info.st_mode & 077 && chmod(path, info.st_mode & 0700) != 0)
         errno = 0; /* another's folder */
     free(path);
     return ok || fail_errno(state, "make the folder", errno, err);
@@ -1051,6 +1051,8 @@ static bool open_for_writing(struct vr_state *state, double wait, struct vr_erro
 {
     if (!make_folder(state, err))
         return false;
+    if (access(state->folder, W_OK | X_OK) != 0)
+        return fail_errno(state, "write", errno, err);
     char *lock = in_folder(state, "lock");
     state->lease = vr_lease_take(lock, state->what, wait, err);
     free(lock);

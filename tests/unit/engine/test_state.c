@@ -666,7 +666,7 @@ static int fill_the_disk(void)
     struct vr_error err = {0};
     struct vr_state *state = open_state(false, &err);
     if (!state)
-        return 1;
+        return fprintf(stderr, "%s: %s\n", err.code, err.message), 1;
     put(state, "t.x.small", NULL);
     if (!vr_state_sync(state, &err))
         return 2;
@@ -713,14 +713,18 @@ enum { CANNOT_MOUNT = 77 };
 
 static int child_on_small_disk(void)
 {
-    char map[64];
+    char uids[64], gids[64];
     bool user = geteuid() != 0;
-    snprintf(map, sizeof(map), "0 %d 1\n", (int)getuid());
+    snprintf(uids, sizeof(uids), "0 %d 1\n", (int)getuid());
+    snprintf(gids, sizeof(gids), "0 %d 1\n", (int)getgid());
     if (unshare(CLONE_NEWNS | (user ? CLONE_NEWUSER : 0)) != 0)
         return CANNOT_MOUNT;
-    if (user)
-        write_file("/proc/self/uid_map", map, strlen(map));
-    if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (user) {
+        write_file("/proc/self/setgroups", "deny", 4);
+        write_file("/proc/self/uid_map", uids, strlen(uids));
+        write_file("/proc/self/gid_map", gids, strlen(gids));
+    }
+    if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", root, "tmpfs", 0, "size=1m") != 0)
         return CANNOT_MOUNT;
     return fill_the_disk();
@@ -745,7 +749,7 @@ static int child_without_rights(void)
     if (state)
         return 1;
     if (strcmp(err.code, "io") != 0 || !strstr(err.message, "Permission denied"))
-        return 2;
+        return fprintf(stderr, "%s: %s\n", err.code, err.message), 2;
     vr_error_clear(&err);
     return 0;
 }
@@ -767,7 +771,7 @@ static int child_that_reads(void)
 START_TEST(a_folder_that_cannot_be_written)
 {
     fill(3);
-    char *command = vr_format("chmod -R a+rX %s && chmod a-w %s && rm %s/digest.key", root, folder, folder);
+    char *command = vr_format("rm %s/digest.key && chmod -R a+rX %s && chmod a-w %s", folder, root, folder);
     ck_assert_int_eq(system(command), 0);
     free(command);
     ck_assert_int_eq(run_child(child_without_rights), 0);

@@ -1,12 +1,13 @@
-/* One curl multi handle for the process, driven by the loop (curl calls this the socket interface). A request is one easy
- * handle: its name is looked up first (curl's own resolver would take a thread a name and cannot be cancelled) and handed
- * over as CURLOPT_RESOLVE, so that curl still tries all addresses and still knows the connection by its name. */
+/* One curl multi handle for the process, driven by the loop (curl calls this the socket interface).
+ * A request is one easy handle: its name is looked up first (curl's own resolver would take a
+ * thread a name and cannot be cancelled) and handed over as CURLOPT_RESOLVE, so that curl still
+ * tries all addresses and still knows the connection by its name. */
 #include "net/http.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <curl/curl.h>
 #include <openssl/x509_vfy.h>
-#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 #include "net/resolve.h"
 
 #define MAX_BODY ((size_t)256 << 20)
-enum { HIGH_WATER = 256 * 1024, MAX_HEAD = 1 << 20, KEPT_CONNECTIONS = 512 };
+enum { HIGH_WATER = 256 * 1024, MAX_HEAD = 1 << 20, MAX_LINES = 1000, KEPT_CONNECTIONS = 512 };
 static const double default_timeout = 300, default_connect_timeout = 30;
 
 struct client {
@@ -30,13 +31,13 @@ struct client {
 struct vr_http {
     struct client *client;
     CURL *easy;
-    bool added;                /* to the multi handle */
+    bool added; /* to the multi handle */
     struct curl_slist *headers;
     struct curl_slist *resolved;
     struct curl_slist *connect_to;
-    char *who;                 /* "host:port (at address:port)", for messages */
+    char *who; /* "host:port (at address:port)", for messages */
     char *dial_host, *dial_port;
-    char *name;                /* what the certificate must be for */
+    char *name; /* what the certificate must be for */
     bool proxied;
     bool stream;
     double timeout, connect_timeout;
@@ -45,7 +46,7 @@ struct vr_http {
     struct vr_timer *timer;
     int status;
     json_t *head;
-    size_t head_length;
+    size_t head_length, head_lines;
     bool head_ended, ended, paused;
     struct vr_buf body;
     struct vr_error err;
@@ -64,7 +65,8 @@ static void on_socket(void *payload, int events)
 {
     void **bound = payload; /* {client, poll, fd} */
     struct client *c = bound[0];
-    int what = (events & VR_POLL_READ ? CURL_CSELECT_IN : 0) | (events & VR_POLL_WRITE ? CURL_CSELECT_OUT : 0);
+    int what = (events & VR_POLL_READ ? CURL_CSELECT_IN : 0) |
+               (events & VR_POLL_WRITE ? CURL_CSELECT_OUT : 0);
     int running;
     curl_multi_socket_action(c->multi, (curl_socket_t)(intptr_t)bound[2], what, &running);
     collect(c);
@@ -90,7 +92,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *payload, v
         bound[1] = vr_poll_new(c->loop, fd, on_socket, bound);
         curl_multi_assign(c->multi, fd, bound);
     }
-    vr_poll_set(bound[1], (what & CURL_POLL_IN ? VR_POLL_READ : 0) | (what & CURL_POLL_OUT ? VR_POLL_WRITE : 0));
+    vr_poll_set(bound[1], (what & CURL_POLL_IN ? VR_POLL_READ : 0) |
+                              (what & CURL_POLL_OUT ? VR_POLL_WRITE : 0));
     return 0;
 }
 
@@ -180,7 +183,9 @@ static void fail_verify(struct vr_http *http)
         vr_error_set(&http->err, "tls", "%s: the server's certificate has expired", http->who);
         return;
     case X509_V_ERR_CERT_NOT_YET_VALID:
-        vr_error_set(&http->err, "tls", "%s: the server's certificate is not valid yet; compare the clocks", http->who);
+        vr_error_set(&http->err, "tls",
+                     "%s: the server's certificate is not valid yet; compare the clocks",
+                     http->who);
         return;
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
@@ -188,20 +193,24 @@ static void fail_verify(struct vr_http *http)
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-        vr_error_set(&http->err, "tls", "%s: the server's certificate is signed by an authority that is not trusted here",
-                     http->who);
+        vr_error_set(
+            &http->err, "tls",
+            "%s: the server's certificate is signed by an authority that is not trusted here",
+            http->who);
         return;
     case X509_V_OK:
     case X509_V_ERR_UNSPECIFIED: /* curl's own look at the name */
-        vr_error_set(&http->err, "tls", "%s: the server's certificate is not for '%s'", http->who, http->name);
+        vr_error_set(&http->err, "tls", "%s: the server's certificate is not for '%s'", http->who,
+                     http->name);
         return;
     default:
-        vr_error_set(&http->err, "tls", "%s: the server's certificate is not acceptable: %s", http->who,
-                     X509_verify_cert_error_string(result));
+        vr_error_set(&http->err, "tls", "%s: the server's certificate is not acceptable: %s",
+                     http->who, X509_verify_cert_error_string(result));
     }
 }
 
-/* The peer's TLS alert comes inside a receive error when it rejects our certificate after the handshake (TLS 1.3). */
+/* The peer's TLS alert comes inside a receive error when it rejects our certificate after the
+ * handshake (TLS 1.3). */
 static bool is_tls_alert(const struct vr_http *http)
 {
     return strstr(http->detail, "alert") && strstr(http->detail, "error:");
@@ -213,11 +222,13 @@ static void fail_tls(struct vr_http *http)
     if (strstr(text, "certificate required"))
         vr_error_set(&http->err, "tls", "%s: the server wants a client certificate", http->who);
     else if (strstr(text, "alert"))
-        vr_error_set(&http->err, "tls", "%s: the server broke the TLS handshake off: %s", http->who, text);
+        vr_error_set(&http->err, "tls", "%s: the server broke the TLS handshake off: %s", http->who,
+                     text);
     else if (strstr(text, "wrong version number") || strstr(text, "packet length too long"))
         vr_error_set(&http->err, "tls", "%s: the server does not speak TLS", http->who);
     else if (!*text || strstr(text, "SSL_ERROR_SYSCALL") || strstr(text, "unexpected eof"))
-        vr_error_set(&http->err, "tls", "%s: the server closed the connection in the TLS handshake", http->who);
+        vr_error_set(&http->err, "tls", "%s: the server closed the connection in the TLS handshake",
+                     http->who);
     else
         vr_error_set(&http->err, "tls", "%s: the TLS handshake failed: %s", http->who, text);
 }
@@ -231,20 +242,22 @@ static bool is_connected(struct vr_http *http)
 
 static void fail_timeout(struct vr_http *http, double seconds)
 {
-    const char *stage = http->lookup                ? "the name was not resolved"
-                        : !http->added              ? "nothing happened"
-                        : !is_connected(http)       ? "no connection"
-                        : http->head_ended          ? "the answer did not end"
-                                                    : "no answer";
+    const char *stage = http->lookup          ? "the name was not resolved"
+                        : !http->added        ? "nothing happened"
+                        : !is_connected(http) ? "no connection"
+                        : http->head_ended    ? "the answer did not end"
+                                              : "no answer";
     vr_error_set(&http->err, "timeout", "%s: %s after %g s", http->who, stage, seconds);
 }
 
 static void fail_reset(struct vr_http *http)
 {
     if (http->head_ended)
-        vr_error_set(&http->err, "reset", "%s: the connection was lost in the middle of the answer", http->who);
+        vr_error_set(&http->err, "reset", "%s: the connection was lost in the middle of the answer",
+                     http->who);
     else
-        vr_error_set(&http->err, "reset", "%s: the connection was lost before an answer", http->who);
+        vr_error_set(&http->err, "reset", "%s: the connection was lost before an answer",
+                     http->who);
 }
 
 static bool proxy_refused(struct vr_http *http)
@@ -253,7 +266,8 @@ static bool proxy_refused(struct vr_http *http)
     curl_easy_getinfo(http->easy, CURLINFO_HTTP_CONNECTCODE, &status);
     if (!http->proxied || status < 300)
         return false;
-    vr_error_set(&http->err, "connect", "%s: the proxy %s:%s refused the connection with status %ld", http->who,
+    vr_error_set(&http->err, "connect",
+                 "%s: the proxy %s:%s refused the connection with status %ld", http->who,
                  http->dial_host, http->dial_port, status);
     return true;
 }
@@ -281,8 +295,8 @@ static void fail(struct vr_http *http, CURLcode code)
         fail_verify(http);
         return;
     case CURLE_SSL_CERTPROBLEM:
-        vr_error_set(&http->err, "tls", "%s: the client certificate or its key cannot be used: %s", http->who,
-                     http->detail);
+        vr_error_set(&http->err, "tls", "%s: the client certificate or its key cannot be used: %s",
+                     http->who, http->detail);
         return;
     case CURLE_SSL_CACERT_BADFILE:
         vr_error_set(&http->err, "tls", "%s: 'ca' is not a certificate in PEM form", http->who);
@@ -299,9 +313,11 @@ static void fail(struct vr_http *http, CURLcode code)
         if (is_tls_alert(http))
             fail_tls(http);
         else if (strstr(http->detail, "large response headers"))
-            vr_error_set(&http->err, "too_large", "%s: the head of the answer is too large", http->who);
+            vr_error_set(&http->err, "too_large", "%s: the head of the answer is too large",
+                         http->who);
         else if (strstr(http->detail, "in chunked-encoding"))
-            vr_error_set(&http->err, "protocol", "%s: the chunks of the answer are broken", http->who);
+            vr_error_set(&http->err, "protocol", "%s: the chunks of the answer are broken",
+                         http->who);
         else
             fail_reset(http);
         return;
@@ -309,7 +325,8 @@ static void fail(struct vr_http *http, CURLcode code)
         vr_error_set(&http->err, "protocol", "%s: the server does not speak HTTP", http->who);
         return;
     default:
-        vr_error_set(&http->err, "protocol", "%s: %s", http->who, *http->detail ? http->detail : curl_easy_strerror(code));
+        vr_error_set(&http->err, "protocol", "%s: %s", http->who,
+                     *http->detail ? http->detail : curl_easy_strerror(code));
     }
 }
 
@@ -380,7 +397,8 @@ static void add_header(struct vr_http *http, const char *line, size_t length)
     if (old)
         vr_buf_printf(&text, "%s, ", old);
     vr_buf_add(&text, value, (size_t)(stop - value));
-    json_object_set_new(http->head, name, header_value(&text)); /* refuses a name that is not UTF-8: dropped */
+    json_object_set_new(http->head, name,
+                        header_value(&text)); /* refuses a name that is not UTF-8: dropped */
     vr_buf_free(&text);
     free(name);
 }
@@ -402,7 +420,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *payload)
     if (http->head_ended) /* trailers */
         return length;
     http->head_length += length;
-    if (http->head_length > MAX_HEAD) {
+    if (http->head_length > MAX_HEAD || ++http->head_lines > MAX_LINES) {
         vr_error_set(&http->err, "too_large", "%s: the head of the answer is too large", http->who);
         return 0;
     }
@@ -428,7 +446,8 @@ static size_t on_body(char *data, size_t size, size_t count, void *payload)
         return CURL_WRITEFUNC_PAUSE;
     }
     if (!http->stream && http->body.length + length > http->max_body) {
-        vr_error_set(&http->err, "too_large", "%s: the answer is larger than %zu bytes", http->who, http->max_body);
+        vr_error_set(&http->err, "too_large", "%s: the answer is larger than %zu bytes", http->who,
+                     http->max_body);
         return 0;
     }
     vr_buf_add(&http->body, data, length);
@@ -464,7 +483,8 @@ static bool in_network(const char *network, const char *host)
     return (ntohl(net.s_addr) & mask) == (ntohl(address.s_addr) & mask);
 }
 
-/* One entry of NO_PROXY: "*", a host, a domain with or without a dot before it, a network; each may end in ":port". */
+/* One entry of NO_PROXY: "*", a host, a domain with or without a dot before it, a network; each may
+ * end in ":port". */
 static bool bypasses(char *entry, const char *host, const char *port)
 {
     char *colon = strrchr(entry, ':');
@@ -494,13 +514,15 @@ static bool is_bypassed(const char *host, const char *port)
     return found;
 }
 
-static const char *choose_proxy(const struct vr_http_options *o, bool secure, const char *host, const char *port)
+static const char *choose_proxy(const struct vr_http_options *o, bool secure, const char *host,
+                                const char *port)
 {
     if (o->proxy)
         return *o->proxy ? o->proxy : NULL;
     if (vr_resolve_is_loopback(host) || is_bypassed(host, port))
         return NULL;
-    const char *proxy = secure ? environment("https_proxy", "HTTPS_PROXY") : environment("http_proxy", "HTTP_PROXY");
+    const char *proxy = secure ? environment("https_proxy", "HTTPS_PROXY")
+                               : environment("http_proxy", "HTTP_PROXY");
     return proxy ? proxy : environment("all_proxy", "ALL_PROXY");
 }
 
@@ -541,13 +563,16 @@ static bool split_place(const char *text, struct place *place)
 static bool proxy_place(const char *proxy, struct place *place, char **full)
 {
     CURLU *url = curl_url();
-    bool ok = curl_url_set(url, CURLUPART_URL, proxy, CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+    bool ok = curl_url_set(url, CURLUPART_URL, proxy,
+                           CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
     if (ok) {
         char *scheme = url_part(url, CURLUPART_SCHEME, 0);
         place->host = url_part(url, CURLUPART_HOST, 0);
         place->port = url_part(url, CURLUPART_PORT, 0);
         if (!place->port) {
-            place->port = vr_strdup(strcmp(scheme, "https") == 0 ? "443" : strcmp(scheme, "http") == 0 ? "80" : "1080");
+            place->port = vr_strdup(strcmp(scheme, "https") == 0  ? "443"
+                                    : strcmp(scheme, "http") == 0 ? "80"
+                                                                  : "1080");
             curl_url_set(url, CURLUPART_PORT, place->port, 0);
         }
         if (strcmp(scheme, "https") == 0 && strncasecmp(proxy, "https:", 6) != 0)
@@ -568,7 +593,8 @@ static bool has_header(const char *const *headers, const char *name)
 {
     size_t length = strlen(name);
     for (; headers && *headers; headers++) {
-        if (strncasecmp(*headers, name, length) == 0 && ((*headers)[length] == ':' || (*headers)[length] == ';'))
+        if (strncasecmp(*headers, name, length) == 0 &&
+            ((*headers)[length] == ':' || (*headers)[length] == ';'))
             return true;
     }
     return false;
@@ -583,7 +609,8 @@ static void set_blob(CURL *easy, CURLoption option, const char *text)
 static void set_method(struct vr_http *http, const struct vr_http_options *o)
 {
     const char *method = o->method ? o->method : "GET";
-    bool has_body = o->body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
+    bool has_body = o->body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+                    strcmp(method, "PATCH") == 0;
     if (has_body) {
         curl_easy_setopt(http->easy, CURLOPT_POST, 1L);
         curl_easy_setopt(http->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)o->body_length);
@@ -602,7 +629,8 @@ static void set_tls(struct vr_http *http, const struct vr_http_options *o)
     CURL *easy = http->easy;
     if (o->ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
-        curl_easy_setopt(easy, CURLOPT_CAPATH, NULL); /* else the system's authorities are trusted as well */
+        curl_easy_setopt(easy, CURLOPT_CAPATH,
+                         NULL); /* else the system's authorities are trusted as well */
         set_blob(easy, CURLOPT_CAINFO_BLOB, o->ca);
     }
     if (o->cert)
@@ -626,16 +654,18 @@ static void set_common(struct vr_http *http, const struct vr_http_options *o)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, -1L); /* resolve.c knows how long */
     curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, o->user_agent ? o->user_agent : "vmrun/" VMRUN_VERSION);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT,
+                     o->user_agent ? o->user_agent : "vmrun/" VMRUN_VERSION);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, http);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, http);
 }
 
-/* curl takes name and SNI from the URL: with another name expected, the URL gets that name, the socket the old place,
- * and the Host header stays what it was. */
-static void set_name(struct vr_http *http, const struct vr_http_options *o, CURLU *url, const struct place *target)
+/* curl takes name and SNI from the URL: with another name expected, the URL gets that name, the
+ * socket the old place, and the Host header stays what it was. */
+static void set_name(struct vr_http *http, const struct vr_http_options *o, CURLU *url,
+                     const struct place *target)
 {
     if (!o->server_name || strcasecmp(o->server_name, target->host) == 0)
         return;
@@ -651,15 +681,17 @@ static void set_name(struct vr_http *http, const struct vr_http_options *o, CURL
     free(port);
 }
 
-static bool set_dial(struct vr_http *http, const struct vr_http_options *o, bool secure, const struct place *target)
+static bool set_dial(struct vr_http *http, const struct vr_http_options *o, bool secure,
+                     const struct place *target)
 {
     struct place dial = {0};
     if (o->connect_to && !split_place(o->connect_to, &dial))
         return vr_error_set(&http->err, "url", "'%s' is not an address and a port", o->connect_to);
     if (!o->connect_to)
         dial = (struct place){vr_strdup(target->host), vr_strdup(target->port)};
-    http->who = o->connect_to ? vr_format("%s:%s (at %s)", target->host, target->port, o->connect_to)
-                              : vr_format("%s:%s", target->host, target->port);
+    http->who = o->connect_to
+                    ? vr_format("%s:%s (at %s)", target->host, target->port, o->connect_to)
+                    : vr_format("%s:%s", target->host, target->port);
     if (o->connect_to || strcasecmp(http->name, target->host) != 0) {
         char *line = vr_format("::%s:%s", dial.host, dial.port);
         add_line(&http->connect_to, line);
@@ -746,7 +778,8 @@ static void on_refused(void *payload)
     end(http);
 }
 
-struct vr_http *vr_http_start(struct vr_loop *loop, const struct vr_http_options *options, vr_http_cb cb, void *payload)
+struct vr_http *vr_http_start(struct vr_loop *loop, const struct vr_http_options *options,
+                              vr_http_cb cb, void *payload)
 {
     struct vr_http *http = vr_alloc(sizeof *http);
     http->client = client_of(loop);
@@ -757,7 +790,8 @@ struct vr_http *vr_http_start(struct vr_loop *loop, const struct vr_http_options
     http->stream = options->stream;
     http->max_body = options->max_body ? options->max_body : MAX_BODY;
     http->timeout = options->timeout > 0 ? options->timeout : default_timeout;
-    http->connect_timeout = options->connect_timeout > 0 ? options->connect_timeout : default_connect_timeout;
+    http->connect_timeout =
+        options->connect_timeout > 0 ? options->connect_timeout : default_connect_timeout;
     for (const char *const *line = options->headers; line && *line; line++)
         add_line(&http->headers, *line);
     set_common(http, options);

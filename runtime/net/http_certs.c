@@ -79,12 +79,14 @@ static bool belong_together(const char *cert, const char *key, struct vr_error *
     gnutls_certificate_credentials_t scratch;
     gnutls_certificate_allocate_credentials(&scratch);
     gnutls_datum_t cert_data = datum(cert), key_data = datum(key);
-    int status = gnutls_certificate_set_x509_key_mem(scratch, &cert_data, &key_data, GNUTLS_X509_FMT_PEM);
+    int status =
+        gnutls_certificate_set_x509_key_mem(scratch, &cert_data, &key_data, GNUTLS_X509_FMT_PEM);
     gnutls_certificate_free_credentials(scratch);
     if (status == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
         return vr_error_set(err, "tls", "the certificate and the key do not belong together");
     if (status < 0)
-        return vr_error_set(err, "tls", "the certificate or its key is not PEM: %s", gnutls_strerror(status));
+        return vr_error_set(err, "tls", "the certificate or its key is not PEM: %s",
+                            gnutls_strerror(status));
     return true;
 }
 
@@ -95,9 +97,11 @@ static bool load(struct entry *entry, struct vr_error *err)
     gnutls_datum_t cert = datum(entry->cert_pem), key = datum(entry->key_pem);
     entry->cert.chain = vr_alloc(MAX_CHAIN * sizeof *entry->cert.chain);
     unsigned length = MAX_CHAIN;
-    int status = gnutls_pcert_list_import_x509_raw(entry->cert.chain, &length, &cert, GNUTLS_X509_FMT_PEM, 0);
+    int status = gnutls_pcert_list_import_x509_raw(entry->cert.chain, &length, &cert,
+                                                   GNUTLS_X509_FMT_PEM, 0);
     if (status < 0)
-        return vr_error_set(err, "tls", "the certificate cannot be read: %s", gnutls_strerror(status));
+        return vr_error_set(err, "tls", "the certificate cannot be read: %s",
+                            gnutls_strerror(status));
     entry->cert.length = length;
     gnutls_privkey_init(&entry->cert.key);
     status = gnutls_privkey_import_x509_raw(entry->cert.key, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
@@ -106,7 +110,8 @@ static bool load(struct entry *entry, struct vr_error *err)
     return true;
 }
 
-const struct vr_cert *vr_certs_add(struct vr_certs *certs, const char *cert, const char *key, struct vr_error *err)
+const struct vr_cert *vr_certs_add(struct vr_certs *certs, const char *cert, const char *key,
+                                   struct vr_error *err)
 {
     for (struct entry *at = certs->entries; at; at = at->next) {
         if (strcmp(at->cert_pem, cert) == 0 && strcmp(at->key_pem, key) == 0)
@@ -148,7 +153,8 @@ static void trim(struct vr_certs *certs)
     }
 }
 
-void vr_certs_set_name(struct vr_certs *certs, const char *name, const struct vr_cert *cert, uint64_t expires)
+void vr_certs_set_name(struct vr_certs *certs, const char *name, const struct vr_cert *cert,
+                       uint64_t expires)
 {
     struct name *found = find_name(certs, name);
     if (!found) {

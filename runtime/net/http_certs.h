@@ -1,5 +1,5 @@
-/* The certificates that one TLS listener shows, by server name. They live as long as the table: a handshake may be using
- * one that has been replaced meanwhile. */
+/* The certificates that one TLS listener shows, by server name. They live as long as the table: a
+ * handshake may be using one that has been replaced meanwhile. */
 #ifndef VR_NET_HTTP_CERTS_H
 #define VR_NET_HTTP_CERTS_H
 
@@ -19,12 +19,15 @@ struct vr_cert {
 struct vr_certs *vr_certs_new(void);
 void vr_certs_free(struct vr_certs *certs); /* NULL is fine */
 
-/* Reads PEM texts; the same pair again gives the same certificate. NULL with an error ("tls") when they are not PEM or do
- * not belong together. The result is the table's. */
-const struct vr_cert *vr_certs_add(struct vr_certs *certs, const char *cert, const char *key, struct vr_error *err);
+/* Reads PEM texts; the same pair again gives the same certificate. NULL with an error ("tls") when
+ * they are not PEM or do not belong together. The result is the table's. */
+const struct vr_cert *vr_certs_add(struct vr_certs *certs, const char *cert, const char *key,
+                                   struct vr_error *err);
 
 /* Remembers what to show for a name until the time `expires`. */
-void vr_certs_set_name(struct vr_certs *certs, const char *name, const struct vr_cert *cert, uint64_t expires);
-const struct vr_cert *vr_certs_find(struct vr_certs *certs, const char *name, uint64_t now); /* NULL: unknown */
+void vr_certs_set_name(struct vr_certs *certs, const char *name, const struct vr_cert *cert,
+                       uint64_t expires);
+const struct vr_cert *vr_certs_find(struct vr_certs *certs, const char *name,
+                                    uint64_t now); /* NULL: unknown */
 
 #endif

@@ -1,9 +1,11 @@
-/* A request, from its first line to the last byte of its answer. libmicrohttpd calls vr_exchange_on_request with the head,
- * with each piece of the body, and once more at its end: then the connection is suspended and the exchange goes to its
- * owner. The owner's answer resumes the connection, and the next call queues the response.
+/* A request, from its first line to the last byte of its answer. libmicrohttpd calls
+ * vr_exchange_on_request with the head, with each piece of the body, and once more at its end: then
+ * the connection is suspended and the exchange goes to its owner. The owner's answer resumes the
+ * connection, and the next call queues the response.
  *
- * An exchange has two holders, the connection (until vr_exchange_on_completed) and the owner (until vr_exchange_free); the
- * last one frees it. A suspended connection does not see its peer leave, so a stream has a watcher of its own for that. */
+ * An exchange has two holders, the connection (until vr_exchange_on_completed) and the owner (until
+ * vr_exchange_free); the last one frees it. A suspended connection does not see its peer leave, so
+ * a stream has a watcher of its own for that. */
 #include <ctype.h>
 #include <gnutls/x509.h>
 #include <stdlib.h>
@@ -18,27 +20,27 @@
 enum { MAX_BODY = 64 << 20, HIGH_WATER = 256 * 1024, LOW_WATER = 64 * 1024, BLOCK = 32 * 1024 };
 
 struct vr_exchange {
-    struct vr_server *server;       /* NULL when the connection is done with it */
-    struct MHD_Connection *mhd;     /* likewise */
+    struct vr_server *server;   /* NULL when the connection is done with it */
+    struct MHD_Connection *mhd; /* likewise */
     struct vr_exchange *next, *prev;
     struct vr_request request;
     struct vr_buf body;
     char *peer, *client_name;
     char **client_groups;
     bool begun, too_large;
-    bool owned;                     /* by whom on_request gave it to */
-    bool handed;                    /* was given to the owner */
+    bool owned;  /* by whom on_request gave it to */
+    bool handed; /* was given to the owner */
     bool suspended;
-    struct vr_pair *headers;        /* of the answer */
+    struct vr_pair *headers; /* of the answer */
     size_t header_count;
     struct MHD_Response *response;
     int status;
     bool queued;
     bool streaming, ended, broken, left;
     struct vr_buf out;
-    size_t sent;                    /* bytes of out that are gone */
-    bool full;                      /* the owner was told to wait */
-    uv_poll_t *watcher;             /* sees the peer leave */
+    size_t sent;        /* bytes of out that are gone */
+    bool full;          /* the owner was told to wait */
+    uv_poll_t *watcher; /* sees the peer leave */
     void (*changed)(void *payload);
     void *payload;
 };
@@ -73,7 +75,10 @@ static char *lower(const char *text)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* %41 to A; what is no escape stays. */
@@ -82,7 +87,8 @@ static char *decode(const char *text, size_t length, bool plus, size_t *decoded)
     char *out = vr_alloc(length + 1);
     size_t n = 0;
     for (size_t i = 0; i < length; i++) {
-        bool escape = text[i] == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0;
+        bool escape = text[i] == '%' && i + 2 < length && hex_digit(text[i + 1]) >= 0 &&
+                      hex_digit(text[i + 2]) >= 0;
         if (escape) {
             out[n++] = (char)(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]));
             i += 2;
@@ -96,7 +102,8 @@ static char *decode(const char *text, size_t length, bool plus, size_t *decoded)
 
 static struct vr_connection *connection_of(struct MHD_Connection *mhd)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
 }
 
@@ -137,7 +144,8 @@ static void read_target(struct vr_request *request)
         read_query(request, path + length + 1);
 }
 
-static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
 {
     (void)kind;
     struct vr_request *request = cls;
@@ -162,7 +170,8 @@ static enum MHD_Result add_header(void *cls, enum MHD_ValueKind kind, const char
 
 static void read_host(struct vr_request *request, struct MHD_Connection *connection)
 {
-    const char *value = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
+    const char *value =
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     request->host = lower(value ? value : "");
     char *start = request->host, *stop;
     if (*start == '[' && (stop = strchr(start, ']'))) {
@@ -194,13 +203,15 @@ static void read_names(struct vr_connection *c, gnutls_x509_crt_t cert)
     }
 }
 
-/* Once a connection: whose certificate the client showed, if it verifies for the use as a client. */
+/* Once a connection: whose certificate the client showed, if it verifies for the use as a client.
+ */
 static void check_client(struct vr_connection *c, struct MHD_Connection *mhd)
 {
     if (c->client_checked || !c->server->options.client_ca)
         return;
     c->client_checked = true;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     if (!info)
         return;
     gnutls_session_t session = info->tls_session;
@@ -208,7 +219,8 @@ static void check_client(struct vr_connection *c, struct MHD_Connection *mhd)
     const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
     if (!chain || count == 0)
         return;
-    gnutls_typed_vdata_st use = {.type = GNUTLS_DT_KEY_PURPOSE_OID, .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
+    gnutls_typed_vdata_st use = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                 .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
     if (gnutls_certificate_verify_peers(session, &use, 1, &status) < 0 || status != 0)
         return;
     gnutls_x509_crt_t cert;
@@ -362,7 +374,8 @@ static enum MHD_Result begin(struct vr_exchange *x, const char *method)
 {
     x->begun = true;
     x->request.method = vr_strdup(method);
-    const char *length = MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *length =
+        MHD_lookup_connection_value(x->mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
     if (length && strtoull(length, NULL, 10) > x->server->options.max_body)
         return queue_error(x, 413, "the body of the request is too large");
     if (x->server->closing)
@@ -405,8 +418,9 @@ static enum MHD_Result queue_response(struct vr_exchange *x)
     return MHD_queue_response(x->mhd, (unsigned)x->status, x->response);
 }
 
-enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                       const char *version, const char *upload, size_t *upload_size, void **context)
+enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connection,
+                                       const char *url, const char *method, const char *version,
+                                       const char *upload, size_t *upload_size, void **context)
 {
     (void)connection;
     (void)url;
@@ -515,7 +529,11 @@ const struct vr_request *vr_exchange_request(const struct vr_exchange *x)
 
 static bool is_token(const char *text)
 {
-    return *text && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") == strlen(text);
+    return *text &&
+           strspn(
+               text,
+               "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") ==
+               strlen(text);
 }
 
 static bool is_ours(const char *name, const char *value)
@@ -524,7 +542,8 @@ static bool is_ours(const char *name, const char *value)
            (strcasecmp(name, "Connection") == 0 && strcasecmp(value, "close") != 0);
 }
 
-bool vr_exchange_header(struct vr_exchange *x, const char *name, const char *value, struct vr_error *err)
+bool vr_exchange_header(struct vr_exchange *x, const char *name, const char *value,
+                        struct vr_error *err)
 {
     if (!is_token(name))
         return vr_error_set(err, "header", "'%s' is not a header's name", name);
@@ -567,7 +586,8 @@ void vr_exchange_answer(struct vr_exchange *x, int status, const void *body, siz
     resume(x);
 }
 
-void vr_exchange_stream(struct vr_exchange *x, int status, void (*changed)(void *payload), void *payload)
+void vr_exchange_stream(struct vr_exchange *x, int status, void (*changed)(void *payload),
+                        void *payload)
 {
     x->streaming = true;
     if (!x->mhd || x->response) {
@@ -576,7 +596,8 @@ void vr_exchange_stream(struct vr_exchange *x, int status, void (*changed)(void 
     }
     x->changed = changed;
     x->payload = payload;
-    set_response(x, status, MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, x, NULL));
+    set_response(x, status,
+                 MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, read_stream, x, NULL));
     start_watcher(x);
     resume(x);
 }

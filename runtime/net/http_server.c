@@ -1,9 +1,11 @@
 /* Listening and connections. A socket that was accepted is a peer until libmicrohttpd gets it:
  *
- *     accept -> (first byte: TLS hello or CONNECT) -> (CONNECT: ask, answer) -> (hello: read its server name, ask) -> MHD
+ *     accept -> first byte: a TLS hello, or CONNECT: ask, answer, then the hello
+ *            -> the hello's server name: ask -> libmicrohttpd
  *
- * The hello is only peeked at, so that GnuTLS finds it whole; SO_RCVLOWAT keeps the loop from turning while a part of it
- * is missing. libmicrohttpd runs without a listener or a thread: its epoll descriptor is watched by the loop. */
+ * The hello is only peeked at, so that GnuTLS finds it whole; SO_RCVLOWAT keeps the loop from
+ * turning while a part of it is missing. libmicrohttpd runs without a listener or a thread: its
+ * epoll descriptor is watched by the loop. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -20,7 +22,13 @@
 #include "base/log.h"
 #include "net/http_server_private.h"
 
-enum { BACKLOG = 1024, ACCEPT_AT_ONCE = 64, MAX_CONNECTIONS = 16000, MAX_HEAD = 16 * 1024, MAX_HELLO = 5 + 16 * 1024 };
+enum {
+    BACKLOG = 1024,
+    ACCEPT_AT_ONCE = 64,
+    MAX_CONNECTIONS = 16000,
+    MAX_HEAD = 16 * 1024,
+    MAX_HELLO = 5 + 16 * 1024
+};
 enum { MAX_IDLE_RUNS = 8, IDLE_RUN_MS = 20 };
 enum { MAX_BODY = 64 << 20, IDLE_SECONDS = 120, NAME_MS = 60 * 1000 };
 static const double peer_seconds = 30, retry_seconds = 0.1;
@@ -36,8 +44,8 @@ struct peer {
     enum stage stage;
     struct vr_poll *poll;
     struct vr_timer *timer;
-    struct vr_buf head;  /* of the CONNECT */
-    char *host;          /* that it named */
+    struct vr_buf head; /* of the CONNECT */
+    char *host;         /* that it named */
     struct vr_ask *ask;
 };
 
@@ -48,7 +56,8 @@ struct vr_ask {
     int port;
 };
 
-/* Connections that libmicrohttpd has, by descriptor: GnuTLS asks for a certificate with nothing but its session. */
+/* Connections that libmicrohttpd has, by descriptor: GnuTLS asks for a certificate with nothing but
+ * its session. */
 static struct vr_connection **connections;
 static size_t connection_room;
 
@@ -76,9 +85,10 @@ static void connection_free(struct vr_connection *connection)
 
 /* libmicrohttpd */
 
-static int choose_certificate(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
-                              const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain,
-                              unsigned *length, gnutls_privkey_t *key)
+static int choose_certificate(gnutls_session_t session, const gnutls_datum_t *authorities,
+                              int authority_count, const gnutls_pk_algorithm_t *algorithms,
+                              int algorithm_count, gnutls_pcert_st **chain, unsigned *length,
+                              gnutls_privkey_t *key)
 {
     (void)authorities;
     (void)authority_count;
@@ -93,11 +103,13 @@ static int choose_certificate(gnutls_session_t session, const gnutls_datum_t *au
     return 0;
 }
 
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **context, enum MHD_ConnectionNotificationCode what)
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+                          enum MHD_ConnectionNotificationCode what)
 {
     ((struct vr_server *)cls)->progress++;
     if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = connections[MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd];
+        *context = connections[MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)
+                                   ->connect_fd];
         return;
     }
     connection_free(*context);
@@ -118,12 +130,15 @@ static struct MHD_Daemon *start_daemon(struct vr_server *server)
     struct MHD_OptionItem extra[4] = {{MHD_OPTION_END, 0, NULL}};
     size_t count = 0;
     if (o->tls)
-        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(intptr_t)choose_certificate};
+        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                                 (void *)(intptr_t)choose_certificate};
     if (o->tls && o->client_ca)
-        extra[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)o->client_ca};
+        extra[count++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *)o->client_ca};
     extra[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME |
                      (o->tls ? MHD_USE_TLS : 0);
+    /* clang-format off */
     return MHD_start_daemon(flags, 0, NULL, NULL, vr_exchange_on_request, server,
                             MHD_OPTION_URI_LOG_CALLBACK, vr_exchange_on_target, server,
                             MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
@@ -132,6 +147,7 @@ static struct MHD_Daemon *start_daemon(struct vr_server *server)
                             MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS,
                             MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
                             MHD_OPTION_ARRAY, extra, MHD_OPTION_END);
+    /* clang-format on */
 }
 
 static void pump(struct vr_server *server);
@@ -143,8 +159,9 @@ static void on_timer(void *payload)
     pump(server);
 }
 
-/* libmicrohttpd wants to run at once. It is right when bytes are left in its or GnuTLS's buffers; but in a TLS handshake
- * whose peer is silent it says so for ever, so a few runs without progress make it wait for its descriptors. */
+/* libmicrohttpd wants to run at once. It is right when bytes are left in its or GnuTLS's buffers;
+ * but in a TLS handshake whose peer is silent it says so for ever, so a few runs without progress
+ * make it wait for its descriptors. */
 static bool is_idle_run(struct vr_server *server)
 {
     if (server->seen != server->progress)
@@ -246,10 +263,12 @@ static char *address_text(const struct sockaddr_storage *address)
     char text[INET6_ADDRSTRLEN];
     if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-        return vr_format("[%s]:%d", inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text), ntohs(v6->sin6_port));
+        return vr_format("[%s]:%d", inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text),
+                         ntohs(v6->sin6_port));
     }
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    return vr_format("%s:%d", inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text), ntohs(v4->sin_port));
+    return vr_format("%s:%d", inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text),
+                     ntohs(v4->sin_port));
 }
 
 static void set_option(int fd, int level, int option, int value)
@@ -333,11 +352,11 @@ static char *server_name(const unsigned char *record, size_t length)
     if (take(&c, 1) != 1) /* ClientHello */
         return NULL;
     c = take_block(&c, 3);
-    take(&c, 2);                      /* version */
+    take(&c, 2);                                            /* version */
     c.at = (size_t)(c.end - c.at) < 32 ? c.end : c.at + 32; /* random */
-    take_block(&c, 1);                /* session */
-    take_block(&c, 2);                /* ciphers */
-    take_block(&c, 1);                /* compression */
+    take_block(&c, 1);                                      /* session */
+    take_block(&c, 2);                                      /* ciphers */
+    take_block(&c, 1);                                      /* compression */
     struct cursor extensions = take_block(&c, 2);
     while (extensions.at < extensions.end) {
         unsigned type = take(&extensions, 2);
@@ -399,7 +418,8 @@ static void read_hello(struct peer *peer)
     free(chosen);
 }
 
-/* The peer closed in the middle of what was awaited: with SO_RCVLOWAT the socket stays readable for ever. */
+/* The peer closed in the middle of what was awaited: with SO_RCVLOWAT the socket stays readable for
+ * ever. */
 static bool is_cut(struct peer *peer)
 {
     struct tcp_info info;
@@ -451,7 +471,8 @@ static void read_connect(struct peer *peer)
     char *host = NULL;
     int port = 0;
     if (!split_authority(line, strcspn(line, " \r\n"), &host, &port)) {
-        refuse_peer(peer, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        refuse_peer(peer,
+                    "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
     }
     free(peer->host);
@@ -480,8 +501,10 @@ static void read_head(struct peer *peer)
     peer->head.data[peer->head.length] = '\0';
     size_t prefix = peer->head.length < 8 ? peer->head.length : 8;
     if (memcmp(peer->head.data, "CONNECT ", prefix) != 0)
-        refuse_peer(peer, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
-                          "this address speaks HTTPS\n");
+        refuse_peer(
+            peer,
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+            "this address speaks HTTPS\n");
     else if (end)
         read_connect(peer);
 }
@@ -526,7 +549,8 @@ static void peer_timeout(void *payload)
     drop_peer(peer);
 }
 
-static void add_peer(struct vr_server *server, int fd, const struct sockaddr_storage *address, socklen_t length)
+static void add_peer(struct vr_server *server, int fd, const struct sockaddr_storage *address,
+                     socklen_t length)
 {
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
@@ -582,17 +606,20 @@ void vr_ask_answer_proxy(struct vr_ask *question, bool allowed)
     if (!peer)
         return;
     if (!allowed) {
-        refuse_peer(peer, "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        refuse_peer(peer,
+                    "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         return;
     }
-    if (send(peer->fd, established, sizeof established - 1, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof established - 1) {
+    if (send(peer->fd, established, sizeof established - 1, MSG_NOSIGNAL | MSG_DONTWAIT) !=
+        sizeof established - 1) {
         drop_peer(peer);
         return;
     }
     start_hello(peer);
 }
 
-bool vr_ask_answer_name(struct vr_ask *question, const char *cert, const char *key, struct vr_error *err)
+bool vr_ask_answer_name(struct vr_ask *question, const char *cert, const char *key,
+                        struct vr_error *err)
 {
     struct peer *peer = question->peer;
     const struct vr_cert *own = NULL;
@@ -602,7 +629,8 @@ bool vr_ask_answer_name(struct vr_ask *question, const char *cert, const char *k
         own = vr_certs_add(server->certs, cert, key, err);
         ok = own != NULL;
         if (own)
-            vr_certs_set_name(server->certs, question->host, own, vr_loop_now(server->loop) + NAME_MS);
+            vr_certs_set_name(server->certs, question->host, own,
+                              vr_loop_now(server->loop) + NAME_MS);
     }
     end_ask(question);
     if (peer)
@@ -627,7 +655,8 @@ static void on_listener(void *payload, int events)
     for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
         struct sockaddr_storage address;
         socklen_t length = sizeof address;
-        int fd = accept4(server->fd, (struct sockaddr *)&address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        int fd =
+            accept4(server->fd, (struct sockaddr *)&address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd >= 0) {
             add_peer(server, fd, &address, length);
             continue;
@@ -643,8 +672,8 @@ static void on_listener(void *payload, int events)
     }
 }
 
-static bool parse_address(const char *host, int port, struct sockaddr_storage *address, socklen_t *length,
-                          struct vr_error *err)
+static bool parse_address(const char *host, int port, struct sockaddr_storage *address,
+                          socklen_t *length, struct vr_error *err)
 {
     struct sockaddr_in *v4 = (struct sockaddr_in *)address;
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)address;
@@ -661,10 +690,13 @@ static bool parse_address(const char *host, int port, struct sockaddr_storage *a
         *length = sizeof *v6;
         return true;
     }
-    return vr_error_set(err, "address", "cannot listen on '%s': only addresses of 127.0.0.0/8 and ::1 are served", host);
+    return vr_error_set(err, "address",
+                        "cannot listen on '%s': only addresses of 127.0.0.0/8 and ::1 are served",
+                        host);
 }
 
-static bool start_listening(struct vr_server *server, const char *host, int port, struct vr_error *err)
+static bool start_listening(struct vr_server *server, const char *host, int port,
+                            struct vr_error *err)
 {
     struct sockaddr_storage address;
     socklen_t length;
@@ -674,12 +706,15 @@ static bool start_listening(struct vr_server *server, const char *host, int port
     if (server->fd < 0)
         return vr_error_set(err, "io", "cannot listen on %s:%d: %s", host, port, strerror(errno));
     set_option(server->fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (bind(server->fd, (struct sockaddr *)&address, length) < 0 || listen(server->fd, BACKLOG) < 0)
-        return vr_error_set(err, errno == EADDRINUSE ? "in_use" : "io", "cannot listen on %s:%d: %s", host, port,
+    if (bind(server->fd, (struct sockaddr *)&address, length) < 0 ||
+        listen(server->fd, BACKLOG) < 0)
+        return vr_error_set(err, errno == EADDRINUSE ? "in_use" : "io",
+                            "cannot listen on %s:%d: %s", host, port,
                             errno == EADDRINUSE ? "the port is in use" : strerror(errno));
     getsockname(server->fd, (struct sockaddr *)&address, &length);
-    server->port = ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
-                                                      : ((struct sockaddr_in6 *)&address)->sin6_port);
+    server->port =
+        ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
+                                           : ((struct sockaddr_in6 *)&address)->sin6_port);
     return true;
 }
 
@@ -697,16 +732,20 @@ static bool check_tls(struct vr_server *server, struct vr_error *err)
     }
     gnutls_x509_crt_t *list = NULL;
     unsigned count = 0;
-    gnutls_datum_t data = {(unsigned char *)o->client_ca, o->client_ca ? (unsigned)strlen(o->client_ca) : 0};
-    if (o->client_ca && gnutls_x509_crt_list_import2(&list, &count, &data, GNUTLS_X509_FMT_PEM, 0) < 0)
-        return vr_error_set(err, "tls", "the authority of client certificates is not a certificate in PEM form");
+    gnutls_datum_t data = {(unsigned char *)o->client_ca,
+                           o->client_ca ? (unsigned)strlen(o->client_ca) : 0};
+    if (o->client_ca &&
+        gnutls_x509_crt_list_import2(&list, &count, &data, GNUTLS_X509_FMT_PEM, 0) < 0)
+        return vr_error_set(
+            err, "tls", "the authority of client certificates is not a certificate in PEM form");
     for (unsigned i = 0; i < count; i++)
         gnutls_x509_crt_deinit(list[i]);
     gnutls_free(list);
     return true;
 }
 
-/* A watch holds a descriptor: the soft limit of 1024 that most shells give is too few for a busy emulator. */
+/* A watch holds a descriptor: the soft limit of 1024 that most shells give is too few for a busy
+ * emulator. */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
@@ -717,7 +756,8 @@ static void raise_descriptor_limit(void)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_options *options, struct vr_error *err)
+struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_options *options,
+                                struct vr_error *err)
 {
     struct vr_server *server = vr_alloc(sizeof *server);
     server->loop = loop;
@@ -732,7 +772,8 @@ struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_opt
         goto failed;
     server->daemon = start_daemon(server);
     if (!server->daemon) {
-        vr_error_set(err, "io", "cannot listen on %s:%d: the HTTP library does not start", host, options->port);
+        vr_error_set(err, "io", "cannot listen on %s:%d: the HTTP library does not start", host,
+                     options->port);
         goto failed;
     }
     int epoll = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
@@ -768,7 +809,8 @@ static void stop_listening(struct vr_server *server)
         drop_peer(server->peers);
 }
 
-/* Kept connections that wait for a next request: their clients find them closed instead of being turned away. */
+/* Kept connections that wait for a next request: their clients find them closed instead of being
+ * turned away. */
 static void close_idle(struct vr_server *server)
 {
     for (size_t fd = 0; fd < connection_room; fd++) {
@@ -777,7 +819,8 @@ static void close_idle(struct vr_server *server)
     }
 }
 
-/* What is suspended must be resumed before libmicrohttpd stops; it calls back for each request that it drops. */
+/* What is suspended must be resumed before libmicrohttpd stops; it calls back for each request that
+ * it drops. */
 static void stop(struct vr_server *server)
 {
     stop_listening(server);
@@ -811,7 +854,8 @@ void vr_server_settle(struct vr_server *server)
     server->grace = vr_timer_start(server->loop, 0, on_grace_over, server);
 }
 
-void vr_server_close(struct vr_server *server, double grace, void (*closed)(void *payload), void *payload)
+void vr_server_close(struct vr_server *server, double grace, void (*closed)(void *payload),
+                     void *payload)
 {
     if (grace <= 0) {
         server->closed = NULL;
@@ -826,5 +870,6 @@ void vr_server_close(struct vr_server *server, double grace, void (*closed)(void
     stop_listening(server);
     close_idle(server);
     vr_exchange_close_all(server, true);
-    server->grace = vr_timer_start(server->loop, server->exchanges ? grace : 0, on_grace_over, server);
+    server->grace =
+        vr_timer_start(server->loop, server->exchanges ? grace : 0, on_grace_over, server);
 }

@@ -14,7 +14,7 @@ struct vr_connection {
     int fd;
     const struct vr_cert *cert; /* to show in the handshake */
     char *peer;
-    bool busy;                  /* with a request */
+    bool busy; /* with a request */
     bool client_checked;
     char *client_name;
     char **client_groups;
@@ -29,11 +29,11 @@ struct vr_server {
     struct vr_poll *listener;
     struct vr_poll *activity; /* of libmicrohttpd's epoll */
     struct vr_timer *timer;
-    uint64_t due;             /* when the timer fires */
-    struct vr_timer *retry;   /* after accept ran out of descriptors */
-    unsigned progress;        /* counts libmicrohttpd's calls: of bytes that moved */
-    unsigned seen;            /* progress at the last look */
-    unsigned idle_runs;       /* runs since then */
+    uint64_t due;           /* when the timer fires */
+    struct vr_timer *retry; /* after accept ran out of descriptors */
+    unsigned progress;      /* counts libmicrohttpd's calls: of bytes that moved */
+    unsigned seen;          /* progress at the last look */
+    unsigned idle_runs;     /* runs since then */
     bool kicked;
     bool closing;
     struct vr_timer *grace;
@@ -52,8 +52,9 @@ void vr_server_settle(struct vr_server *server);
 
 /* libmicrohttpd's callbacks about requests; cls is the server. */
 void *vr_exchange_on_target(void *cls, const char *target, struct MHD_Connection *connection);
-enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                                       const char *version, const char *upload, size_t *upload_size, void **context);
+enum MHD_Result vr_exchange_on_request(void *cls, struct MHD_Connection *connection,
+                                       const char *url, const char *method, const char *version,
+                                       const char *upload, size_t *upload_size, void **context);
 void vr_exchange_on_completed(void *cls, struct MHD_Connection *connection, void **context,
                               enum MHD_RequestTerminationCode why);
 void vr_exchange_close_all(struct vr_server *server, bool streams_only);

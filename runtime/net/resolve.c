@@ -1,5 +1,5 @@
-/* A lookup outlives those who wait for it: getaddrinfo cannot be stopped once a thread runs it, so cancelling only takes
- * the waiter off the list, and the answer is kept for whoever asks next. */
+/* A lookup outlives those who wait for it: getaddrinfo cannot be stopped once a thread runs it, so
+ * cancelling only takes the waiter off the list, and the answer is kept for whoever asks next. */
 #include "net/resolve.h"
 
 #include <arpa/inet.h>
@@ -95,7 +95,8 @@ static void describe(struct lookup *lookup, int status)
     else if (status == UV_EAI_AGAIN)
         vr_error_set(&lookup->err, "resolve", "%s: the name server does not answer", lookup->host);
     else
-        vr_error_set(&lookup->err, "resolve", "%s: cannot be resolved: %s", lookup->host, uv_strerror(status));
+        vr_error_set(&lookup->err, "resolve", "%s: cannot be resolved: %s", lookup->host,
+                     uv_strerror(status));
 }
 
 static void finish(struct vr_resolve *resolve, const char *addresses, const struct vr_error *err)
@@ -116,7 +117,8 @@ static void found(uv_getaddrinfo_t *request, int status, struct addrinfo *list)
         describe(lookup, status);
     uv_freeaddrinfo(list);
     lookup->expires = vr_loop_now(lookup->loop) + (status == 0 ? KEEP_MS : KEEP_FAILED_MS);
-    /* A callback may cancel another waiter or start a lookup that prunes: one waiter at a time, none kept in hand. */
+    /* A callback may cancel another waiter or start a lookup that prunes: one waiter at a time,
+     * none kept in hand. */
     char *addresses = vr_strdup(lookup->addresses);
     struct vr_error err = {0};
     if (!addresses)
@@ -166,7 +168,8 @@ static struct lookup *lookup_find(struct vr_loop *loop, const char *host)
     return NULL;
 }
 
-struct vr_resolve *vr_resolve_start(struct vr_loop *loop, const char *host, vr_resolve_cb cb, void *payload)
+struct vr_resolve *vr_resolve_start(struct vr_loop *loop, const char *host, vr_resolve_cb cb,
+                                    void *payload)
 {
     prune(vr_loop_now(loop));
     struct vr_resolve *resolve = vr_alloc(sizeof *resolve);
@@ -207,7 +210,8 @@ void vr_resolve_cancel(struct vr_resolve *resolve)
 bool vr_resolve_is_address(const char *host)
 {
     struct in6_addr scratch;
-    return host[0] == '[' || inet_pton(AF_INET, host, &scratch) == 1 || inet_pton(AF_INET6, host, &scratch) == 1;
+    return host[0] == '[' || inet_pton(AF_INET, host, &scratch) == 1 ||
+           inet_pton(AF_INET6, host, &scratch) == 1;
 }
 
 bool vr_resolve_is_loopback(const char *host)
@@ -215,5 +219,6 @@ bool vr_resolve_is_loopback(const char *host)
     struct in_addr v4;
     if (inet_pton(AF_INET, host, &v4) == 1)
         return (ntohl(v4.s_addr) >> 24) == 127;
-    return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 || strcmp(host, "[::1]") == 0;
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "[::1]") == 0;
 }

@@ -1,7 +1,8 @@
 /* http: requests of a task. See ARCHITECTURE.md, "Lua modules given by C".
  *
- * http.request{...} parks until the answer is complete; http.open{...} until its head is there, and gives an object whose
- * read() parks for more of the body. Both share struct request: the userdata is made first, the request started into it. */
+ * http.request{...} parks until the answer is complete; http.open{...} until its head is there, and
+ * gives an object whose read() parks for more of the body. Both share struct request: the userdata
+ * is made first, the request started into it. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>
@@ -60,7 +61,8 @@ static int push_failure(lua_State *L, const struct vr_error *failure)
     return vr_script_fail(L, &err);
 }
 
-/* Options. Their strings stay on the stack (or in the table) until vr_http_start has copied them. */
+/* Options. Their strings stay on the stack (or in the table) until vr_http_start has copied them.
+ */
 
 static const char *text_option(lua_State *L, const char *name)
 {
@@ -99,14 +101,16 @@ static void check_line(lua_State *L, int index, const char *what)
 static const char *push_line(lua_State *L)
 {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_isstring(L, -1))
-        luaL_error(L, "http: 'headers' wants strings by name, got %s = %s", luaL_typename(L, -2), luaL_typename(L, -1));
+        luaL_error(L, "http: 'headers' wants strings by name, got %s = %s", luaL_typename(L, -2),
+                   luaL_typename(L, -1));
     lua_pushvalue(L, -1); /* a number becomes a string in the copy, not in the caller's table */
     check_line(L, -3, "name");
     check_line(L, -1, "value");
     const char *name = lua_tostring(L, -3), *value = lua_tostring(L, -1);
     if (!*name || strpbrk(name, ":; \t"))
         luaL_error(L, "http: '%s' is not a header's name", name);
-    const char *line = *value ? lua_pushfstring(L, "%s: %s", name, value) : lua_pushfstring(L, "%s;", name);
+    const char *line =
+        *value ? lua_pushfstring(L, "%s: %s", name, value) : lua_pushfstring(L, "%s;", name);
     lua_remove(L, -2);
     return line;
 }
@@ -137,8 +141,9 @@ static const char *const *headers_option(lua_State *L)
 }
 
 static const char *const known_options[] = {
-    "method", "url", "headers", "body", "timeout", "connect_timeout", "ca", "cert", "key", "insecure", "connect_to",
-    "server_name", "proxy", "user_agent", "max_body", NULL,
+    "method", "url",        "headers",  "body",     "timeout",    "connect_timeout",
+    "ca",     "cert",       "key",      "insecure", "connect_to", "server_name",
+    "proxy",  "user_agent", "max_body", NULL,
 };
 
 static void check_names(lua_State *L)
@@ -159,7 +164,8 @@ static void read_options(lua_State *L, struct vr_http_options *o)
     luaL_checkstack(L, 40, "http options");
     check_names(L);
     o->method = text_option(L, "method");
-    if (o->method && (!*o->method || strspn(o->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != strlen(o->method)))
+    if (o->method &&
+        (!*o->method || strspn(o->method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != strlen(o->method)))
         luaL_error(L, "http: 'method' wants a word in capitals, like GET");
     o->url = text_option(L, "url");
     if (!o->url)
@@ -181,7 +187,8 @@ static void read_options(lua_State *L, struct vr_http_options *o)
     o->proxy = text_option(L, "proxy");
     o->user_agent = text_option(L, "user_agent");
     lua_getfield(L, 1, "max_body");
-    o->max_body = lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0 ? (size_t)lua_tointeger(L, -1) : 0;
+    o->max_body =
+        lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0 ? (size_t)lua_tointeger(L, -1) : 0;
 }
 
 /* Leaves the options at 1 and the started request at 2. */
@@ -225,8 +232,8 @@ static int request_finish(lua_State *L, int status, lua_KContext ctx)
 
 /*** Sends a request and waits for the whole answer.
 @function request
-@tparam table options `method, url, headers, body, timeout, connect_timeout, ca, cert, key, insecure, connect_to,
-server_name, proxy, user_agent, max_body`
+@tparam table options `method, url, headers, body, timeout, connect_timeout, ca, cert, key,
+insecure, connect_to, server_name, proxy, user_agent, max_body`
 @treturn table `{status=, headers=, body=}`; or nil, a message and a code */
 static int http_request(lua_State *L)
 {
@@ -253,7 +260,8 @@ static int open_finish(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/*** Sends a request and waits for the head of the answer; the body is read in pieces, and the sender waits for the reader.
+/*** Sends a request and waits for the head of the answer; the body is read in pieces, and the
+sender waits for the reader.
 @function open
 @tparam table options as of `request`; `timeout` is for the head
 @return an object with `status`, `headers`, `read`, `close`; or nil, a message and a code */
@@ -309,7 +317,8 @@ static void read_timeout(void *payload)
 /*** Waits for more of the body.
 @function read
 @tparam[opt] number timeout seconds
-@treturn string what came; nil at the end; or nil, a message and a code (after "timeout" reading may go on) */
+@treturn string what came; nil at the end; or nil, a message and a code (after "timeout" reading may
+go on) */
 static int request_read(lua_State *L)
 {
     struct request *r = check_request(L);

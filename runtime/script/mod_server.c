@@ -1,8 +1,9 @@
 /* server: HTTP listeners whose handlers are tasks. See ARCHITECTURE.md, "Lua modules given by C".
  *
- * A request becomes a job: the exchange, and the task that answers it. The job is C memory in its server's list, so that
- * it is freed whichever way the task ends, also when the state is closed and no task runs any more. The server's userdata
- * is anchored in the registry from listen() until it is closed and its last job is done. */
+ * A request becomes a job: the exchange, and the task that answers it. The job is C memory in its
+ * server's list, so that it is freed whichever way the task ends, also when the state is closed and
+ * no task runs any more. The server's userdata is anchored in the registry from listen() until it
+ * is closed and its last job is done. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdlib.h>
@@ -40,8 +41,8 @@ struct job {
     struct vr_exchange *exchange; /* a request */
     struct vr_ask *ask;           /* or a question */
     bool answered;
-    struct job **writer;          /* the writer's pointer to this job */
-    struct vr_waiters writers;    /* tasks whose write waits */
+    struct job **writer;       /* the writer's pointer to this job */
+    struct vr_waiters writers; /* tasks whose write waits */
 };
 
 static void release(struct server *s)
@@ -316,7 +317,8 @@ static void log_failure(struct job *job, lua_State *L)
     vr_script_error(L, -1, &err);
     const struct vr_request *request = vr_exchange_request(job->exchange);
     if (err.file)
-        vr_log(VR_LOG_ERROR, "%s %s: %s:%d: %s", request->method, request->path, err.file, err.line, err.message);
+        vr_log(VR_LOG_ERROR, "%s %s: %s:%d: %s", request->method, request->path, err.file, err.line,
+               err.message);
     else
         vr_log(VR_LOG_ERROR, "%s %s: %s", request->method, request->path, err.message);
     vr_error_clear(&err);
@@ -324,7 +326,8 @@ static void log_failure(struct job *job, lua_State *L)
 
 static void served(void *payload, lua_State *L, bool ok)
 {
-    static const char body[] = "{\"error\":{\"code\":\"InternalServerError\",\"message\":\"the handler failed; its log says why\"}}\n";
+    static const char body[] = "{\"error\":{\"code\":\"InternalServerError\",\"message\":\"the "
+                               "handler failed; its log says why\"}}\n";
     struct job *job = payload;
     struct server *s = job->server;
     if (!ok) {
@@ -498,7 +501,8 @@ static void read_tls(lua_State *L, struct vr_server_options *o)
 
 static void read_options(lua_State *L, struct vr_server_options *o)
 {
-    static const char *const known[] = {"host", "port", "tls", "proxy", "handler", "max_body", NULL};
+    static const char *const known[] = {"host",    "port",     "tls", "proxy",
+                                        "handler", "max_body", NULL};
     luaL_checktype(L, 1, LUA_TTABLE);
     check_names(L, 1, known, "server.listen");
     o->host = text_option(L, 1, "host");
@@ -512,7 +516,8 @@ static void read_options(lua_State *L, struct vr_server_options *o)
         o->port = (int)port;
     }
     lua_getfield(L, 1, "max_body");
-    o->max_body = lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0 ? (size_t)lua_tointeger(L, -1) : 0;
+    o->max_body =
+        lua_isinteger(L, -1) && lua_tointeger(L, -1) > 0 ? (size_t)lua_tointeger(L, -1) : 0;
     lua_pop(L, 2);
     read_tls(L, o);
 }
@@ -641,7 +646,8 @@ static const luaL_Reg writer_metamethods[] = {
     {NULL, NULL},
 };
 
-static void make_class(lua_State *L, const char *name, const luaL_Reg *metamethods, const luaL_Reg *methods)
+static void make_class(lua_State *L, const char *name, const luaL_Reg *metamethods,
+                       const luaL_Reg *methods)
 {
     luaL_newmetatable(L, name);
     luaL_setfuncs(L, metamethods, 0);

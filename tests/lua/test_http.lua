@@ -1,8 +1,10 @@
 -- The client, against our own server and against raw sockets that misbehave.
 local test = require "tap"
-local http, server, task, crypto = require "http", require "server", require "task", require "crypto"
-local stream = require "stream"
+local http, server = require "http", require "server"
+local task, crypto = require "task", require "crypto"
+local stream, process, fs = require "stream", require "process", require "fs"
 
+local request = http.request
 local ca = crypto.x509_ca { cn = "test ca" }
 local other_ca = crypto.x509_ca { cn = "other ca" }
 local leaf = crypto.x509_issue { ca = ca, cn = "localhost", ip = { "127.0.0.1" }, dns = { "localhost", "api.test" },
@@ -45,7 +47,7 @@ test("methods, headers, bodies and statuses arrive", function(t)
     body = "short" } end })
   for _, method in ipairs { "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS" } do
     local body = method ~= "GET" and "body of " .. method or nil
-    local r = t.ok(http.request { method = method, url = url .. "/a%20b?x=1", body = body,
+    local r = t.ok(request { method = method, url = url .. "/a%20b?x=1", body = body,
       headers = { ["X-Token"] = "t", Empty = "", Number = 7 } })
     t.eq(r.status, 418)
     t.eq(r.body, "short")
@@ -55,9 +57,9 @@ test("methods, headers, bodies and statuses arrive", function(t)
     t.eq(seen.headers["content-type"], nil)
     t.has(seen.headers["user-agent"], "vmrun/")
   end
-  t.ok(http.request { method = "POST", url = url })
+  t.ok(request { method = "POST", url = url })
   t.eq(seen.headers["content-length"], "0")
-  local head = t.ok(http.request { method = "HEAD", url = url })
+  local head = t.ok(request { method = "HEAD", url = url })
   t.eq({ head.status, head.body, seen.method }, { 418, "", "HEAD" })
 end)
 
@@ -69,22 +71,22 @@ test("a connection is used again, and by several requests at once several are", 
     task.sleep(0.02)
     return {}
   end })
-  for _ = 1, 5 do t.ok(http.request { url = url }) end
+  for _ = 1, 5 do t.ok(request { url = url }) end
   local count = 0
   for _ in pairs(peers) do count = count + 1 end
   t.eq(count, 1)
   local jobs = {}
-  for i = 1, 20 do jobs[i] = task.spawn(function() return http.request { url = url } end) end
+  for i = 1, 20 do jobs[i] = task.spawn(function() return request { url = url } end) end
   for _, job in ipairs(jobs) do t.ok(select(2, job:join())) end
   t.eq(open, 25)
 end)
 
 test("large bodies go both ways", function(t)
   local big = ("0123456789abcdef"):rep(512 * 1024) -- 8 MiB
-  local _, url = listen(t, { tls = { cert = leaf.cert, key = leaf.key }, handler = function(req) return { body = req.body } end })
-  local r = t.ok(http.request { method = "PUT", url = url, body = big, ca = ca.cert })
+  local _, url = listen(t, { tls = leaf, handler = function(req) return { body = req.body } end })
+  local r = t.ok(request { method = "PUT", url = url, body = big, ca = ca.cert })
   t.ok(r.body == big, "the same bytes")
-  t.err("too_large", http.request { method = "PUT", url = url, body = big, ca = ca.cert, max_body = 1000 })
+  t.err("too_large", request { method = "PUT", url = url, body = big, ca = ca.cert, max_body = 1000 })
 end)
 
 test("binary bodies and header bytes survive", function(t)
@@ -92,7 +94,7 @@ test("binary bodies and header bytes survive", function(t)
   for i = 0, 255 do bytes[#bytes + 1] = string.char(i) end
   bytes = table.concat(bytes)
   local _, url = listen(t, { handler = function(req) return { body = req.body, headers = { ["X-Latin"] = "caf\xe9" } } end })
-  local r = t.ok(http.request { method = "POST", url = url, body = bytes })
+  local r = t.ok(request { method = "POST", url = url, body = bytes })
   t.eq(r.body, bytes)
   t.eq(r.headers["x-latin"], "caf\u{e9}")
 end)
@@ -101,46 +103,46 @@ test("what cannot be reached says where and why", function(t)
   local s = t.ok(server.listen { handler = echo })
   local port = s:port()
   s:close()
-  local message = t.err("connect", http.request { url = "http://127.0.0.1:" .. port .. "/secret?token=x" })
+  local message = t.err("connect", request { url = "http://127.0.0.1:" .. port .. "/secret?token=x" })
   t.eq(message, "127.0.0.1:" .. port .. ": cannot connect: connection refused")
-  message = t.err("connect", http.request { url = "http://api.test/", connect_to = "127.0.0.1:" .. port })
+  message = t.err("connect", request { url = "http://api.test/", connect_to = "127.0.0.1:" .. port })
   t.eq(message, "api.test:80 (at 127.0.0.1:" .. port .. "): cannot connect: connection refused")
-  t.has(t.err("resolve", http.request { url = "http://nowhere.invalid/" }), "nowhere.invalid")
-  t.err("url", http.request { url = "ftp://127.0.0.1/" })
-  t.err("url", http.request { url = "not a url" })
-  t.err("url", http.request { url = "http://api.test/", connect_to = "127.0.0.1" })
+  t.has(t.err("resolve", request { url = "http://nowhere.invalid/" }), "nowhere.invalid")
+  t.err("url", request { url = "ftp://127.0.0.1/" })
+  t.err("url", request { url = "not a url" })
+  t.err("url", request { url = "http://api.test/", connect_to = "127.0.0.1" })
 end)
 
 test("a caller's mistakes raise", function(t)
-  t.fails("'url' is missing", http.request, {})
-  t.fails("no option 'metod'", http.request, { url = "http://127.0.0.1/", metod = "GET" })
-  t.fails("'method' wants", http.request, { url = "http://127.0.0.1/", method = "GET / HTTP/1.1\r\n" })
-  t.fails("line break", http.request, { url = "http://127.0.0.1/", headers = { A = "b\r\nC: d" } })
-  t.fails("not a header's name", http.request, { url = "http://127.0.0.1/", headers = { ["a b"] = "c" } })
-  t.fails("'body' wants a string", http.request, { url = "http://127.0.0.1/", body = {} })
-  t.fails("'timeout' wants", http.request, { url = "http://127.0.0.1/", timeout = -1 })
+  t.fails("'url' is missing", request, {})
+  t.fails("no option 'metod'", request, { url = "http://127.0.0.1/", metod = "GET" })
+  t.fails("'method' wants", request, { url = "http://127.0.0.1/", method = "GET / HTTP/1.1\r\n" })
+  t.fails("line break", request, { url = "http://127.0.0.1/", headers = { A = "b\r\nC: d" } })
+  t.fails("not a header's name", request, { url = "http://127.0.0.1/", headers = { ["a b"] = "c" } })
+  t.fails("'body' wants a string", request, { url = "http://127.0.0.1/", body = {} })
+  t.fails("'timeout' wants", request, { url = "http://127.0.0.1/", timeout = -1 })
 end)
 
 test("certificates are verified, by authority and by name", function(t)
-  local s, url = listen(t, { tls = { cert = leaf.cert, key = leaf.key }, handler = echo })
-  t.eq(t.ok(http.request { url = url, ca = ca.cert }).status, 200)
-  t.eq(t.ok(http.request { url = url, insecure = true }).status, 200)
-  t.has(t.err("tls", http.request { url = url }), "an authority that is not trusted here")
-  t.has(t.err("tls", http.request { url = url, ca = other_ca.cert }), "an authority that is not trusted here")
-  t.has(t.err("tls", http.request { url = url, ca = "no pem" }), "'ca' is not a certificate")
+  local s, url = listen(t, { tls = leaf, handler = echo })
+  t.eq(t.ok(request { url = url, ca = ca.cert }).status, 200)
+  t.eq(t.ok(request { url = url, insecure = true }).status, 200)
+  t.has(t.err("tls", request { url = url }), "an authority that is not trusted here")
+  t.has(t.err("tls", request { url = url, ca = other_ca.cert }), "an authority that is not trusted here")
+  t.has(t.err("tls", request { url = url, ca = "no pem" }), "'ca' is not a certificate")
   local at = "127.0.0.1:" .. s:port()
-  t.eq(t.ok(http.request { url = "https://api.test/", connect_to = at, ca = ca.cert }).status, 200)
-  t.has(t.err("tls", http.request { url = "https://bad.test/", connect_to = at, ca = ca.cert }), "is not for 'bad.test'")
-  t.has(t.err("tls", http.request { url = url, server_name = "bad.test", ca = ca.cert }), "is not for 'bad.test'")
-  local r = t.ok(http.request { url = "https://10.99.0.1:6443/x", connect_to = at, server_name = "api.test", ca = ca.cert })
+  t.eq(t.ok(request { url = "https://api.test/", connect_to = at, ca = ca.cert }).status, 200)
+  t.has(t.err("tls", request { url = "https://bad.test/", connect_to = at, ca = ca.cert }), "is not for 'bad.test'")
+  t.has(t.err("tls", request { url = url, server_name = "bad.test", ca = ca.cert }), "is not for 'bad.test'")
+  local r = t.ok(request { url = "https://10.99.0.1:6443/x", connect_to = at, server_name = "api.test", ca = ca.cert })
   t.eq(r.body, "/x\n")
   local _, expired = listen(t, { tls = { cert = old.cert, key = old.key }, handler = echo })
-  t.has(t.err("tls", http.request { url = expired, ca = old.cert }), "has expired")
+  t.has(t.err("tls", request { url = expired, ca = old.cert }), "has expired")
 end)
 
 test("http and https are told apart", function(t)
   local plain = listen(t, { handler = echo })
-  local message = t.err("tls", http.request { url = "https://127.0.0.1:" .. plain:port() })
+  local message = t.err("tls", request { url = "https://127.0.0.1:" .. plain:port() })
   t.ok(message:find("does not speak TLS") or message:find("closed the connection in the TLS handshake"), message)
 end)
 
@@ -150,19 +152,19 @@ test("a client certificate is shown; a broken one is said to be broken", functio
   local _, url = listen(t, { tls = { cert = leaf.cert, key = leaf.key, client_ca = ca.cert }, handler = function(req)
     return { body = req.client and req.client.cn .. ":" .. table.concat(req.client.o, ",") or "nobody" }
   end })
-  t.has(t.err("tls", http.request { url = url, ca = ca.cert, cert = user.cert, key = leaf.key }), "client certificate")
-  t.eq(t.ok(http.request { url = url, ca = ca.cert, cert = user.cert, key = user.key }).body, "alice:ops,dev")
-  t.eq(t.ok(http.request { url = url, ca = ca.cert }).body, "nobody")
-  t.eq(t.ok(http.request { url = url, ca = ca.cert, cert = stranger.cert, key = stranger.key }).body, "nobody")
-  t.eq(t.ok(http.request { url = url, ca = ca.cert, cert = leaf.cert, key = leaf.key }).body, "nobody", "a server's is no client's")
+  t.has(t.err("tls", request { url = url, ca = ca.cert, cert = user.cert, key = leaf.key }), "client certificate")
+  t.eq(t.ok(request { url = url, ca = ca.cert, cert = user.cert, key = user.key }).body, "alice:ops,dev")
+  t.eq(t.ok(request { url = url, ca = ca.cert }).body, "nobody")
+  t.eq(t.ok(request { url = url, ca = ca.cert, cert = stranger.cert, key = stranger.key }).body, "nobody")
+  t.eq(t.ok(request { url = url, ca = ca.cert, cert = leaf.cert, key = leaf.key }).body, "nobody", "a server's is no client's")
 end)
 
 test("a request that takes too long ends, and so does a cancelled one", function(t)
   local _, url = listen(t, { handler = function() task.sleep(0.5) return {} end })
   local start = task.now()
-  t.has(t.err("timeout", http.request { url = url, timeout = 0.05 }), "no answer after 0.05 s")
-  t.err("timeout", task.deadline(0.05, http.request, { url = url }))
-  local job = task.spawn(function() return http.request { url = url } end)
+  t.has(t.err("timeout", request { url = url, timeout = 0.05 }), "no answer after 0.05 s")
+  t.err("timeout", task.deadline(0.05, request, { url = url }))
+  local job = task.spawn(function() return request { url = url } end)
   task.sleep(0.05)
   job:cancel("enough")
   local ok, err = job:join()
@@ -242,15 +244,42 @@ end)
 
 test("CONNECT through a proxy; loopback needs none", function(t)
   local asked = {}
-  local s = listen(t, { tls = { cert = leaf.cert, key = leaf.key }, handler = echo, proxy = function(host, port)
+  local s = listen(t, { tls = leaf, handler = echo, proxy = function(host, port)
     asked[#asked + 1] = host .. ":" .. port
     return host == "api.test"
   end })
   local proxy = "http://127.0.0.1:" .. s:port()
-  t.eq(t.ok(http.request { url = "https://api.test/p", proxy = proxy, ca = ca.cert }).body, "/p\n")
-  local message = t.err("connect", http.request { url = "https://forbidden.test/", proxy = proxy, ca = ca.cert })
+  t.eq(t.ok(request { url = "https://api.test/p", proxy = proxy, ca = ca.cert }).body, "/p\n")
+  local message = t.err("connect", request { url = "https://forbidden.test/", proxy = proxy, ca = ca.cert })
   t.has(message, "refused the connection with status 403")
   t.eq(asked, { "api.test:443", "forbidden.test:443" })
+end)
+
+test("the environment's proxy is used, but for NO_PROXY and loopback", function(t)
+  local s, direct = listen(t, { tls = leaf, handler = function() return { body = "through" } end,
+    proxy = function() return true end })
+  local proxy = "http://127.0.0.1:" .. s:port()
+  local script = t.tmp() .. "/child.lua"
+  fs.write(script, [[
+    local http = require "http"
+    local r, message, code = http.request { url = arg[1], insecure = true, timeout = 5 }
+    io.write(r and r.body or code)
+  ]])
+  local function child(url, env)
+    local run = t.ok(process.run { argv = { process.self(), "lua", script, url }, env = env, timeout = 20 })
+    return run.stdout
+  end
+  t.eq(child("https://api.invalid/", { HTTPS_PROXY = proxy }), "through")
+  t.eq(child("https://api.invalid/", { all_proxy = proxy }), "through")
+  t.eq(child("https://api.invalid/", { HTTP_PROXY = proxy }), "resolve", "that is for http")
+  for _, list in ipairs { "*", "other.test, api.invalid", ".invalid", "invalid", "api.invalid:443" } do
+    t.eq(child("https://api.invalid/", { HTTPS_PROXY = proxy, NO_PROXY = list }), "resolve", list)
+  end
+  for _, list in ipairs { "api.invalid:80", "pi.invalid", "x.api.invalid", "10.0.0.0/8" } do
+    t.eq(child("https://api.invalid/", { HTTPS_PROXY = proxy, NO_PROXY = list }), "through", list)
+  end
+  t.eq(child("https://10.1.2.3/", { HTTPS_PROXY = proxy, no_proxy = "192.168.0.0/16" }), "through")
+  t.eq(child(direct, { HTTPS_PROXY = "http://127.0.0.1:1" }), "through", "loopback needs no proxy")
 end)
 
 --- A server of raw text: each connection that comes reads one head, then calls the next function, then closes.
@@ -280,17 +309,17 @@ end
 
 test("servers that break off", function(t)
   local lost, cut = "the connection was lost before an answer", "the connection was lost in the middle of the answer"
-  t.has(t.err("reset", http.request { url = raw(t, says "") }), lost)
-  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Le") }), "lost")
-  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc") }), cut)
-  t.has(t.err("reset", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab") }), cut)
-  t.eq(t.ok(http.request { url = raw(t, says "HTTP/1.1 200 OK\r\n\r\nuntil the end") }).body, "until the end")
+  t.has(t.err("reset", request { url = raw(t, says "") }), lost)
+  t.has(t.err("reset", request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Le") }), "lost")
+  t.has(t.err("reset", request { url = raw(t, says "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc") }), cut)
+  t.has(t.err("reset", request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab") }), cut)
+  t.eq(t.ok(request { url = raw(t, says "HTTP/1.1 200 OK\r\n\r\nuntil the end") }).body, "until the end")
 end)
 
 test("servers that never answer, or never end", function(t)
-  local message = t.err("timeout", http.request { url = raw(t, says("", 2)), timeout = 0.1 })
+  local message = t.err("timeout", request { url = raw(t, says("", 2)), timeout = 0.1 })
   t.has(message, "no answer after 0.1 s")
-  message = t.err("timeout", http.request { url = raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 2)), timeout = 0.1 })
+  message = t.err("timeout", request { url = raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 2)), timeout = 0.1 })
   t.has(message, "the answer did not end after 0.1 s")
   t.has(t.err("timeout", http.open { url = raw(t, says("HTTP/1.1 200 OK\r\n", 2)), timeout = 0.1 }), "no answer")
   local r <close> = t.ok(http.open { url = raw(t, says("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", 0.2)), timeout = 0.1 })
@@ -300,24 +329,24 @@ test("servers that never answer, or never end", function(t)
 end)
 
 test("servers that speak something else", function(t)
-  t.err("protocol", http.request { url = raw(t, says "SSH-2.0-OpenSSH_9.2\r\n") })
-  t.err("protocol", http.request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n") })
-  t.err("too_large", http.request { url = raw(t, says("HTTP/1.1 200 OK\r\n" .. ("A: b\r\n"):rep(300000))) })
+  t.err("protocol", request { url = raw(t, says "SSH-2.0-OpenSSH_9.2\r\n") })
+  t.err("protocol", request { url = raw(t, says "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n") })
+  t.err("too_large", request { url = raw(t, says("HTTP/1.1 200 OK\r\n" .. ("A: b\r\n"):rep(300000))) })
 end)
 
 test("interim answers are passed over, trailers too", function(t)
   local url = raw(t, says("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     .. "3\r\nabc\r\n0\r\nX-Trailer: y\r\n\r\n"))
-  local r = t.ok(http.request { url = url })
+  local r = t.ok(request { url = url })
   t.eq({ r.status, r.body, r.headers.link, r.headers["x-trailer"] }, { 200, "abc" })
 end)
 
 test("a kept connection that the server closed meanwhile is replaced", function(t)
   local answer = says "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
   local url = raw(t, answer, answer)
-  t.eq(t.ok(http.request { url = url }).body, "ok")
+  t.eq(t.ok(request { url = url }).body, "ok")
   task.sleep(0.02)
-  t.eq(t.ok(http.request { method = "POST", url = url, body = "again" }).body, "ok")
+  t.eq(t.ok(request { method = "POST", url = url, body = "again" }).body, "ok")
 end)
 
 test.done()

@@ -1,9 +1,11 @@
 -- The server, asked by our own client and by the curl program.
 local test = require "tap"
-local http, server, task, crypto = require "http", require "server", require "task", require "crypto"
+local http, server = require "http", require "server"
+local task, crypto = require "task", require "crypto"
 
 local stream, process = require "stream", require "process"
 
+local request = http.request
 local ca = crypto.x509_ca { cn = "test ca" }
 local function issue(name, ...)
   return crypto.x509_issue { ca = ca, cn = name, dns = { name, ... }, ip = { "127.0.0.1" }, usage = { "server" } }
@@ -34,7 +36,7 @@ end
 test("a request is taken apart", function(t)
   local seen
   local s, url = listen(t, { host = "127.9.8.7", handler = function(req) seen = req return {} end })
-  t.ok(http.request { url = url .. "/a%2Fb/%e4%b8%ad%?x=1&y=a+b%26c&x=2&&flag&=v", headers = { Host = "Some.Host:99" } })
+  t.ok(request { url = url .. "/a%2Fb/%e4%b8%ad%?x=1&y=a+b%26c&x=2&&flag&=v", headers = { Host = "Some.Host:99" } })
   t.eq(seen.path, "/a/b/\u{4e2d}%")
   t.eq(seen.target, "/a%2Fb/%e4%b8%ad%?x=1&y=a+b%26c&x=2&&flag&=v")
   t.eq(seen.query, { x = "2", y = "a b&c", flag = "", [""] = "v" })
@@ -55,12 +57,12 @@ test("handlers that fail are answered 500, and the server goes on", function(t)
     return { status = 204 }
   end })
   for _, kind in ipairs { "error", "number", "status", "body", "header", "name" } do
-    local r = t.ok(http.request { url = url .. "/?kind=" .. kind })
+    local r = t.ok(request { url = url .. "/?kind=" .. kind })
     t.eq({ r.status, r.headers["content-type"] }, { 500, "application/json" }, kind)
     t.has(r.body, '"code":"InternalServerError"')
     t.ok(not r.body:find("on purpose"), "no inner text")
   end
-  t.eq(t.ok(http.request { url = url }).status, 204)
+  t.eq(t.ok(request { url = url }).status, 204)
 end)
 
 test("a caller's mistakes raise, the world's are told", function(t)
@@ -82,10 +84,10 @@ end)
 test("a body above the limit is 413, with and without a length", function(t)
   local handler = t.expect(1, function(req) return { body = tostring(#req.body) } end)
   local _, url = listen(t, { max_body = 1000, handler = handler })
-  t.eq(t.ok(http.request { url = url, method = "PUT", body = ("x"):rep(1000) }).body, "1000")
-  local r = http.request { url = url, method = "PUT", body = ("x"):rep(1001) }
+  t.eq(t.ok(request { url = url, method = "PUT", body = ("x"):rep(1000) }).body, "1000")
+  local r = request { url = url, method = "PUT", body = ("x"):rep(1001) }
   t.eq(r.status, 413)
-  r = http.request { url = url, method = "PUT", body = ("x"):rep(300000), headers = { ["Transfer-Encoding"] = "chunked" } }
+  r = request { url = url, method = "PUT", body = ("x"):rep(300000), headers = { ["Transfer-Encoding"] = "chunked" } }
   t.eq(r.status, 413)
 end)
 
@@ -102,13 +104,13 @@ test("each server name gets its certificate, asked for once", function(t)
   end }, handler = function(req) return { body = req.host } end })
   local at = "127.0.0.1:" .. s:port()
   for _, name in ipairs { "a.vault.test", "a.vault.test", "b.vault.test", "list.test" } do
-    local r = t.ok(http.request { url = "https://" .. name, connect_to = at, ca = ca.cert, headers = { Connection = "close" } })
+    local r = t.ok(request { url = "https://" .. name, connect_to = at, ca = ca.cert, headers = { Connection = "close" } })
     t.eq(r.body, name)
   end
   t.eq(asked, { "a.vault.test", "b.vault.test", "list.test" })
-  t.eq(t.ok(http.request { url = url, ca = ca.cert }).status, 200, "without a name: the listener's own")
+  t.eq(t.ok(request { url = url, ca = ca.cert }).status, 200, "without a name: the listener's own")
   for _, name in ipairs { "other.test", "broken.test", "fails.test" } do
-    t.has(t.err("tls", http.request { url = "https://" .. name, connect_to = at, ca = ca.cert }), "is not for '" .. name)
+    t.has(t.err("tls", request { url = "https://" .. name, connect_to = at, ca = ca.cert }), "is not for '" .. name)
   end
 end)
 
@@ -121,12 +123,12 @@ test("a proxy may end TLS, with names or without, and forbid hosts", function(t)
   local proxy = "http://127.0.0.1:" .. s:port()
   for _, name in ipairs { "one.test", "two.test" } do
     for _ = 1, 2 do
-      local r = t.ok(http.request { method = "POST", url = "https://" .. name .. "/", proxy = proxy, ca = ca.cert, body = "x" })
+      local r = t.ok(request { method = "POST", url = "https://" .. name .. "/", proxy = proxy, ca = ca.cert, body = "x" })
       t.eq(r.body, name .. " x")
     end
   end
-  t.err("connect", http.request { url = "https://no.test/", proxy = proxy, ca = ca.cert })
-  local direct = http.request { url = "https://one.test/", connect_to = "127.0.0.1:" .. s:port(), ca = ca.cert }
+  t.err("connect", request { url = "https://no.test/", proxy = proxy, ca = ca.cert })
+  local direct = request { url = "https://one.test/", connect_to = "127.0.0.1:" .. s:port(), ca = ca.cert }
   t.eq(t.ok(direct).body, "one.test ")
 end)
 
@@ -156,7 +158,7 @@ end)
 test("a hundred watches at once over TLS each get every event, and leave nothing behind", function(t)
   local before = descriptors()
   local watchers, living = {}, 0
-  local s = t.ok(server.listen { tls = { cert = leaf.cert, key = leaf.key }, handler = function()
+  local s = t.ok(server.listen { tls = leaf, handler = function()
     return { stream = function(w)
       local q = task.queue()
       watchers[q] = true
@@ -199,7 +201,7 @@ test("five hundred connections at once", function(t)
     return { body = "ok" }
   end })
   local jobs = {}
-  for i = 1, 500 do jobs[i] = task.spawn(function() return http.request { url = url } end) end
+  for i = 1, 500 do jobs[i] = task.spawn(function() return request { url = url } end) end
   eventually(t, "all are held at once", function() return waiting == 500 end)
   gate:set()
   local good = 0
@@ -219,13 +221,13 @@ test("close lets answers be sent, ends streams whole, and frees the port at once
     return { body = "done" }
   end })
   local url = "http://127.0.0.1:" .. s:port()
-  local slow = task.spawn(function() return http.request { url = url } end)
+  local slow = task.spawn(function() return request { url = url } end)
   local r = t.ok(http.open { url = url .. "/stream" })
   t.eq(r:read(), "last words")
   task.sleep(0.02)
   local closer = task.spawn(function() return s:close() end)
   task.sleep(0.01)
-  t.err("connect", http.request { url = url, headers = { ["X-New"] = "connection" }, connect_to = "127.0.0.1:" .. s:port() })
+  t.err("connect", request { url = url, headers = { ["X-New"] = "connection" }, connect_to = "127.0.0.1:" .. s:port() })
   local again = t.ok(server.listen { port = s:port(), handler = function() return {} end })
   again:close()
   local _, answer = slow:join()
@@ -237,15 +239,15 @@ end)
 
 test("close cuts what does not end in time; a handler may close its own server", function(t)
   local s = t.ok(server.listen { handler = function() task.sleep(0.3) return {} end })
-  local request = task.spawn(function() return http.request { url = "http://127.0.0.1:" .. s:port() } end)
+  local asking = task.spawn(function() return request { url = "http://127.0.0.1:" .. s:port() } end)
   task.sleep(0.02)
   local start = task.now()
   s:close(0.05)
   t.ok(task.now() - start < 0.25)
-  t.eq(select(4, request:join()), "reset")
+  t.eq(select(4, asking:join()), "reset")
   local own
   own = t.ok(server.listen { handler = function() own:close() return { body = "bye" } end })
-  t.eq(t.ok(http.request { url = "http://127.0.0.1:" .. own:port() }).body, "bye")
+  t.eq(t.ok(request { url = "http://127.0.0.1:" .. own:port() }).body, "bye")
   task.sleep(0.35)
 end)
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/error.h"
@@ -19,7 +20,7 @@ struct lua_run {
     struct vr_loop *loop;
     struct vr_script *script;
     struct vr_task *task; /* the file's; NULL once it has ended */
-    bool failed;
+    bool failed, interrupted;
     struct vr_error error;
 };
 
@@ -36,8 +37,9 @@ static void ended(void *payload, lua_State *L, bool ok)
 static void interrupted(void *payload, int number)
 {
     struct lua_run *run = payload;
-    if (!run->task)
-        return;
+    if (run->interrupted || !run->task)
+        _exit(VR_EXIT_ERROR); /* asked for twice: what still unwinds does not matter */
+    run->interrupted = true;
     vr_task_cancel(run->task, number == SIGINT ? "interrupted" : "told to end");
 }
 
@@ -92,8 +94,8 @@ int vr_cmd_lua(int argc, char **argv)
     bool ok = run_file(&run, argc - 1, argv + 1);
     if (!ok)
         vr_cli_error(&run.error);
-    vr_error_clear(&run.error);
     vr_script_wind_up(run.script, GRACE);
+    vr_error_clear(&run.error); /* what the end made of a file that was still waiting is in there as well */
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         vr_signal_stop(signals[i]);
     vr_script_free(run.script);

@@ -143,6 +143,17 @@ static void timer_fired(uv_timer_t *uv)
     cb(payload);
 }
 
+/* Never too short: the loop's clock stands still while callbacks run, and counts whole milliseconds. */
+static uint64_t milliseconds_until(struct vr_loop *loop, double seconds)
+{
+    if (!(seconds > 0))
+        return 0;
+    uv_update_time(&loop->uv);
+    double end = (double)uv_hrtime() / 1e6 + (seconds < 1e9 ? seconds : 1e9) * 1e3;
+    uint64_t whole = (uint64_t)end + 1, now = uv_now(&loop->uv);
+    return whole > now ? whole - now : 0;
+}
+
 struct vr_timer *vr_timer_start(struct vr_loop *loop, double seconds, vr_timer_cb cb, void *payload)
 {
     struct vr_timer *timer = vr_alloc(sizeof(*timer));
@@ -150,13 +161,7 @@ struct vr_timer *vr_timer_start(struct vr_loop *loop, double seconds, vr_timer_c
     timer->payload = payload;
     uv_timer_init(&loop->uv, &timer->uv);
     timer->uv.data = timer;
-    double wait = seconds > 0 ? seconds * 1000 : 0;
-    if (!(wait < 1e15))
-        wait = 1e15;
-    /* The loop's clock stands still while callbacks run: a long one must not shorten the wait. */
-    uv_update_time(&loop->uv);
-    uint64_t whole = (uint64_t)wait;
-    uv_timer_start(&timer->uv, timer_fired, whole + ((double)whole < wait), 0);
+    uv_timer_start(&timer->uv, timer_fired, milliseconds_until(loop, seconds), 0);
     return timer;
 }
 

@@ -27,17 +27,17 @@ static bool read_file(const char *path, struct vr_buf *out, struct vr_error *err
     struct stat st;
     if (file && fstat(fileno(file), &st) == 0 && S_ISDIR(st.st_mode)) {
         fclose(file);
-        return vr_error_set(err, "eisdir", "cannot read %s: is a directory", path);
+        return vr_error_system(err, EISDIR, "cannot read %s", path);
     }
     if (!file)
-        return vr_error_set(err, errno == ENOENT ? "not_found" : "io", "cannot read %s: %s", path, strerror(errno));
+        return vr_error_system(err, errno, "cannot read %s", path);
     char chunk[16384];
     size_t count;
     while ((count = fread(chunk, 1, sizeof(chunk), file)) > 0)
         vr_buf_add(out, chunk, count);
     bool failed = ferror(file);
     fclose(file);
-    return failed ? vr_error_set(err, "io", "cannot read %s: %s", path, strerror(EIO)) : true;
+    return failed ? vr_error_system(err, EIO, "cannot read %s", path) : true;
 }
 
 /* Whether a text begins with the name of a chunk: else "127.0.0.1:22: refused" would have a line. */
@@ -251,7 +251,7 @@ static int search_paths(lua_State *L)
             struct vr_error err = {0};
             if (vr_script_load_file(L, file, &err))
                 return push_loader(L, name, file);
-            bool missing = err.code && strcmp(err.code, "not_found") == 0;
+            bool missing = strcmp(err.code, "not_found") == 0 || strcmp(err.code, "not_directory") == 0;
             if (!missing)
                 return raise(L, &err);
             vr_error_clear(&err);
@@ -388,24 +388,35 @@ static char *raw_text(lua_State *L, int index, const char *name)
     return text;
 }
 
+static int raw_number(lua_State *L, int index, const char *name)
+{
+    lua_pushstring(L, name);
+    lua_rawget(L, index);
+    lua_Number number = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return number >= 1 && number < 1e9 ? (int)number : 0;
+}
+
 static void read_table(lua_State *L, int index, struct vr_error *err)
 {
     char *message = raw_text(L, index, "message");
     char *traceback = raw_text(L, index, "traceback");
     char *code = raw_text(L, index, "code"), *hint = raw_text(L, index, "hint");
-    char *file = raw_text(L, index, "file"), *line = raw_text(L, index, "line");
+    char *file = raw_text(L, index, "file");
     if (message)
         vr_error_set(err, code, "%s%s%s", message, traceback ? "\n" : "", traceback ? traceback : "");
     if (message && hint)
         vr_error_hint(err, "%s", hint);
-    if (message && file)
-        vr_error_place(err, file, line ? atoi(line) : 0);
+    if (message && file) {
+        vr_error_place(err, file, raw_number(L, index, "line"));
+        err->column = raw_number(L, index, "column");
+        err->width = raw_number(L, index, "width");
+    }
     free(message);
     free(traceback);
     free(code);
     free(hint);
     free(file);
-    free(line);
 }
 
 static int to_text(lua_State *L)

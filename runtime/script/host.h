@@ -45,7 +45,7 @@ bool vr_script_stdlib(lua_State *L, const char *path);
 bool vr_script_load_file(lua_State *L, const char *path, struct vr_error *err);
 bool vr_script_load_text(lua_State *L, const char *text, size_t length, const char *name, struct vr_error *err);
 
-/* Reads the error value at index, of any type, into err: a table's message, code, hint, file and line; a text's leading
+/* Reads the error value at index, of any type, into err: a table's message, code, hint, file, line, column and width; a text's leading
  * "file:line: " becomes file and line. Never raises. */
 void vr_script_error(lua_State *L, int index, struct vr_error *err);
 

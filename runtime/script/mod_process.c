@@ -318,7 +318,7 @@ static int child_kill(lua_State *L)
     return 1;
 }
 
-/*** Lets go of it: kills its group if it still runs and is not detached.
+/*** Lets go of it: closes its pipes, and kills its group if it still runs and is not detached.
  * @function p:close */
 static int child_close(lua_State *L)
 {
@@ -326,6 +326,11 @@ static int child_close(lua_State *L)
     vr_process_free(child->process);
     child->process = NULL;
     vr_wait_wake_all(&child->waiters);
+    for (int value = STDIN_VALUE; value <= STDERR_VALUE; value++) {
+        lua_getiuservalue(L, 1, value);
+        vr_script_stream_close(L, -1);
+        lua_pop(L, 1);
+    }
     return 0;
 }
 
@@ -474,6 +479,7 @@ static int run_done(lua_State *L, int status, lua_KContext ctx)
     for (int i = 0; i < 2; i++) {
         lua_pushlstring(L, run->out[i].data ? run->out[i].data : "", run->out[i].length);
         lua_setfield(L, -2, names[i]);
+        vr_buf_free(&run->out[i]);
     }
     return 1;
 }

@@ -34,13 +34,23 @@ static void wake_writers(void *payload)
     vr_wait_wake_all(&((struct handle *)payload)->writers);
 }
 
-static int stream_close(lua_State *L)
+void vr_script_stream_close(lua_State *L, int index)
 {
-    struct handle *handle = luaL_checkudata(L, 1, STREAM);
+    struct handle *handle = luaL_testudata(L, index, STREAM);
+    if (!handle)
+        return;
     vr_stream_close(handle->stream);
     handle->stream = NULL;
     wake_readers(handle);
     wake_writers(handle);
+}
+
+/*** Closes; what was not written yet is lost.
+ * @function s:close */
+static int stream_close(lua_State *L)
+{
+    luaL_checkudata(L, 1, STREAM);
+    vr_script_stream_close(L, 1);
     return 0;
 }
 

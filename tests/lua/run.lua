@@ -8,10 +8,10 @@ local verbose = process.env "VMRUN_TEST_VERBOSE"
 local folder = arg[0]:match "^(.*)/[^/]*$" or "."
 
 local function wanted(name)
-  if not name:match "^test_.*%.lua$" then return false end
-  if #arg == 0 then return true end
+  local what = name:match "^test_(.*)%.lua$"
+  if not what or #arg == 0 then return what ~= nil end
   for _, part in ipairs(arg) do
-    if name:find(part, 1, true) then return true end
+    if what:find(part, 1, true) then return true end
   end
   return false
 end

@@ -1,0 +1,269 @@
+/* Who waits for whom. What makes waits for what it needs; what takes away waits for whatever stands on it, which the rows
+ * remember. A thing that nobody declares any more should also outlive the updates that let go of it; that is a soft edge,
+ * dropped where it would close a circle. The order that comes out proves that everything can run. */
+#include "engine/op.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool takes_away(const struct vr_node *node)
+{
+    return node->action == VR_ACTION_DELETE || node->action == VR_ACTION_REMOVE || node->action == VR_ACTION_FORGET ||
+           node->action == VR_ACTION_REPLACE;
+}
+
+static bool acts(const struct vr_node *node)
+{
+    const struct vr_node_private *p = node->private;
+    return p->type != VR_NODE_GONE && !(p->type == VR_NODE_MEMBER && takes_away(node));
+}
+
+static bool del_is_real(const struct vr_node *node)
+{
+    if (node->action == VR_ACTION_REMOVE)
+        return true;
+    return node->action != VR_ACTION_FORGET && vr_kind_has(node->kind, VR_VERB_DELETE);
+}
+
+static bool act_is_real(const struct vr_node *node)
+{
+    switch (node->action) {
+    case VR_ACTION_CREATE:
+    case VR_ACTION_UPDATE:
+    case VR_ACTION_REPLACE:
+    case VR_ACTION_READ:
+        return true;
+    case VR_ACTION_ADD:
+        return node->private->type != VR_NODE_MEMBER;
+    default:
+        return false;
+    }
+}
+
+static struct vr_op *new_op(struct vr_ops *ops, struct vr_node *node, bool del)
+{
+    struct vr_op *op = vr_arena_alloc(ops->arena, sizeof(*op));
+    op->node = node;
+    op->del = del;
+    op->real = del ? del_is_real(node) : act_is_real(node);
+    ops->items = vr_arena_grow(ops->arena, ops->items, ops->count, sizeof(struct vr_op *));
+    ops->items[ops->count++] = op;
+    return op;
+}
+
+static void add_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then, bool soft)
+{
+    if (!first || !then || first == then)
+        return;
+    struct vr_op_edge *edge = vr_arena_alloc(ops->arena, sizeof(*edge));
+    *edge = (struct vr_op_edge){.to = then, .next = first->users, .soft = soft};
+    first->users = edge;
+    then->waits++;
+}
+
+/* A replacement that comes first needs what it depends on to come first as well. */
+static void spread_cbd(struct vr_plan *plan)
+{
+    struct vr_nodes list = {0};
+    for (size_t i = 0; i < plan->all.count; i++)
+        if (plan->all.items[i]->action == VR_ACTION_REPLACE && plan->all.items[i]->private->cbd)
+            vr_node_add(plan, &list, plan->all.items[i]);
+    for (size_t i = 0; i < list.count; i++) {
+        struct vr_nodes *deps = &list.items[i]->private->deps;
+        for (size_t d = 0; d < deps->count; d++) {
+            struct vr_node *dep = deps->items[d];
+            if (dep->private->cbd || (dep->action != VR_ACTION_REPLACE && dep->private->type != VR_NODE_GATHER))
+                continue;
+            dep->private->cbd = true;
+            vr_node_add(plan, &list, dep);
+        }
+    }
+}
+
+static void act_edges(struct vr_ops *ops, struct vr_node *node)
+{
+    struct vr_node_private *p = node->private;
+    for (size_t i = 0; p->act && i < p->deps.count; i++) {
+        struct vr_node *dep = p->deps.items[i];
+        add_edge(ops, dep->private->act, p->act, false);
+        if (dep->action == VR_ACTION_REPLACE && dep->private->cbd)
+            add_edge(ops, p->act, dep->private->del, false);
+    }
+    if (p->act && p->del)
+        add_edge(ops, p->cbd ? p->act : p->del, p->cbd ? p->del : p->act, false);
+}
+
+static void stands_on(struct vr_ops *ops, struct vr_node *node, struct vr_node *base)
+{
+    struct vr_node_private *p = node->private;
+    if (!base->private->del || base == node)
+        return;
+    if (p->del)
+        add_edge(ops, p->del, base->private->del, false);
+    else if (!base->private->act)
+        add_edge(ops, p->act, base->private->del, true);
+}
+
+static void del_edges(struct vr_ops *ops, struct vr_node *node)
+{
+    struct vr_row *row = node->private->row;
+    json_t *deps = row && row->deps ? json_loads(row->deps, 0, NULL) : NULL, *item;
+    size_t index;
+    json_array_foreach(deps, index, item) {
+        struct vr_node *base = vr_plan_address(node->private->plan, json_string_value(item));
+        if (base)
+            stands_on(ops, node, base);
+    }
+    json_decref(deps);
+}
+
+/* An order, by taking whatever waits for nothing more. */
+
+struct ordering {
+    struct vr_op **order;
+    size_t count;
+    size_t *left; /* by position in items */
+    bool *taken;
+};
+
+static void drop_edges(struct vr_ops *ops, struct ordering *o, const struct vr_op *only)
+{
+    for (size_t i = 0; i < ops->count; i++) {
+        if (o->taken[i])
+            continue;
+        for (struct vr_op_edge *edge = ops->items[i]->users; edge; edge = edge->next) {
+            if (edge->dropped || (only ? edge->to != only : !edge->soft))
+                continue;
+            size_t to = edge->to->ticket;
+            edge->dropped = true;
+            edge->to->waits--;
+            if (--o->left[to] == 0 && !o->taken[to]) {
+                o->taken[to] = true;
+                o->order[o->count++] = edge->to;
+            }
+        }
+    }
+}
+
+static void sort(struct vr_ops *ops)
+{
+    struct ordering o = {
+        .order = vr_arena_alloc(ops->arena, (ops->count + 1) * sizeof(struct vr_op *)),
+        .left = vr_alloc((ops->count + 1) * sizeof(size_t)),
+        .taken = vr_alloc(ops->count + 1),
+    };
+    size_t next = 0;
+    for (size_t i = 0; i < ops->count; i++) {
+        ops->items[i]->ticket = i; /* borrowed as a number */
+        o.left[i] = ops->items[i]->waits;
+        if (o.left[i] == 0) {
+            o.taken[i] = true;
+            o.order[o.count++] = ops->items[i];
+        }
+    }
+    for (bool soft = true; o.count < ops->count || next < o.count;) {
+        if (next < o.count) {
+            for (struct vr_op_edge *edge = o.order[next++]->users; edge; edge = edge->next) {
+                size_t to = edge->to->ticket;
+                if (!edge->dropped && --o.left[to] == 0 && !o.taken[to]) {
+                    o.taken[to] = true;
+                    o.order[o.count++] = edge->to;
+                }
+            }
+            continue;
+        }
+        if (soft) { /* stuck: first without good manners, then anywhere (rows of different times may disagree) */
+            soft = false;
+            drop_edges(ops, &o, NULL);
+            continue;
+        }
+        size_t first = 0;
+        while (o.taken[first] || !ops->items[first]->del)
+            first++; /* what makes cannot be in a circle of its own: the graph has none */
+        drop_edges(ops, &o, ops->items[first]);
+    }
+    free(o.left);
+    free(o.taken);
+    ops->items = o.order;
+    for (size_t i = 0; i < ops->count; i++)
+        ops->items[i]->ticket = 0;
+}
+
+/* How long things take: as remembered, else as others of their kind, else a second. */
+
+struct average {
+    double sum;
+    size_t count;
+};
+
+static void learn(struct vr_ops *ops, struct vr_map *averages)
+{
+    for (size_t i = 0; i < ops->count; i++) {
+        const struct vr_node *node = ops->items[i]->node;
+        if (!node->private->row || node->private->row->duration <= 0)
+            continue;
+        struct average *average = vr_map_get(averages, node->kind->name);
+        if (!average) {
+            average = vr_arena_alloc(ops->arena, sizeof(*average));
+            vr_map_set(averages, node->kind->name, average);
+        }
+        average->sum += node->private->row->duration;
+        average->count++;
+    }
+}
+
+static double cost(const struct vr_op *op, const struct vr_map *averages)
+{
+    if (!op->real)
+        return 0;
+    if (op->node->private->row && op->node->private->row->duration > 0)
+        return op->node->private->row->duration;
+    const struct average *average = vr_map_get(averages, op->node->kind->name);
+    return average ? average->sum / (double)average->count : 1;
+}
+
+static void find_paths(struct vr_ops *ops)
+{
+    struct vr_map averages = {0};
+    learn(ops, &averages);
+    for (size_t i = ops->count; i-- > 0;) {
+        struct vr_op *op = ops->items[i];
+        double longest = 0;
+        for (struct vr_op_edge *edge = op->users; edge; edge = edge->next)
+            if (!edge->dropped && edge->to->path > longest)
+                longest = edge->to->path;
+        op->path = longest + cost(op, &averages);
+    }
+    vr_map_free(&averages);
+}
+
+struct vr_ops vr_ops_make(struct vr_plan *plan)
+{
+    struct vr_ops ops = {.arena = vr_arena_new()};
+    bool any_del = false;
+    spread_cbd(plan);
+    for (size_t i = 0; i < plan->all.count; i++) {
+        struct vr_node *node = plan->all.items[i];
+        if (node->private->left_out && node->private->type == VR_NODE_GONE)
+            continue;
+        if (takes_away(node)) {
+            node->private->del = new_op(&ops, node, true);
+            any_del = true;
+        }
+        if (acts(node))
+            node->private->act = new_op(&ops, node, false);
+    }
+    for (size_t i = 0; i < plan->all.count; i++)
+        act_edges(&ops, plan->all.items[i]);
+    for (size_t i = 0; any_del && i < plan->all.count; i++)
+        del_edges(&ops, plan->all.items[i]);
+    sort(&ops);
+    find_paths(&ops);
+    return ops;
+}
+
+void vr_ops_free(struct vr_ops *ops)
+{
+    vr_arena_free(ops->arena);
+    *ops = (struct vr_ops){0};
+}

@@ -5,6 +5,7 @@
 #include <lua.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct vr_loop;
 struct vr_task;
@@ -20,6 +21,8 @@ struct vr_script {
     lua_State *running;                       /* its thread */
     int task_count;
     struct vr_timer *wind_up; /* the program ends: the loop is stopped with the last task */
+    bool unseen_failure;      /* of a task that nobody waited for */
+    uint64_t next_collect;    /* loop's milliseconds */
     bool turn_queued; /* the loop will call us */
     bool closed;      /* and shall only free us then */
 

@@ -240,6 +240,8 @@ static void end_task(struct vr_task *task)
     task->reason = NULL;
     unlink_task(task);
     task->seen = task->done || task->joiners.first;
+    if (task->status == FAILED && !task->seen)
+        script->unseen_failure = true;
     vr_wait_wake_all(&task->joiners);
     if (task->done)
         task->done(task->payload, task->L, !task->failed);
@@ -286,6 +288,18 @@ static void resume(struct vr_task *task)
     end_task(task);
 }
 
+/* A failure that nobody can see any more is told when its handle is collected: that should not take until the memory runs
+ * full. Handles that are still held are asked after once a second at most. */
+static void tell_lost_failures(struct vr_script *script)
+{
+    uint64_t now = vr_loop_now(script->loop);
+    if (!script->unseen_failure || now < script->next_collect)
+        return;
+    script->unseen_failure = false;
+    script->next_collect = now + 1000;
+    lua_gc(script->L, LUA_GCCOLLECT);
+}
+
 /* Takes those that are ready now: what becomes ready meanwhile waits for the next turn, after the I/O. */
 static void turn(void *payload)
 {
@@ -302,6 +316,7 @@ static void turn(void *payload)
         next = task->next_ready;
         resume(task);
     }
+    tell_lost_failures(script);
     script->limit.exempt--;
 }
 

@@ -53,7 +53,23 @@ test("tasks left behind unwind before the program ends", function(t)
   t.eq(r, { code = 0, stdout = "unwound\n", stderr = "" })
 end)
 
-test("a failed task that nobody joined is logged", function(t)
+test("a failure that nobody can see any more is logged soon", function(t)
+  local r = run(t, { ["main.lua"] = [[
+    require("task").spawn(function() error("lost", 0) end)
+    require("task").sleep(0.01)
+    io.stderr:write "later\n"
+  ]] })
+  t.eq(r.stderr, "error: a task failed: lost\nlater\n")
+  r = run(t, { ["main.lua"] = [[
+    local task = require "task"
+    local job = task.spawn(function() error("kept", 0) end)
+    task.sleep(0.01)
+    print(job:join())
+  ]] })
+  t.eq(r, { code = 0, stdout = "false\tkept\n", stderr = "" })
+end)
+
+test("a failed task that nobody joined is logged at the end", function(t)
   local r = run(t, { ["main.lua"] = [[
     require("task").spawn(function() error("lost", 0) end)
     require("task").sleep(0.001)

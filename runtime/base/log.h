@@ -1,4 +1,5 @@
-/* The log: lines with a level, to stderr or a file, in which registered secrets are replaced. One a process; any thread. */
+/* The log: lines with a level, to stderr or a file, in which registered secrets are replaced. One a
+ * process; any thread. */
 #ifndef VR_BASE_LOG_H
 #define VR_BASE_LOG_H
 
@@ -9,7 +10,8 @@
 
 enum vr_log_level { VR_LOG_DEBUG, VR_LOG_INFO, VR_LOG_WARN, VR_LOG_ERROR, VR_LOG_NONE };
 
-/* Lines below the level are dropped. The default is "warn". False: no such level (debug, info, warn, error, none). */
+/* Lines below the level are dropped. The default is "warn". False: no such level (debug, info,
+ * warn, error, none). */
 bool vr_log_set_level(const char *name);
 enum vr_log_level vr_log_get_level(void);
 /* Takes the level from $VMRUN_LOG if it is set and right. */
@@ -18,13 +20,16 @@ void vr_log_from_environment(void);
 /* Appends to a file (made 0600) instead of stderr; NULL: to stderr again. */
 bool vr_log_to(const char *path, struct vr_error *err);
 
-/* Writes one line; line ends within become "\n". A line on stderr is "warning: text", in a file it starts with the time. */
+/* Writes one line; line ends within become "\n". A line on stderr is "warning: text", in a file it
+ * starts with the time. */
 void vr_log(enum vr_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* From now on the secret appears as "(secret)" in every line. Secrets of less than 4 bytes are too common to replace and
- * are ignored; of a secret of several lines, each line of 8 bytes or more counts as well. */
+/* From now on the secret appears as "(secret)" in every line. Secrets of less than 4 bytes are too
+ * common to replace and are ignored; of a secret of several lines, each line of 8 bytes or more
+ * counts as well. */
 void vr_log_mask(const char *secret, size_t length);
-/* A copy with the registered secrets replaced: for whatever is shown elsewhere. The caller frees. */
+/* A copy with the registered secrets replaced: for whatever is shown elsewhere. The caller frees.
+ */
 char *vr_log_masked(const char *text, size_t length);
 
 #endif

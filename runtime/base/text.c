@@ -17,7 +17,8 @@ static size_t smallest(size_t a, size_t b, size_t c)
     return least < c ? least : c;
 }
 
-/* Edits that make a into b: insert, delete, change a letter, swap two neighbours. Case does not count. */
+/* Edits that make a into b: insert, delete, change a letter, swap two neighbours. Case does not
+ * count. */
 static size_t distance(const char *a, size_t m, const char *b, size_t n)
 {
     size_t rows[3][LONGEST + 1];
@@ -29,7 +30,8 @@ static size_t distance(const char *a, size_t m, const char *b, size_t n)
         for (size_t j = 1; j <= n; j++) {
             int x = tolower((unsigned char)a[i - 1]), y = tolower((unsigned char)b[j - 1]);
             row[j] = smallest(last[j] + 1, row[j - 1] + 1, last[j - 1] + (x != y));
-            if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) && y == tolower((unsigned char)a[i - 2]))
+            if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
+                y == tolower((unsigned char)a[i - 2]))
                 row[j] = smallest(row[j], before[j - 2] + 1, row[j]);
         }
         size_t *free_row = before;

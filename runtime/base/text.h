@@ -4,12 +4,13 @@
 
 #include <stddef.h>
 
-/* The candidate that `name` most likely meant, or NULL when none is near: at most a third of its letters may differ. */
+/* The candidate that `name` most likely meant, or NULL when none is near: at most a third of its
+ * letters may differ. */
 const char *vr_text_nearest(const char *name, const char *const *candidates, size_t count);
 
-/* A line of a file with carets under the word at `column` (bytes, from 1; 0: none) of `width` bytes, both lines indented by
- * four spaces; tabs stay and letters count once, so that the carets stand right. The caller frees; NULL when the file has
- * no such line. */
+/* A line of a file with carets under the word at `column` (bytes, from 1; 0: none) of `width`
+ * bytes, both lines indented by four spaces; tabs stay and letters count once, so that the carets
+ * stand right. The caller frees; NULL when the file has no such line. */
 char *vr_text_excerpt(const char *path, int line, int column, int width);
 
 #endif

@@ -57,7 +57,8 @@ static void set_arg(lua_State *L, int argc, char **argv)
 static void add_folder_of(lua_State *L, const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash ? vr_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vr_strdup(".");
+    char *folder =
+        slash ? vr_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vr_strdup(".");
     vr_script_add_path(L, folder);
     free(folder);
 }
@@ -74,7 +75,8 @@ static bool run_file(struct lua_run *run, int argc, char **argv)
     run->task = vr_task_start(L, argc - 1, ended, run);
     vr_loop_run(run->loop);
     if (run->task)
-        return vr_error_set(&run->error, "deadlock", "%s waits for something that nobody will do", argv[0]);
+        return vr_error_set(&run->error, "deadlock", "%s waits for something that nobody will do",
+                            argv[0]);
     return !run->failed;
 }
 
@@ -95,7 +97,8 @@ int vr_cmd_lua(int argc, char **argv)
     if (!ok)
         vr_cli_error(&run.error);
     vr_script_wind_up(run.script, GRACE);
-    vr_error_clear(&run.error); /* what the end made of a file that was still waiting is in there as well */
+    vr_error_clear(
+        &run.error); /* what the end made of a file that was still waiting is in there as well */
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
         vr_signal_stop(signals[i]);
     vr_script_free(run.script);

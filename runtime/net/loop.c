@@ -1,6 +1,6 @@
-/* Timers, polls and signals are libuv handles that this file allocates and frees in their close callbacks. Deferred
- * calls run from a check handle, which comes after the timers and the I/O of a turn; while there are any, an idle handle
- * keeps the poll from waiting. */
+/* Timers, polls and signals are libuv handles that this file allocates and frees in their close
+ * callbacks. Deferred calls run from a check handle, which comes after the timers and the I/O of a
+ * turn; while there are any, an idle handle keeps the poll from waiting. */
 #include "net/loop.h"
 
 #include <assert.h>
@@ -94,7 +94,8 @@ void vr_loop_free(struct vr_loop *loop)
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
     uv_walk(&loop->uv, close_process, NULL);
-    /* Closes handles, and waits for abandoned work of other threads; but a handle that was forgotten must not hang us. */
+    /* Closes handles, and waits for abandoned work of other threads; but a handle that was
+     * forgotten must not hang us. */
     struct vr_timer *limit = vr_timer_start(loop, 10, stop_loop, loop);
     uv_unref((uv_handle_t *)&limit->uv);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
@@ -143,7 +144,8 @@ static void timer_fired(uv_timer_t *uv)
     cb(payload);
 }
 
-/* Never too short: the loop's clock stands still while callbacks run, and counts whole milliseconds. */
+/* Never too short: the loop's clock stands still while callbacks run, and counts whole
+ * milliseconds. */
 static uint64_t milliseconds_until(struct vr_loop *loop, double seconds)
 {
     if (!(seconds > 0))

@@ -1,4 +1,5 @@
-/* The event loop: the one place that owns libuv. Everything that waits waits here. One loop a process. */
+/* The event loop: the one place that owns libuv. Everything that waits waits here. One loop a
+ * process. */
 #ifndef VR_NET_LOOP_H
 #define VR_NET_LOOP_H
 
@@ -8,19 +9,21 @@
 struct vr_loop;
 
 struct vr_loop *vr_loop_new(void);
-void vr_loop_free(struct vr_loop *loop); /* everything on it must be closed */
+void vr_loop_free(struct vr_loop *loop);            /* everything on it must be closed */
 struct uv_loop_s *vr_loop_uv(struct vr_loop *loop); /* for net/ and script/ only */
 
 /* Runs until vr_loop_stop, or until nothing is left to wait for. */
 void vr_loop_run(struct vr_loop *loop);
 void vr_loop_stop(struct vr_loop *loop);
-uint64_t vr_loop_now(struct vr_loop *loop); /* monotonic milliseconds, as of this turn of the loop */
+uint64_t
+vr_loop_now(struct vr_loop *loop); /* monotonic milliseconds, as of this turn of the loop */
 
-/* A timer that fires once. The callback is never called from inside vr_timer_start. Freed by the loop after it fired
- * or after vr_timer_cancel; do not touch it afterwards. */
+/* A timer that fires once. The callback is never called from inside vr_timer_start. Freed by the
+ * loop after it fired or after vr_timer_cancel; do not touch it afterwards. */
 struct vr_timer;
 typedef void (*vr_timer_cb)(void *payload);
-struct vr_timer *vr_timer_start(struct vr_loop *loop, double seconds, vr_timer_cb cb, void *payload);
+struct vr_timer *vr_timer_start(struct vr_loop *loop, double seconds, vr_timer_cb cb,
+                                void *payload);
 void vr_timer_cancel(struct vr_timer *timer); /* NULL is fine; the callback will not run */
 
 /* Calls cb once, on the next turn of the loop, after the callbacks of this turn. */

@@ -38,7 +38,8 @@ static void exited(uv_process_t *uv, int64_t code, int signal)
 }
 
 /* Opens a file for the child. */
-static bool open_file(struct vr_process *process, int number, const char *path, struct vr_error *err)
+static bool open_file(struct vr_process *process, int number, const char *path,
+                      struct vr_error *err)
 {
     int flags = number == 0 ? O_RDONLY : O_WRONLY | O_CREAT | O_APPEND;
     process->opened[number] = open(path, flags | O_CLOEXEC, 0600);
@@ -47,8 +48,10 @@ static bool open_file(struct vr_process *process, int number, const char *path, 
     return vr_error_system(err, errno, "cannot open %s", path);
 }
 
-/* A real pipe and not libuv's socket pair: programs that open /dev/stderr again cannot do so with a socket. */
-static bool open_pipe(struct vr_process *process, struct vr_loop *loop, int number, struct vr_error *err)
+/* A real pipe and not libuv's socket pair: programs that open /dev/stderr again cannot do so with a
+ * socket. */
+static bool open_pipe(struct vr_process *process, struct vr_loop *loop, int number,
+                      struct vr_error *err)
 {
     uv_file fds[2];
     bool in = number == 0;
@@ -60,8 +63,8 @@ static bool open_pipe(struct vr_process *process, struct vr_loop *loop, int numb
     return process->streams[number] != NULL;
 }
 
-static bool set_stdio(struct vr_process *process, struct vr_loop *loop, int number, const struct vr_stdio *given,
-                      uv_stdio_container_t *out, struct vr_error *err)
+static bool set_stdio(struct vr_process *process, struct vr_loop *loop, int number,
+                      const struct vr_stdio *given, uv_stdio_container_t *out, struct vr_error *err)
 {
     switch (given->kind) {
     case VR_STDIO_NULL:
@@ -110,14 +113,16 @@ static bool spawn_failed(int rc, const struct vr_process_options *options, struc
 {
     struct stat st;
     if (rc == UV_ENOENT && options->cwd && (stat(options->cwd, &st) != 0 || !S_ISDIR(st.st_mode)))
-        return vr_error_set(err, "not_found", "cannot run %s: there is no folder %s", options->argv[0], options->cwd);
+        return vr_error_set(err, "not_found", "cannot run %s: there is no folder %s",
+                            options->argv[0], options->cwd);
     if (rc == UV_ENOENT)
-        return vr_error_set(err, "not_found", "cannot run %s: there is no such program", options->argv[0]);
+        return vr_error_set(err, "not_found", "cannot run %s: there is no such program",
+                            options->argv[0]);
     return vr_error_uv(err, rc, "cannot run %s", options->argv[0]);
 }
 
-struct vr_process *vr_process_start(struct vr_loop *loop, const struct vr_process_options *options, vr_process_cb cb,
-                                    void *payload, struct vr_error *err)
+struct vr_process *vr_process_start(struct vr_loop *loop, const struct vr_process_options *options,
+                                    vr_process_cb cb, void *payload, struct vr_error *err)
 {
     struct vr_process *process = vr_alloc(sizeof(*process));
     process->uv.data = process;
@@ -188,7 +193,8 @@ bool vr_process_kill(struct vr_process *process, int signal, struct vr_error *er
     return vr_error_system(err, errno, "cannot signal process %d", process->uv.pid);
 }
 
-/* A process that still runs keeps its handle, so that it is waited for; the loop does not wait with it. */
+/* A process that still runs keeps its handle, so that it is waited for; the loop does not wait with
+ * it. */
 void vr_process_free(struct vr_process *process)
 {
     if (!process || process->freed)

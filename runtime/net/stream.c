@@ -1,5 +1,5 @@
-/* A stream is one libuv handle with a buffer of what came. Its memory goes in the close callback, after those of the
- * writes that were still under way. */
+/* A stream is one libuv handle with a buffer of what came. Its memory goes in the close callback,
+ * after those of the writes that were still under way. */
 #include "net/stream.h"
 
 #include <errno.h>
@@ -121,7 +121,8 @@ void vr_stream_close(struct vr_stream *stream)
         close_handle(stream);
 }
 
-void vr_stream_watch(struct vr_stream *stream, vr_stream_cb readable, vr_stream_cb writable, void *payload)
+void vr_stream_watch(struct vr_stream *stream, vr_stream_cb readable, vr_stream_cb writable,
+                     void *payload)
 {
     stream->readable = readable;
     stream->writable = writable;
@@ -210,7 +211,8 @@ static void got(uv_stream_t *uv, ssize_t count, const uv_buf_t *buf)
         stop_reading(stream);
         stream->ended = true;
         if (count != UV_EOF)
-            vr_error_uv(&stream->read_error, (int)count, "cannot read from %s", vr_stream_peer(stream));
+            vr_error_uv(&stream->read_error, (int)count, "cannot read from %s",
+                        vr_stream_peer(stream));
     }
     if (stream->readable)
         stream->readable(stream->payload);
@@ -233,7 +235,8 @@ static void start_reading(struct vr_stream *stream)
     }
 }
 
-enum vr_stream_state vr_stream_take(struct vr_stream *stream, struct vr_buf *out, struct vr_error *err)
+enum vr_stream_state vr_stream_take(struct vr_stream *stream, struct vr_buf *out,
+                                    struct vr_error *err)
 {
     if (stream->in.length > 0) {
         if (out->length == 0) {
@@ -286,7 +289,8 @@ static bool write_failed(struct vr_stream *stream, int rc, struct vr_error *err)
     return vr_error_uv(err, rc, "cannot write to %s", vr_stream_peer(stream));
 }
 
-bool vr_stream_write(struct vr_stream *stream, const void *data, size_t length, struct vr_error *err)
+bool vr_stream_write(struct vr_stream *stream, const void *data, size_t length,
+                     struct vr_error *err)
 {
     if (stream->write_rc != 0)
         return write_failed(stream, stream->write_rc, err);
@@ -344,7 +348,9 @@ bool vr_stream_shutdown(struct vr_stream *stream, struct vr_error *err)
     if (rc == 0)
         return true;
     free(request);
-    return rc == UV_ENOTCONN ? true : vr_error_uv(err, rc, "cannot end the writing to %s", vr_stream_peer(stream));
+    return rc == UV_ENOTCONN
+               ? true
+               : vr_error_uv(err, rc, "cannot end the writing to %s", vr_stream_peer(stream));
 }
 
 /* --- connecting: one address after the other --- */
@@ -470,7 +476,8 @@ static void resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *lis
     release_connect(c);
 }
 
-static struct vr_connect *new_connect(struct vr_loop *loop, double timeout, vr_connect_cb cb, void *payload)
+static struct vr_connect *new_connect(struct vr_loop *loop, double timeout, vr_connect_cb cb,
+                                      void *payload)
 {
     struct vr_connect *c = vr_alloc(sizeof(*c));
     c->loop = loop;
@@ -500,20 +507,23 @@ static void fail_soon(struct vr_connect *c, int rc)
     vr_loop_defer(c->loop, failed_at_once, c);
 }
 
-struct vr_connect *vr_stream_connect(struct vr_loop *loop, const char *host, int port, double timeout,
-                                     vr_connect_cb cb, void *payload)
+struct vr_connect *vr_stream_connect(struct vr_loop *loop, const char *host, int port,
+                                     double timeout, vr_connect_cb cb, void *payload)
 {
     struct vr_connect *c = new_connect(loop, timeout, cb, payload);
     c->host = vr_strdup(host);
     c->port = port;
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG};
     struct sockaddr_in6 any;
-    if (uv_ip4_addr(host, port, (struct sockaddr_in *)&any) == 0 || uv_ip6_addr(host, port, &any) == 0)
+    if (uv_ip4_addr(host, port, (struct sockaddr_in *)&any) == 0 ||
+        uv_ip6_addr(host, port, &any) == 0)
         hints.ai_flags = AI_NUMERICSERV | AI_NUMERICHOST;
     char service[16];
     snprintf(service, sizeof(service), "%d", port);
-    int rc = port > 0 && port < 65536 ? uv_getaddrinfo(vr_loop_uv(loop), &c->resolve, resolved, host, service, &hints)
-                                      : UV_EINVAL;
+    int rc = port > 0 && port < 65536
+                 ? uv_getaddrinfo(vr_loop_uv(loop), &c->resolve, resolved, host, service, &hints)
+                 : UV_EINVAL;
     if (rc == 0)
         c->users++;
     else
@@ -526,8 +536,8 @@ static bool path_fits(const char *path)
     return strlen(path) < sizeof(((struct sockaddr_un *)0)->sun_path);
 }
 
-struct vr_connect *vr_stream_connect_path(struct vr_loop *loop, const char *path, double timeout, vr_connect_cb cb,
-                                          void *payload)
+struct vr_connect *vr_stream_connect_path(struct vr_loop *loop, const char *path, double timeout,
+                                          vr_connect_cb cb, void *payload)
 {
     struct vr_connect *c = new_connect(loop, timeout, cb, payload);
     c->host = vr_strdup(path);
@@ -586,8 +596,8 @@ static struct vr_listener *new_listener(struct vr_loop *loop)
     return listener;
 }
 
-static struct vr_listener *listen_on(struct vr_listener *listener, int rc, int backlog, const char *what,
-                                     struct vr_error *err)
+static struct vr_listener *listen_on(struct vr_listener *listener, int rc, int backlog,
+                                     const char *what, struct vr_error *err)
 {
     if (rc == 0)
         rc = uv_listen(&listener->uv.stream, backlog > 0 ? backlog : 128, somebody_came);
@@ -598,13 +608,15 @@ static struct vr_listener *listen_on(struct vr_listener *listener, int rc, int b
     return NULL;
 }
 
-struct vr_listener *vr_listener_new(struct vr_loop *loop, const char *host, int port, int backlog, struct vr_error *err)
+struct vr_listener *vr_listener_new(struct vr_loop *loop, const char *host, int port, int backlog,
+                                    struct vr_error *err)
 {
     struct sockaddr_storage address = {0};
     if (!host || !*host || strcmp(host, "localhost") == 0)
         host = "127.0.0.1";
-    if (port < 0 || port > 65535 || (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) != 0 &&
-                                     uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address) != 0)) {
+    if (port < 0 || port > 65535 ||
+        (uv_ip4_addr(host, port, (struct sockaddr_in *)&address) != 0 &&
+         uv_ip6_addr(host, port, (struct sockaddr_in6 *)&address) != 0)) {
         vr_error_set(err, "value", "cannot listen on %s:%d: not an address and a port", host, port);
         return NULL;
     }
@@ -617,7 +629,8 @@ struct vr_listener *vr_listener_new(struct vr_loop *loop, const char *host, int 
     return listener;
 }
 
-struct vr_listener *vr_listener_new_path(struct vr_loop *loop, const char *path, int backlog, struct vr_error *err)
+struct vr_listener *vr_listener_new_path(struct vr_loop *loop, const char *path, int backlog,
+                                         struct vr_error *err)
 {
     struct vr_listener *listener = new_listener(loop);
     uv_pipe_init(vr_loop_uv(loop), &listener->uv.pipe, 0);
@@ -639,7 +652,8 @@ struct vr_stream *vr_listener_accept(struct vr_listener *listener)
 {
     while (listener->waiting > 0) {
         listener->waiting--;
-        struct vr_stream *stream = listener->path ? vr_stream_new_pipe(listener->loop) : new_tcp(listener->loop);
+        struct vr_stream *stream =
+            listener->path ? vr_stream_new_pipe(listener->loop) : new_tcp(listener->loop);
         if (uv_accept(&listener->uv.stream, &stream->uv.stream) == 0) {
             if (listener->path)
                 stream->peer = vr_strdup(listener->path);
@@ -658,7 +672,8 @@ int vr_listener_port(const struct vr_listener *listener)
 {
     struct sockaddr_storage address = {0};
     int length = sizeof(address);
-    if (listener->path || uv_tcp_getsockname(&listener->uv.tcp, (struct sockaddr *)&address, &length) != 0)
+    if (listener->path ||
+        uv_tcp_getsockname(&listener->uv.tcp, (struct sockaddr *)&address, &length) != 0)
         return 0;
     return address.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)&address)->sin_port)
                                         : ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
@@ -702,7 +717,8 @@ static void finish_pump(void *payload)
     free(pump);
 }
 
-/* Moves what is there as long as the other side takes it. Both streams stay open until what was written has gone. */
+/* Moves what is there as long as the other side takes it. Both streams stay open until what was
+ * written has gone. */
 static void move(struct side *side)
 {
     struct vr_pump *pump = side->pump;
@@ -721,7 +737,8 @@ static void move(struct side *side)
             vr_stream_shutdown(side->to, NULL);
         }
     }
-    bool gone = pump->sides[0].ended && pump->sides[1].ended && vr_stream_pending(pump->sides[0].to) == 0 &&
+    bool gone = pump->sides[0].ended && pump->sides[1].ended &&
+                vr_stream_pending(pump->sides[0].to) == 0 &&
                 vr_stream_pending(pump->sides[1].to) == 0;
     if (!pump->over && (failed || gone || side->to->write_rc != 0)) {
         struct vr_loop *loop = side->from->uv.handle.loop->data;
@@ -738,7 +755,8 @@ static void changed(void *payload)
         move(&pump->sides[1]);
 }
 
-struct vr_pump *vr_pump_start(struct vr_stream *a, struct vr_stream *b, vr_pump_cb done, void *payload)
+struct vr_pump *vr_pump_start(struct vr_stream *a, struct vr_stream *b, vr_pump_cb done,
+                              void *payload)
 {
     struct vr_pump *pump = vr_alloc(sizeof(*pump));
     pump->sides[0] = (struct side){pump, a, b, false};

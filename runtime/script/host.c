@@ -40,10 +40,12 @@ static bool read_file(const char *path, struct vr_buf *out, struct vr_error *err
     return failed ? vr_error_system(err, EIO, "cannot read %s", path) : true;
 }
 
-/* Whether a text begins with the name of a chunk: else "127.0.0.1:22: refused" would have a line. */
+/* Whether a text begins with the name of a chunk: else "127.0.0.1:22: refused" would have a line.
+ */
 static bool is_chunk(const char *text, size_t length)
 {
-    return (length > 4 && memcmp(text + length - 4, ".lua", 4) == 0) || (length > 1 && text[0] == '[' && text[length - 1] == ']') ||
+    return (length > 4 && memcmp(text + length - 4, ".lua", 4) == 0) ||
+           (length > 1 && text[0] == '[' && text[length - 1] == ']') ||
            (length == 5 && memcmp(text, "stdin", 5) == 0);
 }
 
@@ -53,7 +55,8 @@ static void set_placed(struct vr_error *err, const char *code, const char *text)
     for (const char *colon = strchr(text, ':'); colon; colon = strchr(colon + 1, ':')) {
         char *end;
         long line = strtol(colon + 1, &end, 10);
-        if (end == colon + 1 || end[0] != ':' || end[1] != ' ' || line <= 0 || !is_chunk(text, (size_t)(colon - text)))
+        if (end == colon + 1 || end[0] != ':' || end[1] != ' ' || line <= 0 ||
+            !is_chunk(text, (size_t)(colon - text)))
             continue;
         char *file = vr_strndup(text, (size_t)(colon - text));
         vr_error_set(err, code, "%s", end + 2);
@@ -64,7 +67,8 @@ static void set_placed(struct vr_error *err, const char *code, const char *text)
     vr_error_set(err, code, "%s", text);
 }
 
-bool vr_script_load_text(lua_State *L, const char *text, size_t length, const char *name, struct vr_error *err)
+bool vr_script_load_text(lua_State *L, const char *text, size_t length, const char *name,
+                         struct vr_error *err)
 {
     if (length > 0 && text[0] == LUA_SIGNATURE[0])
         return vr_error_set(err, "bytecode", "%s is bytecode: only Lua text is loaded",
@@ -89,7 +93,8 @@ bool vr_script_load_file(lua_State *L, const char *path, struct vr_error *err)
             skip = end ? (size_t)(end - text.data) : text.length;
         }
         char *name = vr_format("@%s", path);
-        ok = vr_script_load_text(L, text.data ? text.data + skip : "", text.length - skip, name, err);
+        ok = vr_script_load_text(L, text.data ? text.data + skip : "", text.length - skip, name,
+                                 err);
         free(name);
     }
     vr_buf_free(&text);
@@ -131,8 +136,8 @@ bool vr_script_stdlib(lua_State *L, const char *path)
 
 /* --- require --- */
 
-/* The loader of a module's chunk: upvalues are the chunk and the module's name. It is found again on the stack when the
- * chunk tries to wait, which require cannot do. */
+/* The loader of a module's chunk: upvalues are the chunk and the module's name. It is found again
+ * on the stack when the chunk tries to wait, which require cannot do. */
 static int run_module(lua_State *L)
 {
     lua_settop(L, 2);
@@ -183,7 +188,10 @@ static bool name_is_plain(const char *name)
 {
     bool word = false;
     for (; *name; name++) {
-        if (*name == '.' ? !word : !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", *name))
+        if (*name == '.'
+                ? !word
+                : !strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-",
+                          *name))
             return false;
         word = *name != '.';
     }
@@ -251,7 +259,8 @@ static int search_paths(lua_State *L)
             struct vr_error err = {0};
             if (vr_script_load_file(L, file, &err))
                 return push_loader(L, name, file);
-            bool missing = strcmp(err.code, "not_found") == 0 || strcmp(err.code, "not_directory") == 0;
+            bool missing =
+                strcmp(err.code, "not_found") == 0 || strcmp(err.code, "not_directory") == 0;
             if (!missing)
                 return raise(L, &err);
             vr_error_clear(&err);
@@ -312,7 +321,8 @@ static void open_require(lua_State *L)
 static int panic(lua_State *L)
 {
     const char *message = lua_tostring(L, -1);
-    fprintf(stderr, "vmrun: bug: an error outside of protected code: %s\n", message ? message : "(no text)");
+    fprintf(stderr, "vmrun: bug: an error outside of protected code: %s\n",
+            message ? message : "(no text)");
     return 0; /* Lua aborts */
 }
 
@@ -404,7 +414,8 @@ static void read_table(lua_State *L, int index, struct vr_error *err)
     char *code = raw_text(L, index, "code"), *hint = raw_text(L, index, "hint");
     char *file = raw_text(L, index, "file");
     if (message)
-        vr_error_set(err, code, "%s%s%s", message, traceback ? "\n" : "", traceback ? traceback : "");
+        vr_error_set(err, code, "%s%s%s", message, traceback ? "\n" : "",
+                     traceback ? traceback : "");
     if (message && hint)
         vr_error_hint(err, "%s", hint);
     if (message && file) {

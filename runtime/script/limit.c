@@ -1,5 +1,6 @@
-/* Limits of time and memory. Time is CPU time of the loop's thread, looked at every few thousand instructions; memory is
- * counted by the allocator, which notes the place of what it refuses: an error for lack of memory has no message handler. */
+/* Limits of time and memory. Time is CPU time of the loop's thread, looked at every few thousand
+ * instructions; memory is counted by the allocator, which notes the place of what it refuses: an
+ * error for lack of memory has no message handler. */
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +27,8 @@ static void out_of_time(lua_State *L, lua_Debug *ar)
         return;
     lua_sethook(L, out_of_time, LUA_MASKCOUNT, 1);
     luaL_where(L, 0);
-    lua_pushfstring(L, "%sstill running after %f s of CPU time: an endless loop?", lua_tostring(L, -1),
-                    (lua_Number)script->limit.seconds);
+    lua_pushfstring(L, "%sstill running after %f s of CPU time: an endless loop?",
+                    lua_tostring(L, -1), (lua_Number)script->limit.seconds);
     lua_error(L);
 }
 
@@ -51,7 +52,8 @@ static void note_place(struct vr_script *script)
     lua_Debug ar;
     for (int level = 0; L && lua_getstack(L, level, &ar); level++) {
         if (lua_getinfo(L, "Sl", &ar) && ar.currentline > 0) {
-            snprintf(script->limit.place, sizeof(script->limit.place), "%s:%d: ", ar.short_src, ar.currentline);
+            snprintf(script->limit.place, sizeof(script->limit.place), "%s:%d: ", ar.short_src,
+                     ar.currentline);
             return;
         }
     }

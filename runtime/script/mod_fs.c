@@ -1,5 +1,5 @@
-/* require "fs": files. What the page cache answers runs at once; what waits for the disk (a flush, the removal of a tree)
- * parks the task. */
+/* require "fs": files. What the page cache answers runs at once; what waits for the disk (a flush,
+ * the removal of a tree) parks the task. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -112,7 +112,8 @@ static bool write_all(int fd, const char *data, size_t length)
 static bool sync_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash ? vr_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vr_strdup(".");
+    char *folder =
+        slash ? vr_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vr_strdup(".");
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     free(folder);
     bool ok = fd >= 0 && fsync(fd) == 0;
@@ -123,8 +124,8 @@ static bool sync_folder(const char *path)
 
 static bool write_to(struct write_work *w, int fd)
 {
-    bool ok = (w->mode < 0 || fchmod(fd, (mode_t)w->mode) == 0) && write_all(fd, w->data, w->length) &&
-              (!w->sync || fsync(fd) == 0);
+    bool ok = (w->mode < 0 || fchmod(fd, (mode_t)w->mode) == 0) &&
+              write_all(fd, w->data, w->length) && (!w->sync || fsync(fd) == 0);
     int number = errno;
     if (close(fd) != 0 && ok) {
         ok = false;
@@ -145,10 +146,12 @@ static bool write_atomic(struct write_work *w)
 {
     struct stat st;
     if (w->mode < 0)
-        w->mode = lstat(w->path, &st) == 0 && S_ISREG(st.st_mode) ? (int)(st.st_mode & 07777) : 0600;
+        w->mode =
+            lstat(w->path, &st) == 0 && S_ISREG(st.st_mode) ? (int)(st.st_mode & 07777) : 0600;
     char *other = vr_format("%s.XXXXXX", w->path);
     int fd = mkostemp(other, O_CLOEXEC);
-    bool ok = fd >= 0 && write_to(w, fd) && rename(other, w->path) == 0 && (!w->sync || sync_folder(w->path));
+    bool ok = fd >= 0 && write_to(w, fd) && rename(other, w->path) == 0 &&
+              (!w->sync || sync_folder(w->path));
     if (!ok && fd >= 0) {
         int number = errno;
         unlink(other);
@@ -177,8 +180,8 @@ static int work_finished(lua_State *L, int status, lua_KContext ctx)
  * @function write
  * @tparam string path
  * @tparam string text
- * @tparam[opt] table options mode (an existing file's stays, else 0600); atomic=false: writes in place; append: adds to
- *   the end; sync: returns when it is safe on the disk
+ * @tparam[opt] table options mode (an existing file's stays, else 0600); atomic=false: writes in
+ * place; append: adds to the end; sync: returns when it is safe on the disk
  * @return true; or nil, message, code */
 static int fs_write(lua_State *L)
 {
@@ -222,7 +225,7 @@ static int fs_mkdir(lua_State *L)
     char *part = vr_strdup(path);
     bool ok = *path != '\0';
     errno = ENOENT;
-    for (char *at = part; ok && at; ) {
+    for (char *at = part; ok && at;) {
         char *slash = strchr(at + strspn(at, "/"), '/');
         if (slash)
             *slash = '\0';
@@ -311,7 +314,8 @@ static void set_integer(lua_State *L, const char *name, lua_Integer value)
     lua_setfield(L, -2, name);
 }
 
-/*** What a path is: type (file, directory, link, socket, fifo, device), size, mode, mtime, uid, gid, dev, ino.
+/*** What a path is: type (file, directory, link, socket, fifo, device), size, mode, mtime, uid,
+ * gid, dev, ino.
  * @function stat
  * @tparam string path
  * @tparam[opt] table options follow: what a link points to */
@@ -350,7 +354,8 @@ static void remove_free(struct vr_work *work)
 
 static bool remove_at(int folder, const char *name, struct vr_buf *path, struct vr_error *err);
 
-/* Empties an open folder; closes fd. A folder without permissions for us, but ours, is opened up first by the caller. */
+/* Empties an open folder; closes fd. A folder without permissions for us, but ours, is opened up
+ * first by the caller. */
 static bool empty(int fd, struct vr_buf *path, struct vr_error *err)
 {
     DIR *dir = fdopendir(fd);
@@ -382,11 +387,13 @@ static bool remove_at(int folder, const char *name, struct vr_buf *path, struct 
         return vr_error_system(err, errno, "cannot remove %s", path->data);
     int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
     struct stat st;
-    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && (st.st_mode & 0700) != 0700)
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) &&
+        (st.st_mode & 0700) != 0700)
         fchmodat(folder, name, 0700, 0);
     int fd = openat(folder, name, flags);
     if (fd < 0)
-        return vr_error_system(err, errno == ENOTDIR ? EPERM : errno, "cannot remove %s", path->data);
+        return vr_error_system(err, errno == ENOTDIR ? EPERM : errno, "cannot remove %s",
+                               path->data);
     if (!empty(fd, path, err))
         return false;
     if (unlinkat(folder, name, AT_REMOVEDIR) != 0)
@@ -414,7 +421,8 @@ static int fs_remove(lua_State *L)
     if (!option(L, 2, "recursive"))
         return remove(path) == 0 ? done(L) : fail(L, "remove", path);
     struct remove_work *w = vr_alloc(sizeof(*w));
-    *w = (struct remove_work){.work = {.run = remove_run, .free = remove_free}, .path = vr_strdup(path)};
+    *w = (struct remove_work){.work = {.run = remove_run, .free = remove_free},
+                              .path = vr_strdup(path)};
     return vr_work(L, &w->work, work_finished);
 }
 
@@ -528,7 +536,8 @@ static int lock_close(lua_State *L)
     return 0;
 }
 
-/*** Locks a file (made if missing) against other processes until lock:close(), or until this process ends.
+/*** Locks a file (made if missing) against other processes until lock:close(), or until this
+ * process ends.
  * @function lock
  * @return the lock; or nil, message, "locked" */
 static int fs_lock(lua_State *L)
@@ -552,14 +561,18 @@ static int fs_lock(lua_State *L)
 
 int luaopen_vr_fs(lua_State *L)
 {
-    static const luaL_Reg lock_meta[] = {{"__gc", lock_close}, {"__close", lock_close}, {NULL, NULL}};
+    static const luaL_Reg lock_meta[] = {
+        {"__gc", lock_close}, {"__close", lock_close}, {NULL, NULL}};
     static const luaL_Reg lock_methods[] = {{"close", lock_close}, {NULL, NULL}};
     static const luaL_Reg functions[] = {
-        {"read", fs_read},         {"write", fs_write},       {"mkdir", fs_mkdir},   {"list", fs_list},
-        {"stat", fs_stat},         {"remove", fs_remove},     {"rename", fs_rename}, {"symlink", fs_symlink},
-        {"readlink", fs_readlink}, {"realpath", fs_realpath}, {"chmod", fs_chmod},   {"mktemp", fs_mktemp},
-        {"lock", fs_lock},         {"cwd", fs_cwd},           {"statvfs", fs_statvfs},
-        {NULL, NULL},
+        {"read", fs_read},         {"write", fs_write},
+        {"mkdir", fs_mkdir},       {"list", fs_list},
+        {"stat", fs_stat},         {"remove", fs_remove},
+        {"rename", fs_rename},     {"symlink", fs_symlink},
+        {"readlink", fs_readlink}, {"realpath", fs_realpath},
+        {"chmod", fs_chmod},       {"mktemp", fs_mktemp},
+        {"lock", fs_lock},         {"cwd", fs_cwd},
+        {"statvfs", fs_statvfs},   {NULL, NULL},
     };
     luaL_newmetatable(L, LOCK);
     luaL_setfuncs(L, lock_meta, 0);

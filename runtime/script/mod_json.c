@@ -10,7 +10,8 @@
 
 int luaopen_vr_json(lua_State *L);
 
-/* The fewest digits, of 15 and 17, that keep every real number of the value: 0.1 shall not become 0.10000000000000001. */
+/* The fewest digits, of 15 and 17, that keep every real number of the value: 0.1 shall not become
+ * 0.10000000000000001. */
 static int digits_needed(const json_t *value)
 {
     const char *key;
@@ -38,7 +39,8 @@ static int digits_needed(const json_t *value)
 /*** Encodes a value as JSON text.
  * @function encode
  * @param value nil and json.null are null
- * @tparam[opt] table options indent: spaces a level (0: one line); sort: false leaves keys as they come
+ * @tparam[opt] table options indent: spaces a level (0: one line); sort: false leaves keys as they
+ * come
  * @return the text; or nil, message, "value" */
 static int json_encode(lua_State *L)
 {

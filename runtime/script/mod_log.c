@@ -71,8 +71,11 @@ static int log_to(lua_State *L)
 
 int luaopen_vr_log(lua_State *L)
 {
-    static const luaL_Reg functions[] = {
-        {"mask", log_mask}, {"masked", log_masked}, {"level", log_level}, {"to", log_to}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"mask", log_mask},
+                                         {"masked", log_masked},
+                                         {"level", log_level},
+                                         {"to", log_to},
+                                         {NULL, NULL}};
     static const char *const levels[] = {"debug", "info", "warn", "error"};
     luaL_newlib(L, functions);
     lua_getglobal(L, "string");

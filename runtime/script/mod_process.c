@@ -1,4 +1,5 @@
-/* require "process": child processes. Each is the leader of a group of its own, which a cancel or a timeout kills. */
+/* require "process": child processes. Each is the leader of a group of its own, which a cancel or a
+ * timeout kills. */
 #include <errno.h>
 #include <lauxlib.h>
 #include <limits.h>
@@ -52,7 +53,8 @@ static const char *const *read_argv(lua_State *L)
         size_t length = 0;
         argv[i] = lua_tolstring(L, -1, &length);
         if (!argv[i] || strlen(argv[i]) != length)
-            luaL_error(L, "process: argv[%d] is a %s", (int)i + 1, argv[i] ? "text with a NUL byte" : luaL_typename(L, -1));
+            luaL_error(L, "process: argv[%d] is a %s", (int)i + 1,
+                       argv[i] ? "text with a NUL byte" : luaL_typename(L, -1));
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     return argv;
@@ -107,7 +109,8 @@ static const char *const *read_env(lua_State *L)
     return env;
 }
 
-static void read_stdio(lua_State *L, const char *name, struct vr_stdio *out, enum vr_stdio_kind otherwise)
+static void read_stdio(lua_State *L, const char *name, struct vr_stdio *out,
+                       enum vr_stdio_kind otherwise)
 {
     lua_getfield(L, 1, name);
     const char *word = lua_tostring(L, -1);
@@ -123,7 +126,8 @@ static void read_stdio(lua_State *L, const char *name, struct vr_stdio *out, enu
     else if (strchr(word, '/'))
         *out = (struct vr_stdio){.kind = VR_STDIO_FILE, .path = word};
     else
-        luaL_error(L, "process: %s is pipe, null, inherit or a path with a /, not '%s'", name, word);
+        luaL_error(L, "process: %s is pipe, null, inherit or a path with a /, not '%s'", name,
+                   word);
 }
 
 static void read_options(lua_State *L, struct vr_process_options *options)
@@ -159,8 +163,9 @@ static void child_ended(void *payload, int code, int signal)
 
 /*** Starts a program.
  * @function spawn
- * @tparam table options argv; cwd; env (changes to ours; false removes; clear_env: only these); stdin, stdout, stderr:
- *   "pipe" (the default), "null" (the default when detached), "inherit" or a path; detached: outlives us
+ * @tparam table options argv; cwd; env (changes to ours; false removes; clear_env: only these);
+ * stdin, stdout, stderr: "pipe" (the default), "null" (the default when detached), "inherit" or a
+ * path; detached: outlives us
  * @return the process; or nil, message, code */
 static int process_spawn(lua_State *L)
 {
@@ -286,8 +291,9 @@ static int check_signal(lua_State *L, int index)
     static const struct {
         const char *name;
         int number;
-    } names[] = {{"TERM", SIGTERM}, {"KILL", SIGKILL}, {"INT", SIGINT},   {"HUP", SIGHUP},   {"QUIT", SIGQUIT},
-                 {"STOP", SIGSTOP}, {"CONT", SIGCONT}, {"USR1", SIGUSR1}, {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
+    } names[] = {{"TERM", SIGTERM}, {"KILL", SIGKILL},  {"INT", SIGINT},   {"HUP", SIGHUP},
+                 {"QUIT", SIGQUIT}, {"STOP", SIGSTOP},  {"CONT", SIGCONT}, {"USR1", SIGUSR1},
+                 {"USR2", SIGUSR2}, {"WINCH", SIGWINCH}};
     if (lua_isnoneornil(L, index))
         return SIGTERM;
     if (lua_isinteger(L, index))
@@ -353,7 +359,7 @@ struct run {
     struct vr_loop *loop;
     struct vr_process *process;
     struct vr_buf out[2];
-    bool ended[2]; /* the pipes */
+    bool ended[2];     /* the pipes */
     bool exited, over; /* over: nothing is awaited any more */
     int code, signal;
     size_t limit;
@@ -484,14 +490,17 @@ static int run_done(lua_State *L, int status, lua_KContext ctx)
     return 1;
 }
 
-/*** Runs a program to its end. One that leaves others behind which hold its output is waited for a second longer.
+/*** Runs a program to its end. One that leaves others behind which hold its output is waited for a
+ * second longer.
  * @function run
- * @tparam table options argv, cwd, env, clear_env as in spawn; stdin: a text; timeout: seconds; max_output: bytes of
- *   stdout or stderr (64 MiB)
- * @return {code=, signal=, stdout=, stderr=}; or nil, message, code ("not_found", "timeout", "output", ...) */
+ * @tparam table options argv, cwd, env, clear_env as in spawn; stdin: a text; timeout: seconds;
+ * max_output: bytes of stdout or stderr (64 MiB)
+ * @return {code=, signal=, stdout=, stderr=}; or nil, message, code ("not_found", "timeout",
+ * "output", ...) */
 static int process_run(lua_State *L)
 {
-    struct vr_process_options options = {.stdio = {{.kind = VR_STDIO_NULL}, {.kind = VR_STDIO_PIPE}, {.kind = VR_STDIO_PIPE}}};
+    struct vr_process_options options = {
+        .stdio = {{.kind = VR_STDIO_NULL}, {.kind = VR_STDIO_PIPE}, {.kind = VR_STDIO_PIPE}}};
     read_options(L, &options);
     lua_getfield(L, 1, "timeout");
     double timeout = lua_tonumber(L, -1);
@@ -503,7 +512,10 @@ static int process_run(lua_State *L)
     if (input)
         options.stdio[0].kind = VR_STDIO_PIPE;
     struct run *run = lua_newuserdatauv(L, sizeof(*run), 0);
-    *run = (struct run){.park.cancel = run_cancel, .limit = (size_t)limit, .timeout = timeout, .loop = vr_script_loop(L)};
+    *run = (struct run){.park.cancel = run_cancel,
+                        .limit = (size_t)limit,
+                        .timeout = timeout,
+                        .loop = vr_script_loop(L)};
     luaL_setmetatable(L, RUN);
     struct vr_error err = {0};
     run->process = vr_process_start(run->loop, &options, run_exited, run, &err);
@@ -614,9 +626,10 @@ static int process_kill(lua_State *L)
 static void new_child_class(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"write", child_write}, {"close_stdin", child_close_stdin}, {"read", child_read}, {"read_error", child_read_error},
-        {"wait", child_wait},   {"kill", child_kill},               {"close", child_close},
-        {NULL, NULL},
+        {"write", child_write}, {"close_stdin", child_close_stdin},
+        {"read", child_read},   {"read_error", child_read_error},
+        {"wait", child_wait},   {"kill", child_kill},
+        {"close", child_close}, {NULL, NULL},
     };
     luaL_newmetatable(L, PROCESS);
     lua_newtable(L);
@@ -633,9 +646,9 @@ static void new_child_class(lua_State *L)
 int luaopen_vr_process(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"run", process_run}, {"spawn", process_spawn},     {"self", process_self},   {"pid", process_pid},
-        {"env", process_env}, {"environ", process_environ}, {"alive", process_alive}, {"kill", process_kill},
-        {NULL, NULL},
+        {"run", process_run},     {"spawn", process_spawn}, {"self", process_self},
+        {"pid", process_pid},     {"env", process_env},     {"environ", process_environ},
+        {"alive", process_alive}, {"kill", process_kill},   {NULL, NULL},
     };
     new_child_class(L);
     luaL_newmetatable(L, RUN);

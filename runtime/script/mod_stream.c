@@ -264,7 +264,8 @@ static const char *text_field(lua_State *L, const char *name)
 /*** Connects.
  * @function connect
  * @tparam table options host and port, or path; timeout in seconds
- * @return a stream; or nil, message, code (resolve, refused, unreachable, timeout, not_found, ...) */
+ * @return a stream; or nil, message, code (resolve, refused, unreachable, timeout, not_found, ...)
+ */
 static int connect_to(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -431,23 +432,23 @@ static struct vr_stream *steal(struct handle *handle)
 }
 
 /* For what only behaves like a stream (a channel of ssh). */
-static const char pipe_in_lua[] =
-    "local task = require 'task'\n"
-    "local function copy(from, to)\n"
-    "  for data in function() return from:read() end do\n"
-    "    if not to:write(data) then return false end\n"
-    "  end\n"
-    "  local finish = to.shutdown or to.eof\n"
-    "  if finish then finish(to) end\n"
-    "  return true\n"
-    "end\n"
-    "return function(a, b)\n"
-    "  local there\n"
-    "  local guard <close> = setmetatable({}, { __close = function() there:cancel() a:close() b:close() end })\n"
-    "  there = task.spawn(copy, a, b)\n"
-    "  if copy(b, a) then there:join() end\n"
-    "  return true\n"
-    "end\n";
+static const char pipe_in_lua[] = "local task = require 'task'\n"
+                                  "local function copy(from, to)\n"
+                                  "  for data in function() return from:read() end do\n"
+                                  "    if not to:write(data) then return false end\n"
+                                  "  end\n"
+                                  "  local finish = to.shutdown or to.eof\n"
+                                  "  if finish then finish(to) end\n"
+                                  "  return true\n"
+                                  "end\n"
+                                  "return function(a, b)\n"
+                                  "  local there\n"
+                                  "  local guard <close> = setmetatable({}, { __close = function() "
+                                  "there:cancel() a:close() b:close() end })\n"
+                                  "  there = task.spawn(copy, a, b)\n"
+                                  "  if copy(b, a) then there:join() end\n"
+                                  "  return true\n"
+                                  "end\n";
 
 /*** Copies both ways until both have ended or one failed, then closes both.
  * @function pipe
@@ -495,9 +496,12 @@ static void new_class(lua_State *L, const char *name, lua_CFunction close, const
 static void open_stream_class(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"read", vr_script_stream_read},         {"write", vr_script_stream_write},
-        {"shutdown", vr_script_stream_shutdown}, {"close", stream_close},
-        {"peer", stream_peer},                   {NULL, NULL},
+        {"read", vr_script_stream_read},
+        {"write", vr_script_stream_write},
+        {"shutdown", vr_script_stream_shutdown},
+        {"close", stream_close},
+        {"peer", stream_peer},
+        {NULL, NULL},
     };
     new_class(L, STREAM, stream_close, methods);
     luaL_getmetatable(L, STREAM);
@@ -515,9 +519,12 @@ void vr_script_push_stream(lua_State *L, struct vr_stream *stream)
 
 int luaopen_vr_stream(lua_State *L)
 {
-    static const luaL_Reg listener_methods[] = {
-        {"accept", listener_accept}, {"port", listener_port}, {"close", listener_close}, {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"connect", connect_to}, {"listen", listen_on}, {NULL, NULL}};
+    static const luaL_Reg listener_methods[] = {{"accept", listener_accept},
+                                                {"port", listener_port},
+                                                {"close", listener_close},
+                                                {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"connect", connect_to}, {"listen", listen_on}, {NULL, NULL}};
     open_stream_class(L);
     new_class(L, LISTENER, listener_close, listener_methods);
     new_class(L, CONNECTING, connecting_gc, NULL);

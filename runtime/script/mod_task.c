@@ -1,4 +1,5 @@
-/* require "task": coroutines on the loop, and what they wait for: time, events, queues, each other. */
+/* require "task": coroutines on the loop, and what they wait for: time, events, queues, each other.
+ */
 #include <lauxlib.h>
 #include <time.h>
 
@@ -16,7 +17,8 @@ int luaopen_vr_task(lua_State *L);
  * @function spawn
  * @tparam function fn
  * @param ... its arguments
- * @return the task: t:join() waits and gives true, results... or false, error; t:cancel(reason); t:status() */
+ * @return the task: t:join() waits and gives true, results... or false, error; t:cancel(reason);
+ * t:status() */
 static int task_spawn(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -279,9 +281,9 @@ int luaopen_vr_task(lua_State *L)
     static const luaL_Reg event_methods[] = {
         {"set", event_set}, {"clear", event_clear}, {"wait", event_wait}, {NULL, NULL}};
     static const luaL_Reg functions[] = {
-        {"spawn", task_spawn},     {"sleep", task_sleep}, {"deadline", task_deadline},
-        {"now", task_now},         {"time", task_time},   {"current", task_current},
-        {"count", task_count},     {"queue", new_queue},  {"event", new_event},
+        {"spawn", task_spawn}, {"sleep", task_sleep}, {"deadline", task_deadline},
+        {"now", task_now},     {"time", task_time},   {"current", task_current},
+        {"count", task_count}, {"queue", new_queue},  {"event", new_event},
         {NULL, NULL},
     };
     new_class(L, QUEUE, queue_meta, queue_methods);

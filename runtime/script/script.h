@@ -1,4 +1,5 @@
-/* What the files of script/ share about one Lua state. Bindings need host.h, task.h, wait.h and value.h only. */
+/* What the files of script/ share about one Lua state. Bindings need host.h, task.h, wait.h and
+ * value.h only. */
 #ifndef VR_SCRIPT_SCRIPT_H
 #define VR_SCRIPT_SCRIPT_H
 
@@ -15,7 +16,7 @@ struct vr_script {
     struct vr_loop *loop;
 
     /* task.c */
-    struct vr_task *tasks;                     /* all that have not ended */
+    struct vr_task *tasks;                    /* all that have not ended */
     struct vr_task *ready_first, *ready_last; /* to be resumed, in order */
     struct vr_task *current;                  /* whose Lua code runs now; NULL outside of tasks */
     lua_State *running;                       /* its thread */
@@ -23,16 +24,16 @@ struct vr_script {
     struct vr_timer *wind_up; /* the program ends: the loop is stopped with the last task */
     bool unseen_failure;      /* of a task that nobody waited for */
     uint64_t next_collect;    /* loop's milliseconds */
-    bool turn_queued; /* the loop will call us */
-    bool closed;      /* and shall only free us then */
+    bool turn_queued;         /* the loop will call us */
+    bool closed;              /* and shall only free us then */
 
     /* limit.c */
     struct {
-        double cpu_end;    /* thread CPU seconds at which Lua code ends; 0: never */
-        double seconds;    /* what was asked for */
-        size_t bytes;      /* 0: no limit */
-        int exempt;        /* our own code runs: it must not see a failed allocation */
-        char place[128];   /* "file:line: " of the code that asked for too much */
+        double cpu_end;  /* thread CPU seconds at which Lua code ends; 0: never */
+        double seconds;  /* what was asked for */
+        size_t bytes;    /* 0: no limit */
+        int exempt;      /* our own code runs: it must not see a failed allocation */
+        char place[128]; /* "file:line: " of the code that asked for too much */
     } limit;
     size_t memory; /* bytes in use */
 };

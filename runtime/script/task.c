@@ -1,9 +1,11 @@
-/* A task is a userdata with its thread as user value; the registry holds it while it lives, its handle afterwards (for
- * the results, which stay on the thread's stack). The body runs in a pcall inside of the thread, so that `<close>`
- * variables unwind, and may wait, before the task has ended.
+/* A task is a userdata with its thread as user value; the registry holds it while it lives, its
+ * handle afterwards (for the results, which stay on the thread's stack). The body runs in a pcall
+ * inside of the thread, so that `<close>` variables unwind, and may wait, before the task has
+ * ended.
  *
- * Two things interrupt a task: a cancel, once a request, and deadlines around calls, a list with the innermost first.
- * Both are delivered at a park: at once to a parked task, else when it parks next. */
+ * Two things interrupt a task: a cancel, once a request, and deadlines around calls, a list with
+ * the innermost first. Both are delivered at a park: at once to a parked task, else when it parks
+ * next. */
 #include "script/task.h"
 
 #include <assert.h>
@@ -43,10 +45,10 @@ struct vr_task {
     struct vr_park *park;
     lua_KFunction finish;
     lua_KContext ctx;
-    char *reason;       /* a cancel that was not delivered yet */
-    bool interrupted;   /* resumed without its operation */
+    char *reason;     /* a cancel that was not delivered yet */
+    bool interrupted; /* resumed without its operation */
     bool started, failed, was_cancelled;
-    bool seen;          /* somebody took the result */
+    bool seen; /* somebody took the result */
     struct deadline *deadlines;
     struct vr_waiters joiners;
     vr_task_done done;
@@ -170,11 +172,13 @@ static int cannot_park(lua_State *L, struct vr_task *task)
     if (!task)
         return luaL_error(L, "cannot wait here: this code does not run in a task");
     if (task->L != L)
-        return luaL_error(L, "cannot wait inside of a coroutine: use task.spawn instead of coroutine.wrap");
+        return luaL_error(
+            L, "cannot wait inside of a coroutine: use task.spawn instead of coroutine.wrap");
     const char *module = vr_script_loading(L);
     if (module)
         return luaL_error(L, "module '%s' waits while it is loaded: do that in a function", module);
-    return luaL_error(L, "cannot wait here: a C function that cannot wait (sort, gsub, a finalizer) is on the stack");
+    return luaL_error(L, "cannot wait here: a C function that cannot wait (sort, gsub, a "
+                         "finalizer) is on the stack");
 }
 
 bool vr_task_can_park(lua_State *L)
@@ -288,8 +292,8 @@ static void resume(struct vr_task *task)
     end_task(task);
 }
 
-/* A failure that nobody can see any more is told when its handle is collected: that should not take until the memory runs
- * full. Handles that are still held are asked after once a second at most. */
+/* A failure that nobody can see any more is told when its handle is collected: that should not take
+ * until the memory runs full. Handles that are still held are asked after once a second at most. */
 static void tell_lost_failures(struct vr_script *script)
 {
     uint64_t now = vr_loop_now(script->loop);
@@ -300,7 +304,8 @@ static void tell_lost_failures(struct vr_script *script)
     lua_gc(script->L, LUA_GCCOLLECT);
 }
 
-/* Takes those that are ready now: what becomes ready meanwhile waits for the next turn, after the I/O. */
+/* Takes those that are ready now: what becomes ready meanwhile waits for the next turn, after the
+ * I/O. */
 static void turn(void *payload)
 {
     struct vr_script *script = payload;
@@ -325,7 +330,8 @@ struct vr_task *vr_task_start(lua_State *L, int nargs, vr_task_done done, void *
     struct vr_script *script = vr_script_of(L);
     luaL_checkstack(L, 4, NULL);
     struct vr_task *task = lua_newuserdatauv(L, sizeof(*task), 1);
-    *task = (struct vr_task){.script = script, .nargs = nargs, .done = done, .payload = payload, .status = DONE};
+    *task = (struct vr_task){
+        .script = script, .nargs = nargs, .done = done, .payload = payload, .status = DONE};
     luaL_setmetatable(L, TASK);
     task->L = lua_newthread(L);
     lua_setiuservalue(L, -2, 1);
@@ -425,7 +431,8 @@ struct vr_task *vr_task_check(lua_State *L, int index)
 
 const char *vr_task_status(const struct vr_task *task)
 {
-    static const char *const names[] = {"ready", "running", "waiting", "done", "failed", "cancelled"};
+    static const char *const names[] = {"ready", "running", "waiting",
+                                        "done",  "failed",  "cancelled"};
     return names[task->status];
 }
 

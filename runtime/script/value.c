@@ -80,7 +80,8 @@ static void add_path(struct vr_buf *out, const struct place *at)
         vr_buf_printf(out, "[%lld]", (long long)at->index);
 }
 
-static json_t *fail(struct vr_error *err, const struct place *at, const char *format, const char *detail)
+static json_t *fail(struct vr_error *err, const struct place *at, const char *format,
+                    const char *detail)
 {
     struct vr_buf text = {0};
     add_path(&text, at);
@@ -108,7 +109,8 @@ static json_t *get_string(lua_State *L, int index, const struct place *at, struc
     size_t length;
     const char *text = lua_tolstring(L, index, &length);
     json_t *value = json_stringn(text, length);
-    return value ? value : fail(err, at, "a text that is not UTF-8%s", " (use crypto.base64 for bytes)");
+    return value ? value
+                 : fail(err, at, "a text that is not UTF-8%s", " (use crypto.base64 for bytes)");
 }
 
 static json_t *get_number(lua_State *L, int index, const struct place *at, struct vr_error *err)
@@ -117,7 +119,8 @@ static json_t *get_number(lua_State *L, int index, const struct place *at, struc
         return json_integer(lua_tointeger(L, index));
     double number = lua_tonumber(L, index);
     if (!isfinite(number))
-        return fail(err, at, "%s is not a JSON number", isnan(number) ? "nan" : "an infinite number");
+        return fail(err, at, "%s is not a JSON number",
+                    isnan(number) ? "nan" : "an infinite number");
     return json_real(number);
 }
 
@@ -144,7 +147,8 @@ static struct shape shape_of(lua_State *L, int index)
     return shape;
 }
 
-static json_t *get_array(lua_State *L, int index, size_t count, const struct place *at, struct vr_error *err)
+static json_t *get_array(lua_State *L, int index, size_t count, const struct place *at,
+                         struct vr_error *err)
 {
     json_t *array = json_array();
     for (size_t i = 1; i <= count; i++) {
@@ -166,8 +170,8 @@ static int compare_keys(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Keys in order: what is made from a table must not depend on where Lua keeps its keys. The texts stay alive in the
- * table. */
+/* Keys in order: what is made from a table must not depend on where Lua keeps its keys. The texts
+ * stay alive in the table. */
 static const char **sorted_keys(lua_State *L, int index, size_t count)
 {
     const char **keys = vr_alloc(count * sizeof(*keys));
@@ -193,7 +197,8 @@ static bool has_bad_key(lua_State *L, int index, const struct place *at, struct 
     return false;
 }
 
-static json_t *get_object(lua_State *L, int index, size_t count, const struct place *at, struct vr_error *err)
+static json_t *get_object(lua_State *L, int index, size_t count, const struct place *at,
+                          struct vr_error *err)
 {
     if (has_bad_key(L, index, at, err))
         return NULL;
@@ -233,10 +238,12 @@ bool vr_value_is_array(lua_State *L, int index)
     if (has_array_mark(L, index))
         return true;
     struct shape shape = shape_of(L, index);
-    return shape.integers > 0 && shape.texts + shape.others == 0 && shape.largest == (lua_Integer)shape.integers;
+    return shape.integers > 0 && shape.texts + shape.others == 0 &&
+           shape.largest == (lua_Integer)shape.integers;
 }
 
-/* A value that knows its JSON form: its metamethod __json(value) gives the value to take instead. */
+/* A value that knows its JSON form: its metamethod __json(value) gives the value to take instead.
+ */
 static json_t *get_by_metamethod(lua_State *L, const struct place *at, struct vr_error *err)
 {
     if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
@@ -273,11 +280,13 @@ static json_t *get_table(lua_State *L, int index, const struct place *at, struct
 static json_t *get(lua_State *L, int index, const struct place *at, struct vr_error *err)
 {
     if (at->depth > DEEPEST)
-        return fail(err, &(struct place){0}, "nested more than 200 deep%s", " (does a table contain itself?)");
+        return fail(err, &(struct place){0}, "nested more than 200 deep%s",
+                    " (does a table contain itself?)");
     if (!lua_checkstack(L, 8))
         return fail(err, &(struct place){0}, "nested too deeply%s", "");
     int type = lua_type(L, index);
-    if ((type == LUA_TTABLE || type == LUA_TUSERDATA) && luaL_getmetafield(L, index, "__json") != LUA_TNIL) {
+    if ((type == LUA_TTABLE || type == LUA_TUSERDATA) &&
+        luaL_getmetafield(L, index, "__json") != LUA_TNIL) {
         lua_pushvalue(L, index);
         return get_by_metamethod(L, at, err);
     }

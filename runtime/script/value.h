@@ -12,11 +12,13 @@ struct vr_error;
 /* The metatable's name that marks a table as an array, also an empty one. */
 #define VR_JSON_ARRAY "json.array"
 
-/* Pushes one Lua value for a JSON value (arrays get the json.array metatable, null is json.null). */
+/* Pushes one Lua value for a JSON value (arrays get the json.array metatable, null is json.null).
+ */
 void vr_value_push(lua_State *L, const json_t *value);
-/* The JSON value at index; a new reference, or NULL with a message that names the place in the value (function, cycle, hole
- * in a list, text that is not UTF-8, NUL in a key, deeper than 200). Objects have their keys in order. nil gives null. A
- * table or userdata whose metatable has a function __json(value) is taken as what that returns. */
+/* The JSON value at index; a new reference, or NULL with a message that names the place in the
+ * value (function, cycle, hole in a list, text that is not UTF-8, NUL in a key, deeper than 200).
+ * Objects have their keys in order. nil gives null. A table or userdata whose metatable has a
+ * function __json(value) is taken as what that returns. */
 json_t *vr_value_get(lua_State *L, int index, struct vr_error *err);
 
 /* Whether a table is an array to JSON: marked by json.array, or a sequence that is not empty. */

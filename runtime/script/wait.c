@@ -55,7 +55,8 @@ static void time_is_over(void *payload)
     vr_task_wake(&w->park);
 }
 
-int vr_wait(lua_State *L, struct vr_waiters *list, double timeout, lua_KFunction finish, lua_KContext ctx)
+int vr_wait(lua_State *L, struct vr_waiters *list, double timeout, lua_KFunction finish,
+            lua_KContext ctx)
 {
     struct vr_waiter *w = lua_newuserdatauv(L, sizeof(*w), 0);
     *w = (struct vr_waiter){.park.cancel = cancel, .limited = timeout >= 0};

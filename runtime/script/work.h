@@ -1,5 +1,6 @@
-/* A blocking step (a flush to disk, the removal of a tree) on libuv's thread pool, while its task is parked. Where the
- * caller cannot wait (outside of a task, while a module is loaded) it runs at once instead. */
+/* A blocking step (a flush to disk, the removal of a tree) on libuv's thread pool, while its task
+ * is parked. Where the caller cannot wait (outside of a task, while a module is loaded) it runs at
+ * once instead. */
 #ifndef VR_SCRIPT_WORK_H
 #define VR_SCRIPT_WORK_H
 
@@ -14,8 +15,8 @@ struct vr_work {
     struct vr_error error;              /* set by run; cleared with the work */
 };
 
-/* Ends a C function: runs the work, then calls finish, where vr_work_of(L) is the work. A cancelled task does not wait for
- * it: it ends on its own and is freed then. */
+/* Ends a C function: runs the work, then calls finish, where vr_work_of(L) is the work. A cancelled
+ * task does not wait for it: it ends on its own and is freed then. */
 int vr_work(lua_State *L, struct vr_work *work, lua_KFunction finish);
 struct vr_work *vr_work_of(lua_State *L);
 

@@ -91,7 +91,8 @@ START_TEST(the_file_is_ours_alone)
     ck_assert_int_eq(st.st_mode & 0777, 0600);
     struct vr_error err = {0};
     ck_assert(!vr_log_to("/no/such/folder/log", &err));
-    ck_assert_str_eq(err.message, "cannot write the log /no/such/folder/log: no such file or directory");
+    ck_assert_str_eq(err.message,
+                     "cannot write the log /no/such/folder/log: no such file or directory");
     vr_error_clear(&err);
 }
 END_TEST

@@ -207,7 +207,8 @@ END_TEST
 
 START_TEST(winding_up_lets_tasks_unwind)
 {
-    start("local g <close> = setmetatable({}, { __close = function() require('task').sleep(0.002) end }) "
+    start("local g <close> = setmetatable({}, { __close = function() require('task').sleep(0.002) "
+          "end }) "
           "require('task').sleep(1000)");
     vr_timer_start(loop, 0.002, (vr_timer_cb)vr_loop_stop, loop);
     vr_loop_run(loop);
@@ -233,7 +234,8 @@ END_TEST
 START_TEST(no_pcall_survives_the_limit)
 {
     vr_script_limit(L, 0.05, 0);
-    start("while true do pcall(function() while true do end end) coroutine.wrap(function() while true do end end)() end");
+    start("while true do pcall(function() while true do end end) coroutine.wrap(function() while "
+          "true do end end)() end");
     vr_loop_run(loop);
     ck_assert_int_eq(ended.calls, 1);
     ck_assert_ptr_nonnull(strstr(ended.text, "still running"));

@@ -43,8 +43,20 @@ static void there_and_back(const char *text)
 START_TEST(values_come_back_as_they_were)
 {
     static const char *const texts[] = {
-        "null", "true", "false", "0", "-9223372036854775808", "9223372036854775807", "1.0", "1e300", "\"\"", "\"\\u0000x\"",
-        "[]", "{}", "[[],{},null,[1,[2]]]", "{\"a\":{\"b\":[{}]},\"\":1}",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-9223372036854775808",
+        "9223372036854775807",
+        "1.0",
+        "1e300",
+        "\"\"",
+        "\"\\u0000x\"",
+        "[]",
+        "{}",
+        "[[],{},null,[1,[2]]]",
+        "{\"a\":{\"b\":[{}]},\"\":1}",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         there_and_back(texts[i]);
@@ -54,7 +66,8 @@ END_TEST
 /* The value of a Lua expression as JSON text, or the error; the caller frees. */
 static char *encode(const char *expression)
 {
-    lua_pushfstring(L, "local null, array = require('json').null, require('json').array return %s", expression);
+    lua_pushfstring(L, "local null, array = require('json').null, require('json').array return %s",
+                    expression);
     ck_assert_msg(luaL_dostring(L, lua_tostring(L, -1)) == LUA_OK, "%s", lua_tostring(L, -1));
     struct vr_error err = {0};
     json_t *value = vr_value_get(L, -1, &err);

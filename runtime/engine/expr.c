@@ -256,6 +256,7 @@ static struct vr_expr *make(struct vr_exprs *exprs, enum vr_expr_type type, stru
     expr->count = count;
     expr->constant = true;
     expr->depth = 1;
+    expr->parts = 1;
     if (count) {
         expr->items = vr_arena_alloc(exprs->arena, count * sizeof(*items));
         memcpy(expr->items, items, count * sizeof(*items));
@@ -265,6 +266,9 @@ static struct vr_expr *make(struct vr_exprs *exprs, enum vr_expr_type type, stru
         expr->tainted |= items[i]->tainted;
         if (expr->depth <= items[i]->depth)
             expr->depth = items[i]->depth + 1;
+        expr->parts += items[i]->parts;
+        if (expr->parts > VR_EXPR_LARGEST)
+            expr->parts = VR_EXPR_LARGEST + 1; /* so that it never runs over */
         if (!expr->file && items[i]->file) {
             expr->file = items[i]->file;
             expr->line = items[i]->line;
@@ -452,6 +456,8 @@ bool vr_expr_tainted(const struct vr_expr *expr)
 
 /* As text */
 
+enum { LONGEST_SHOWN = 500 };
+
 static bool is_name(const char *text)
 {
     if (!isalpha((unsigned char)*text) && *text != '_')
@@ -504,6 +510,8 @@ static void print_key(struct vr_buf *buf, const char *key)
 static void print_value(struct vr_buf *buf, const json_t *value)
 {
     char number[64];
+    if (buf->length > LONGEST_SHOWN)
+        return;
     if (vr_is_secret(value)) {
         vr_buf_puts(buf, "(secret)");
     } else if (vr_is_unknown(value)) {
@@ -549,10 +557,8 @@ static void print_items(struct vr_buf *buf, const struct vr_expr *expr, const ch
 
 static void print(struct vr_buf *buf, const struct vr_expr *expr)
 {
-    if (expr->depth > VR_EXPR_DEEPEST) {
-        vr_buf_puts(buf, "...");
+    if (buf->length > LONGEST_SHOWN)
         return;
-    }
     if (expr->secret && expr->constant) {
         vr_buf_puts(buf, "(secret)");
         return;
@@ -595,16 +601,66 @@ static void print(struct vr_buf *buf, const struct vr_expr *expr)
     }
 }
 
+/* Not in the middle of a letter. */
+static void shorten(struct vr_buf *buf)
+{
+    size_t length = LONGEST_SHOWN;
+    while (length > 0 && ((unsigned char)buf->data[length] & 0xc0) == 0x80)
+        length--;
+    buf->length = length;
+    vr_buf_puts(buf, "...");
+}
+
 char *vr_expr_text(const struct vr_expr *expr)
 {
     struct vr_buf buf = {0};
-    print(&buf, expr);
+    if (expr->depth > VR_EXPR_DEEPEST)
+        vr_buf_puts(&buf, "...");
+    else
+        print(&buf, expr);
+    if (buf.length > LONGEST_SHOWN)
+        shorten(&buf);
     return vr_buf_steal(&buf);
 }
 
 /* Evaluation */
 
-static json_t *eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err);
+enum { LONGEST_TEXT = 64 << 20 }; /* bytes */
+
+struct evaluation {
+    const struct vr_lookup *lookup; /* may be NULL */
+    struct vr_error *err;
+    size_t parts;
+};
+
+static json_t *eval(const struct vr_expr *expr, struct evaluation *ev);
+
+/* What a recipe of few lines can double over and over ends here. */
+static json_t *refuse_size(const struct vr_expr *expr, struct vr_error *err)
+{
+    vr_error_set(err, "size", "a value of more than %d MiB or %d elements", LONGEST_TEXT >> 20, VR_EXPR_LARGEST);
+    vr_error_place(err, expr->file, expr->line);
+    return NULL;
+}
+
+static json_t *check_size(const struct vr_expr *expr, json_t *value, struct vr_error *err)
+{
+    if (json_string_length(value) <= LONGEST_TEXT && json_array_size(value) <= VR_EXPR_LARGEST)
+        return value;
+    json_decref(value);
+    return refuse_size(expr, err);
+}
+
+/* About as many bytes as the value has when it is written out; stops counting above `most`. */
+static size_t measure(const json_t *value, size_t most)
+{
+    size_t size = 8 + json_string_length(value);
+    for (void *at = json_object_iter((json_t *)value); at && size <= most; at = json_object_iter_next((json_t *)value, at))
+        size += strlen(json_object_iter_key(at)) + measure(json_object_iter_value(at), most - size);
+    for (size_t i = 0; i < json_array_size(value) && size <= most; i++)
+        size += measure(json_array_get(value, i), most - size);
+    return size;
+}
 
 /* The text of an expression up to the first `steps` of its path. */
 static char *text_of(const struct vr_expr *expr, size_t steps)
@@ -670,8 +726,9 @@ static json_t *follow(const struct vr_expr *expr, json_t *value, size_t from, bo
     return value;
 }
 
-static json_t *eval_ref(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_ref(const struct vr_expr *expr, struct evaluation *ev)
 {
+    const struct vr_lookup *lookup = ev->lookup;
     size_t steps = json_array_size(expr->path);
     bool partial = false;
     json_t *value = NULL;
@@ -681,16 +738,16 @@ static json_t *eval_ref(const struct vr_expr *expr, const struct vr_lookup *look
         value = lookup->item(lookup->payload, expr->scope, steps == 0, &partial);
     if (!value)
         return unknown_of(expr, steps);
-    value = follow(expr, value, 0, partial, err);
+    value = follow(expr, value, 0, partial, ev->err);
     /* whatever a provider forgot: what its kind calls a secret is one */
     return value && expr->tainted ? wrap(value) : value;
 }
 
-static json_t *eval_items(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_items(const struct vr_expr *expr, struct evaluation *ev)
 {
     json_t *list = expr->keys ? json_object() : json_array();
     for (size_t i = 0; i < expr->count; i++) {
-        json_t *value = eval(expr->items[i], lookup, err);
+        json_t *value = eval(expr->items[i], ev);
         if (!value) {
             json_decref(list);
             return NULL;
@@ -703,12 +760,12 @@ static json_t *eval_items(const struct vr_expr *expr, const struct vr_lookup *lo
     return list;
 }
 
-static json_t *eval_member(const struct vr_expr *gather, size_t index, const struct vr_lookup *lookup,
-                           struct vr_error *err)
+static json_t *eval_member(const struct vr_expr *gather, size_t index, struct evaluation *ev)
 {
+    const struct vr_lookup *lookup = ev->lookup;
     if (lookup->enter)
         lookup->enter(lookup->payload, gather->scope, index);
-    json_t *value = eval(gather->items[0], lookup, err);
+    json_t *value = eval(gather->items[0], ev);
     if (lookup->enter)
         lookup->enter(lookup->payload, gather->scope, SIZE_MAX);
     return value;
@@ -719,14 +776,14 @@ static size_t count_members(const struct vr_expr *gather, const struct vr_lookup
     return lookup && lookup->members ? lookup->members(lookup->payload, gather->scope) : SIZE_MAX;
 }
 
-static json_t *eval_gather(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_gather(const struct vr_expr *expr, struct evaluation *ev)
 {
-    size_t count = count_members(expr, lookup);
+    size_t count = count_members(expr, ev->lookup);
     if (count == SIZE_MAX)
         return unknown_of(expr, 0);
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_t *value = eval_member(expr, i, lookup, err);
+        json_t *value = eval_member(expr, i, ev);
         if (!value) {
             json_decref(list);
             return NULL;
@@ -737,27 +794,27 @@ static json_t *eval_gather(const struct vr_expr *expr, const struct vr_lookup *l
 }
 
 /* `each(...)[1].x` looks at the first member only. */
-static json_t *eval_index(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_index(const struct vr_expr *expr, struct evaluation *ev)
 {
     const struct vr_expr *of = expr->items[0];
     const json_t *step = json_array_get(expr->path, 0);
     if (of->type == VR_EXPR_GATHER && !of->secret && json_is_integer(step) && json_integer_value(step) >= 0) {
-        size_t count = count_members(of, lookup);
+        size_t count = count_members(of, ev->lookup);
         if (count == SIZE_MAX)
             return unknown_of(expr, json_array_size(expr->path));
         if ((size_t)json_integer_value(step) < count) {
-            json_t *value = eval_member(of, (size_t)json_integer_value(step), lookup, err);
-            return value ? follow(expr, value, 1, false, err) : NULL;
+            json_t *value = eval_member(of, (size_t)json_integer_value(step), ev);
+            return value ? follow(expr, value, 1, false, ev->err) : NULL;
         }
         char *text = vr_expr_text(of);
-        vr_error_set(err, "path", "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]", text, count,
+        vr_error_set(ev->err, "path", "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]", text, count,
                      json_integer_value(step) + 1);
-        vr_error_place(err, expr->file, expr->line);
+        vr_error_place(ev->err, expr->file, expr->line);
         free(text);
         return NULL;
     }
-    json_t *value = eval(of, lookup, err);
-    return value ? follow(expr, value, 0, false, err) : NULL;
+    json_t *value = eval(of, ev);
+    return value ? follow(expr, value, 0, false, ev->err) : NULL;
 }
 
 static json_t *refuse_join(const struct vr_expr *expr, const json_t *value, struct vr_error *err)
@@ -773,20 +830,20 @@ static json_t *refuse_join(const struct vr_expr *expr, const json_t *value, stru
     return NULL;
 }
 
-static json_t *eval_join(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_join(const struct vr_expr *expr, struct evaluation *ev)
 {
     struct vr_buf buf = {0};
     json_t *unknown = NULL;
     bool secret = false, ok = true;
     for (size_t i = 0; ok && i < expr->count; i++) {
-        json_t *value = eval(expr->items[i], lookup, err);
+        json_t *value = buf.length <= LONGEST_TEXT ? eval(expr->items[i], ev) : refuse_size(expr, ev->err);
         secret |= vr_is_secret(value);
         if (!value)
             ok = false;
         else if (vr_is_unknown(value))
             unknown = unknown ? unknown : json_incref(value);
         else if (!vr_value_join(&buf, value))
-            ok = refuse_join(expr->items[i], value, err) != NULL;
+            ok = refuse_join(expr->items[i], value, ev->err) != NULL;
         json_decref(value);
     }
     json_t *result = NULL;
@@ -827,12 +884,16 @@ static json_t *blocking_unknown(json_t *args, bool moves)
     return NULL;
 }
 
-static json_t *eval_call(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval_call(const struct vr_expr *expr, struct evaluation *ev)
 {
     const struct vr_function *function = expr->function;
-    json_t *args = eval_items(expr, lookup, err);
+    json_t *args = eval_items(expr, ev);
     if (!args)
         return NULL;
+    if (!function->moves && measure(args, LONGEST_TEXT) > LONGEST_TEXT) {
+        json_decref(args);
+        return refuse_size(expr, ev->err);
+    }
     json_t *unknown = blocking_unknown(args, function->moves);
     if (unknown) {
         json_incref(unknown);
@@ -853,19 +914,22 @@ static json_t *eval_call(const struct vr_expr *expr, const struct vr_lookup *loo
     json_decref(args);
     if (!result) {
         /* the function's text may quote its arguments */
-        vr_error_set(err, "function", "%s: %s", function->name,
+        vr_error_set(ev->err, "function", "%s: %s", function->name,
                      secret && inner.message ? "refuses its arguments, which are secret" : inner.message);
         if (inner.hint && !secret)
-            vr_error_hint(err, "%s", inner.hint);
-        vr_error_place(err, expr->file, expr->line);
+            vr_error_hint(ev->err, "%s", inner.hint);
+        vr_error_place(ev->err, expr->file, expr->line);
         vr_error_clear(&inner);
         return NULL;
     }
-    return secret ? wrap(result) : result;
+    result = check_size(expr, result, ev->err);
+    return result && secret ? wrap(result) : result;
 }
 
-static json_t *eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *eval(const struct vr_expr *expr, struct evaluation *ev)
 {
+    if (++ev->parts > VR_EXPR_LARGEST)
+        return refuse_size(expr, ev->err);
     json_t *value = NULL;
     switch (expr->type) {
     case VR_EXPR_LITERAL:
@@ -873,37 +937,46 @@ static json_t *eval(const struct vr_expr *expr, const struct vr_lookup *lookup, 
         break;
     case VR_EXPR_ARRAY:
     case VR_EXPR_OBJECT:
-        value = eval_items(expr, lookup, err);
+        value = eval_items(expr, ev);
         break;
     case VR_EXPR_REF:
     case VR_EXPR_ITEM:
-        value = eval_ref(expr, lookup, err);
+        value = eval_ref(expr, ev);
         break;
     case VR_EXPR_INDEX:
-        value = eval_index(expr, lookup, err);
+        value = eval_index(expr, ev);
         break;
     case VR_EXPR_JOIN:
-        value = eval_join(expr, lookup, err);
+        value = eval_join(expr, ev);
         break;
     case VR_EXPR_CALL:
-        value = eval_call(expr, lookup, err);
+        value = eval_call(expr, ev);
         break;
     case VR_EXPR_GATHER:
-        value = eval_gather(expr, lookup, err);
+        value = eval_gather(expr, ev);
         break;
     }
     return value && expr->secret ? wrap(value) : value;
 }
 
-json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+bool vr_expr_too_large(const struct vr_expr *expr, struct vr_error *err)
 {
     if (expr->depth > VR_EXPR_DEEPEST) {
-        vr_error_set(err, "deep", "an expression of more than %d parts inside each other", VR_EXPR_DEEPEST);
+        vr_error_set(err, "size", "an expression of more than %d parts inside each other", VR_EXPR_DEEPEST);
         vr_error_hint(err, "build long texts with a list and join(list, \"\")");
         vr_error_place(err, expr->file, expr->line);
-        return NULL;
+    } else if (expr->parts > VR_EXPR_LARGEST) {
+        refuse_size(expr, err);
+    } else {
+        return false;
     }
-    return eval(expr, lookup, err);
+    return true;
+}
+
+json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+{
+    struct evaluation ev = {.lookup = lookup, .err = err};
+    return vr_expr_too_large(expr, err) ? NULL : eval(expr, &ev);
 }
 
 /* What is needed */
@@ -938,7 +1011,7 @@ static void tell(const struct walk *walk, const struct vr_expr *expr, struct vr_
 
 static void walk_refs(const struct walk *walk, const struct vr_expr *expr, struct gathering *inside, size_t member)
 {
-    if (expr->constant || expr->depth > VR_EXPR_DEEPEST)
+    if (expr->constant)
         return;
     if (expr->type == VR_EXPR_REF) {
         tell(walk, expr, expr->decl, NULL, inside);
@@ -960,5 +1033,6 @@ static void walk_refs(const struct walk *walk, const struct vr_expr *expr, struc
 void vr_expr_refs(const struct vr_expr *expr, vr_expr_visit visit, void *payload)
 {
     struct walk walk = {visit, payload};
-    walk_refs(&walk, expr, NULL, SIZE_MAX);
+    if (expr->depth <= VR_EXPR_DEEPEST && expr->parts <= VR_EXPR_LARGEST)
+        walk_refs(&walk, expr, NULL, SIZE_MAX);
 }

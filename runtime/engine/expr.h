@@ -43,12 +43,13 @@ struct vr_expr {
     const struct vr_function *function; /* VR_EXPR_CALL */
     bool secret;                 /* marked: the result is wrapped as a secret even if the parts are none */
     bool tainted, constant;      /* see vr_expr_tainted, vr_expr_constant */
-    unsigned depth;              /* of the tree; above VR_EXPR_DEEPEST, evaluating is an error (code "deep") */
+    unsigned depth;              /* of the tree */
+    size_t parts;                /* in the tree, shared ones each time; see vr_expr_too_large */
     const char *file;            /* where it was written; may be NULL */
     int line;
 };
 
-enum { VR_EXPR_DEEPEST = 4000 };
+enum { VR_EXPR_DEEPEST = 4000, VR_EXPR_LARGEST = 4 << 20 };
 
 /* What holds the expressions of one evaluation: an arena, and the JSON values that die with it. */
 struct vr_exprs;
@@ -79,7 +80,9 @@ struct vr_expr *vr_expr_secret(struct vr_exprs *exprs, struct vr_expr *of);
 bool vr_expr_constant(const struct vr_expr *expr);
 /* True when the value is, or has inside, a secret, as far as the expression shows it. */
 bool vr_expr_tainted(const struct vr_expr *expr);
-/* As a person would write it: `azure.subnet.nodes.id .. "/x"`. The caller frees. */
+/* True with an error (code "size") when the tree is deeper or larger than any recipe needs: such a one is not evaluated. */
+bool vr_expr_too_large(const struct vr_expr *expr, struct vr_error *err);
+/* As a person would write it: `azure.subnet.nodes.id .. "/x"`, shortened when very long. The caller frees. */
 char *vr_expr_text(const struct vr_expr *expr);
 
 /* Where an evaluation finds the values of nodes. `whole`: the reference has no path, so the value stands for the node. */
@@ -96,7 +99,7 @@ struct vr_lookup {
 
 /* A new reference, or NULL with an error that has the expression's place: a pure function refused its arguments (code
  * "function"), a part of something that has no parts, or of a list that is shorter (code "path"), a join with what has no
- * text (code "join"). A key that is not there gives null, or an unknown when its owner is only partly known. */
+ * text (code "join"), a value beyond all measure (code "size"). A key that is not there gives null, or an unknown when its owner is only partly known. */
 json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err);
 
 /* One thing that an expression needs. */
@@ -108,7 +111,8 @@ struct vr_need {
     const struct vr_expr *expr; /* where it is named */
 };
 typedef void (*vr_expr_visit)(void *payload, const struct vr_need *need);
-/* Calls visit for each declaration or member that the expression names, from left to right, as often as it does. */
+/* Calls visit for each declaration or member that the expression names, from left to right, as often as it does.
+ * Nothing when it is too large. */
 void vr_expr_refs(const struct vr_expr *expr, vr_expr_visit visit, void *payload);
 
 /* Values. */

@@ -18,7 +18,7 @@
 #include "base/yaml.h"
 #include "engine/expr.h"
 
-enum { MOST_ELEMENTS = 100000, MOST_INDENT = 1000 };
+enum { MOST_ELEMENTS = 100000, MOST_INDENT = 100, LONGEST_TEXT = 64 << 20 };
 
 /* Arguments */
 
@@ -64,11 +64,25 @@ static json_t *object_arg(const json_t *args, size_t i, struct vr_error *err)
     return NULL;
 }
 
+/* For functions that can give much more than they are given. */
+static bool too_long(const struct vr_buf *buf, struct vr_error *err)
+{
+    return buf->length > LONGEST_TEXT && !vr_error_set(err, "function", "a text of more than %d MiB", LONGEST_TEXT >> 20);
+}
+
 static json_t *give_buf(struct vr_buf *buf)
 {
     json_t *text = json_stringn_nocheck(buf->data ? buf->data : "", buf->length);
     vr_buf_free(buf);
     return text;
+}
+
+static json_t *give_or_free(struct vr_buf *buf, bool give)
+{
+    if (give)
+        return give_buf(buf);
+    vr_buf_free(buf);
+    return NULL;
 }
 
 static json_t *give_text(char *text)
@@ -207,12 +221,14 @@ static json_t *f_replace(const json_t *args, struct vr_error *err)
         return NULL;
     }
     struct vr_buf buf = {0};
-    for (const char *next; (next = strstr(text, from)); text = next + strlen(from)) {
+    bool ok = true;
+    for (const char *next; ok && (next = strstr(text, from)); text = next + strlen(from)) {
         vr_buf_add(&buf, text, (size_t)(next - text));
         vr_buf_puts(&buf, to);
+        ok = !too_long(&buf, err);
     }
     vr_buf_puts(&buf, text);
-    return give_buf(&buf);
+    return give_or_free(&buf, ok);
 }
 
 static json_t *f_split(const json_t *args, struct vr_error *err)
@@ -258,7 +274,9 @@ static json_t *f_indent(const json_t *args, struct vr_error *err)
         return NULL;
     }
     struct vr_buf buf = {0};
-    while (*text) {
+    bool ok = true;
+    while (ok && *text) {
+        ok = !too_long(&buf, err);
         size_t line = strcspn(text, "\n");
         if (line)
             vr_buf_printf(&buf, "%*s", (int)spaces, "");
@@ -266,7 +284,7 @@ static json_t *f_indent(const json_t *args, struct vr_error *err)
         vr_buf_add(&buf, text, line);
         text += line;
     }
-    return give_buf(&buf);
+    return give_or_free(&buf, ok);
 }
 
 static bool add_text(struct vr_buf *buf, const json_t *value, const char *what, struct vr_error *err)
@@ -291,7 +309,7 @@ static json_t *f_join(const json_t *args, struct vr_error *err)
         snprintf(what, sizeof(what), "element %zu", i + 1);
         if (i)
             vr_buf_puts(&buf, separator);
-        if (!add_text(&buf, json_array_get(list, i), what, err)) {
+        if (too_long(&buf, err) || !add_text(&buf, json_array_get(list, i), what, err)) {
             vr_buf_free(&buf);
             return NULL;
         }
@@ -302,10 +320,7 @@ static json_t *f_join(const json_t *args, struct vr_error *err)
 static json_t *f_tostring(const json_t *args, struct vr_error *err)
 {
     struct vr_buf buf = {0};
-    if (add_text(&buf, json_array_get(args, 0), "argument 1", err))
-        return give_buf(&buf);
-    vr_buf_free(&buf);
-    return NULL;
+    return give_or_free(&buf, add_text(&buf, json_array_get(args, 0), "argument 1", err));
 }
 
 static json_t *f_tonumber(const json_t *args, struct vr_error *err)
@@ -426,10 +441,7 @@ static json_t *f_format(const json_t *args, struct vr_error *err)
     }
     if (ok && used < count)
         ok = vr_error_set(err, "function", "the format wants %zu values, got %zu", used - 1, count - 1);
-    if (ok)
-        return give_buf(&buf);
-    vr_buf_free(&buf);
-    return NULL;
+    return give_or_free(&buf, ok);
 }
 
 /* template */
@@ -508,16 +520,13 @@ static json_t *f_template(const json_t *args, struct vr_error *err)
             buf.data[buf.length - 1] = '{';
             text += *text == '$' ? 3 : 4;
         } else if (strncmp(text, "${", 2) == 0 || strncmp(text, "{{", 2) == 0) {
-            text = fill(&buf, text, values, line, err);
+            text = too_long(&buf, err) ? NULL : fill(&buf, text, values, line, err);
         } else if (*text) {
             line += *text == '\n';
             vr_buf_add(&buf, text++, 1);
         }
     }
-    if (text)
-        return give_buf(&buf);
-    vr_buf_free(&buf);
-    return NULL;
+    return give_or_free(&buf, text != NULL);
 }
 
 /* Addresses, as 128-bit numbers */

@@ -110,10 +110,11 @@ static void visit_expr(struct visit *visit, const struct vr_expr *expr, const ch
     visit->field = field;
     visit->file = file;
     visit->line = line;
-    if (expr->depth > VR_EXPR_DEEPEST && visit->ok)
-        visit->ok = vr_expr_eval(expr, NULL, visit->err) != NULL; /* says what is wrong */
-    else
-        vr_expr_refs(expr, visit_need, visit);
+    if (visit->ok && vr_expr_too_large(expr, visit->err)) {
+        visit->ok = false;
+        vr_error_place(visit->err, file, line);
+    }
+    vr_expr_refs(expr, visit_need, visit);
 }
 
 static void visit_decl(struct visit *visit, const struct vr_decl *decl)

@@ -21,7 +21,7 @@ struct vr_edge {
 
 struct vr_graph;
 /* NULL with an error (code "cycle": the shortest cycle, every member with its place and field; code "scope": a template
- * used outside its each). The declarations must outlive the graph. */
+ * used outside its each; code "size": an expression beyond all measure). The declarations must outlive the graph. */
 struct vr_graph *vr_graph_new(struct vr_decls *decls, struct vr_error *err);
 void vr_graph_free(struct vr_graph *graph);
 

@@ -357,13 +357,43 @@ START_TEST(too_deep_is_an_error)
         expr = call("upper", expr);
     struct vr_error err = {0};
     ck_assert_ptr_null(vr_expr_eval(expr, &lookup, &err));
-    ck_assert_str_eq(err.code, "deep");
+    ck_assert_str_eq(err.code, "size");
     vr_error_clear(&err);
     prints(expr, "...");
     expr = text("x");
     for (int i = 0; i < VR_EXPR_DEEPEST - 1; i++)
         expr = call("upper", expr);
     evaluates(expr, "\"X\"");
+}
+END_TEST
+
+static struct vr_expr *doubled(const char *function, struct vr_expr *expr, int times)
+{
+    for (int i = 0; i < times; i++) {
+        struct vr_expr *both[] = {expr, expr};
+        expr = function ? vr_expr_call(exprs, function, both, 2, NULL) : vr_expr_array(exprs, both, 2);
+    }
+    return expr;
+}
+
+START_TEST(doubling_ends)
+{
+    static const char size[] = "a value of more than 64 MiB or 4194304 elements";
+    struct vr_expr *big = vr_expr_literal(exprs, json_string("0123456789abcdef"));
+    struct vr_expr *refs = doubled(NULL, ref("id"), 80);
+    fails(refs, "size", size);
+    needs(refs, "");
+    char *shown = vr_expr_text(refs);
+    ck_assert_uint_eq(strlen(shown), 503);
+    free(shown);
+    struct vr_expr *list = doubled("concat", vr_expr_array(exprs, &big, 1), 20);
+    fails(doubled("concat", list, 20), "size", size);
+    fails(call("json", doubled("concat", vr_expr_array(exprs, &big, 1), 21)), "size", size);
+    struct vr_expr *text_of_many = call("join", doubled("concat", vr_expr_array(exprs, &big, 1), 10));
+    struct vr_expr *items[] = {text_of_many, text("0"), text_of_many};
+    struct vr_expr *square = vr_expr_call(exprs, "replace", items, 3, NULL);
+    struct vr_expr *more[] = {square, text("1"), square};
+    fails(vr_expr_call(exprs, "replace", more, 3, NULL), "function", "replace: a text of more than 64 MiB");
 }
 END_TEST
 
@@ -384,6 +414,7 @@ Suite *expr_suite(void)
     tcase_add_test(tcase, errors_have_the_place_of_the_expression);
     tcase_add_test(tcase, values_tell_what_is_inside);
     tcase_add_test(tcase, too_deep_is_an_error);
+    tcase_add_test(tcase, doubling_ends);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -237,7 +237,7 @@ START_TEST(too_deep_an_expression)
     vr_decl_set(decls, vr_decls_at(decls, 0), "x", expr, "r.lua", 1);
     struct vr_error err = {0};
     ck_assert_ptr_null(vr_graph_new(decls, &err));
-    ck_assert_str_eq(err.code, "deep");
+    ck_assert_str_eq(err.code, "size");
     vr_error_clear(&err);
     vr_decls_free(decls);
     vr_kind_free(kind);

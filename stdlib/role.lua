@@ -14,7 +14,7 @@
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the
--- snippet printed, so that Lua can decide; `host.flush()` runs the notified handlers here instead of at the end;
+-- snippet printed, so that Lua can decide; `host.checking` is true where nothing may be changed; `host.flush()` runs the notified handlers here instead of at the end;
 -- `host.facts.NAME` are `os`, `codename`, `architecture`, `memory` (MiB), `processors`, `kernel`, `boot_id`.
 local connection = require "host.connection"
 local fail = require "fail"
@@ -36,8 +36,8 @@ local NUMBERS = { memory = true, processors = true }
 local function trimmed(text) return text and (text:gsub("%s+$", "")) end
 
 -- A declaring host: collects tasks; `advance(tasks, asks)` brings a run of them about and returns the answers.
-local function declarer(page, f, advance)
-  local host = { address = f.host.address, user = f.host.user, hostname = f.host.hostname }
+local function declarer(page, f, mode, advance)
+  local host = { address = f.host.address, user = f.host.user, hostname = f.host.hostname, checking = mode == "check" }
   local tasks, handlers, pending, facts = {}, {}, nil, {}
 
   local function names_of_listeners()
@@ -119,7 +119,7 @@ local function perform(page, ctx, mode, declare)
     return answers
   end
 
-  local host, complete = declarer(page, f, advance)
+  local host, complete = declarer(page, f, mode, advance)
   declare(host, f, ctx)
   local answers = advance(complete(), page.asks)
   for name, text in pairs(answers) do answers[name] = trimmed(text) end
@@ -159,7 +159,6 @@ local function define(name, page)
 
   local function apply(ctx)
     connection.wait(ctx.target, ctx.fields.host, page.timeouts.create, function(text) ctx:progress(text) end)
-    if page.before then page.before(ctx) end
     local _, answers = perform(page, ctx, "apply", page.tasks)
     return { outputs = results(page, answers, ctx.fields) }
   end

@@ -1,0 +1,56 @@
+--- What every control plane's host must have before kubeadm makes it one: the audit policy, the encryption configuration.
+local field, json, yaml = require "field", require "json", require "yaml"
+
+local M = {}
+
+--- Fields that kubeadm.init and a joining control plane share.
+function M.inputs()
+  return {
+    encryption_key = field.secret { doc = "32 bytes in base64: Secrets are encrypted with it in etcd." },
+    audit = field.boolean { default = true, doc = "Keep an audit log of the API." },
+  }
+end
+
+-- Who did what, without bodies: secrets and tokens must not reach a log. Reads by the system's own parts are noise.
+local function audit_policy()
+  return { apiVersion = "audit.k8s.io/v1", kind = "Policy", omitStages = json.array { "RequestReceived" },
+    rules = json.array {
+      { level = "None", users = json.array { "system:kube-proxy", "system:apiserver", "system:kube-scheduler",
+        "system:kube-controller-manager" }, verbs = json.array { "get", "list", "watch" } },
+      { level = "None", userGroups = json.array { "system:nodes" }, verbs = json.array { "get", "list", "watch" } },
+      { level = "None", nonResourceURLs = json.array { "/healthz*", "/livez*", "/readyz*", "/version" } },
+      { level = "Metadata" },
+    } }
+end
+
+local function encryption(key)
+  return { apiVersion = "apiserver.config.k8s.io/v1", kind = "EncryptionConfiguration", resources = json.array {
+    { resources = json.array { "secrets" }, providers = json.array {
+      { secretbox = { keys = json.array { { name = "key1", secret = key } } } }, { identity = {} } } } } }
+end
+
+--- Declares the files on a host.
+function M.tasks(host, f)
+  host.directory "/etc/kubernetes" {}
+  if f.audit then
+    host.file "/etc/kubernetes/audit-policy.yaml" { content = yaml.encode(audit_policy()), mode = "0600" }
+    host.directory "/var/log/kubernetes" { mode = "0700" }
+  end
+  if f.encryption_key then
+    host.file "/etc/kubernetes/encryption.yaml" { content = yaml.encode(encryption(f.encryption_key)), mode = "0600", secret = true }
+  end
+end
+
+--- Shell text that runs a kubeadm command which cannot be repeated as it is. A run that died in the middle has left its mark,
+-- and is reset before it starts again; what somebody else made is never reset.
+function M.once(what, command)
+  return ([[set -e; d=/var/lib/vmrun; mkdir -p $d
+if [ -e $d/%s.begun ]; then kubeadm reset -f; fi
+: > $d/%s.begun
+%s
+mv -f $d/%s.begun $d/%s.done]]):format(what, what, command, what, what)
+end
+
+function M.done(what) return "/var/lib/vmrun/" .. what .. ".done" end
+
+return M

@@ -1,0 +1,54 @@
+--- The first control plane: `kubeadm init`.
+local config = require "kubeadm.config"
+local control_plane = require "kubeadm.control_plane"
+local credentials = require "kubeadm.credentials"
+local crypto, field, yaml = require "crypto", require "field", require "yaml"
+local role = require "role"
+
+local inputs = control_plane.inputs()
+inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
+inputs.node_name = field.string { doc = "The Node's name; the host's unless given." }
+inputs.address = field.ip { required = true, doc = "The host's address, which its API server advertises." }
+inputs.endpoint = field.string { required = true, match = "^[%w][%w.-]*$",
+  doc = "The API's name, the same for all control planes: a cluster without one cannot get a second control plane." }
+inputs.port = field.integer { default = 6443 }
+inputs.reach = field.string { doc = "The address where we reach the API; the endpoint's name unless given." }
+inputs.names = field.list { field.string {}, default = {}, doc = "More names and addresses of the API's certificate." }
+inputs.cluster_name = field.string { default = "kubernetes" }
+inputs.pods = field.cidr { default = "10.244.0.0/16" }
+inputs.services = field.cidr { default = "10.96.0.0/12" }
+inputs.domain = field.string { default = "cluster.local" }
+inputs.image_repository = field.string { doc = "Where the control plane's images come from; registry.k8s.io unless given." }
+inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controller-manager will take over the nodes." }
+
+local CONFIG = "/etc/kubernetes/kubeadm.yaml"
+
+return role "kubeadm.init" {
+  doc = "The first control plane of a cluster, by `kubeadm init`.",
+  inputs = inputs, timeouts = { create = 1200 },
+  tasks = function(host, f)
+    control_plane.tasks(host, f)
+    local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
+      endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
+      services = f.services, domain = f.domain, image_repository = f.image_repository, audit = f.audit,
+      encryption = f.encryption_key ~= nil, cloud_provider = f.cloud_provider }
+    host.file (CONFIG) { content = yaml.encode_all(documents), mode = "0600" }
+    -- A load balancer does not send a control plane's own connection back to it, so its own API server answers to the name.
+    host.host_entry (f.endpoint) { address = "127.0.0.1" }
+    host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init",
+      run = control_plane.once("init", ("kubeadm init --config %s --upload-certs --skip-token-print"):format(CONFIG)) }
+    host.service "kubelet" {}
+  end,
+  asks = { ca = "cat /etc/kubernetes/pki/ca.crt" },
+  outputs = {
+    ca = field.string { doc = "The cluster's certificate authority." },
+    ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },
+    server = field.string { doc = "The API's URL." },
+  },
+  results = function(answers, f)
+    credentials.forget(f)
+    local told = answers.ca and crypto.x509_read(answers.ca)
+    return { ca = answers.ca, ca_hash = told and "sha256:" .. told.spki_sha256,
+      server = ("https://%s:%d"):format(f.endpoint, f.port) }
+  end,
+}

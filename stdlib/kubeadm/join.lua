@@ -1,0 +1,48 @@
+--- A node joins a cluster: a worker, or another control plane.
+local config = require "kubeadm.config"
+local control_plane = require "kubeadm.control_plane"
+local credentials = require "kubeadm.credentials"
+local field, yaml = require "field", require "yaml"
+local role = require "role"
+
+local inputs = control_plane.inputs()
+inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
+inputs.cluster = field.resource { "kubeadm.init", required = true, doc = "The cluster." }
+inputs.control_plane = field.boolean { default = false, doc = "Join as a control plane; one at a time." }
+inputs.node_name = field.string { doc = "The Node's name; the host's unless given." }
+inputs.address = field.ip { required = true, doc = "The host's address." }
+inputs.endpoint_address = field.ip { required = true, doc = "The address that the API's name stands for." }
+inputs.cloud_provider = field.boolean { default = false }
+
+-- The configuration holds a token, so it comes on the standard input and is on the disk only while kubeadm reads it.
+local JOIN = [[umask 077; cat > /run/vmrun-join.yaml
+trap 'rm -f /run/vmrun-join.yaml' EXIT
+kubeadm join --config /run/vmrun-join.yaml]]
+
+local function join_config(f, ctx)
+  return yaml.encode(config.join { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
+    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cloud_provider, ca_hash = f.cluster.ca_hash,
+    token = credentials.token(ctx, f.cluster),
+    certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
+end
+
+return role "kubeadm.join" {
+  doc = "A node of a cluster, by `kubeadm join`.",
+  inputs = inputs, timeouts = { create = 1200 },
+  tasks = function(host, f, ctx)
+    local done = control_plane.done "join"
+    if f.control_plane then control_plane.tasks(host, f) end
+    local name, joined = f.cluster.endpoint, not host.checking and host.ask("[ ! -e " .. done .. " ] || echo yes") == "yes"
+    if f.control_plane and not joined then
+      host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
+        unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(done, f.endpoint_address, name) }
+    elseif not f.control_plane then
+      host.host_entry (name) { address = f.endpoint_address }
+    end
+    host.command "kubeadm join" { timeout = 900, creates = done, run = control_plane.once("join", JOIN),
+      input = (host.checking or joined) and "" or join_config(f, ctx) }
+    -- From here on its own API server answers to the name: see kubeadm.init.
+    if f.control_plane then host.host_entry (name) { address = "127.0.0.1" } end
+    host.service "kubelet" {}
+  end,
+}

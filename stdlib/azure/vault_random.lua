@@ -1,0 +1,49 @@
+--- Random bytes that live in a key vault: made here once, put into the vault, and read from there ever after.
+local arm, crypto, field, kind = require "azure.arm", require "crypto", require "field", require "kind"
+
+local PATIENCE = 600
+
+local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id .. "/secrets/" .. f.name) end
+
+local function current(client, f)
+  local answer = client:vault("GET", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true }, patience = 60 })
+  return answer.status == 200 and answer.json.value or nil
+end
+
+local function found(f, value) return { outputs = { id = id_of(f), value = value } } end
+
+return kind "azure.vault_random" {
+  doc = "Random bytes kept in a key vault, in base64.", provider = "azure",
+  fields = {
+    name = field.string { required = true, replace = true, default_name = true, match = "^[%w-]+$" },
+    vault = field.resource { "azure.key_vault", required = true, replace = true, doc = "The vault that keeps them." },
+    bytes = field.integer { default = 32, min = 16, max = 512, replace = true, doc = "How many bytes." },
+  },
+  outputs = { id = field.string {}, value = field.secret { doc = "The bytes in base64." } },
+  identity = id_of,
+  predict = function(f) return { id = id_of(f) } end,
+  read = function(ctx)
+    local value = current(arm.open(ctx.target), ctx.fields)
+    if not value then return nil end
+    local told = found(ctx.fields, value)
+    told.fields = ctx.fields
+    return told
+  end,
+  create = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    -- A run that died after the write left a value that may be in use: it is kept.
+    local value = current(client, f)
+    if value then return found(f, value) end
+    value = crypto.base64(crypto.random(f.bytes))
+    local gone = client:vault("GET", f.vault.uri, "/deletedsecrets/" .. f.name, nil, { ok = { [404] = true }, patience = PATIENCE })
+    if gone.status == 200 then client:vault("POST", f.vault.uri, "/deletedsecrets/" .. f.name .. "/recover", nil, {}) end
+    client:vault("PUT", f.vault.uri, "/secrets/" .. f.name, { value = value, contentType = "application/octet-stream" },
+      { patience = PATIENCE })
+    return found(f, value)
+  end,
+  update = function(ctx) return found(ctx.fields, current(arm.open(ctx.target), ctx.fields)) end,
+  delete = function(ctx)
+    local client, f = arm.open(ctx.target), ctx.fields
+    client:vault("DELETE", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true } })
+  end,
+}

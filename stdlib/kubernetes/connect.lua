@@ -1,0 +1,50 @@
+--- The client of a cluster that a recipe names: one a cluster for the whole run.
+local client = require "kubernetes.client"
+local dial = require "dial"
+local fail = require "fail"
+
+local M = {}
+local open = {}
+
+--- The kinds whose resources stand for a cluster: what a field `cluster` may hold.
+M.KINDS = { "kubeadm.init", "kubernetes.cluster" }
+
+local function from_kubeadm(ctx, cluster)
+  local credentials = require "kubeadm.credentials"
+  local function parts(config)
+    local made = client.parts_of(config)
+    made.server, made.server_name = ("https://%s:%d"):format(cluster.endpoint, cluster.port), nil
+    made.connect_to = function()
+      local host = cluster.reach or cluster.endpoint
+      local address, why = dial.resolve(ctx.target, host, cluster.port)
+      if why then error(fail { ("the API at %s:%d: %s"):format(host, cluster.port, why), code = "unreachable" }) end
+      return address
+    end
+    made.renew = function()
+      credentials.forget(cluster)
+      return parts(credentials.admin(ctx, cluster))
+    end
+    return made
+  end
+  return parts(credentials.admin(ctx, cluster))
+end
+
+local function from_kubeconfig(cluster)
+  return client.parts_of(cluster.kubeconfig, cluster.context)
+end
+
+--- The client of a cluster's table (a resource of one of M.KINDS).
+function M.client(ctx, cluster)
+  local key = cluster.kubeconfig and cluster.kubeconfig or ("%s %s"):format(cluster.endpoint, cluster.host.address)
+  if not open[key] then
+    open[key] = client.new(cluster.kubeconfig and from_kubeconfig(cluster) or from_kubeadm(ctx, cluster))
+  end
+  return open[key]
+end
+
+--- What identifies the cluster, as text.
+function M.identity(cluster)
+  return cluster and (cluster.endpoint or cluster.name) or nil
+end
+
+return M

@@ -1,0 +1,91 @@
+--- Kinds that stand for a set of objects in a cluster: `kubernetes.manifest`, `flannel.network` and their like differ only in
+-- where the objects come from. `set.define "name" { doc =, fields =, objects = function(ctx) -> list of objects }`.
+local connect = require "kubernetes.connect"
+local field, json, kind = require "field", require "json", require "kind"
+local objects = require "kubernetes.objects"
+
+local function ids_of(list)
+  local ids = json.array {}
+  for i, object in ipairs(list) do ids[i] = objects.id(object) end
+  return ids
+end
+
+local function gone(prior, list)
+  local declared, missing = {}, {}
+  for _, object in ipairs(list) do declared[objects.id(object)] = true end
+  for _, id in ipairs(prior and prior.outputs and prior.outputs.objects or {}) do
+    if not declared[id] then missing[#missing + 1] = objects.from_id(id) end
+  end
+  return missing
+end
+
+local function options_of(f) return { force = f.force, manager = f.manager } end
+
+local function read(page, ctx)
+  if next(ctx.unknown or {}) then
+    return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
+  end
+  local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
+  local changes, there, results = {}, 0, {}
+  objects.all(list, function(object)
+    results[object] = objects.compare(api, object, options_of(ctx.fields)) or "absent"
+  end)
+  for _, object in ipairs(list) do
+    local found = results[object]
+    if found == "absent" then
+      changes[#changes + 1] = { path = objects.id(object), new = "to be made" }
+    else
+      there = there + 1
+      for _, change in ipairs(found) do changes[#changes + 1] = change end
+    end
+  end
+  if there == 0 and #list > 0 then return nil end
+  if ctx.fields.prune ~= false then
+    for _, object in ipairs(gone(ctx.prior, list)) do
+      if api:get(object.apiVersion, object.kind, object.metadata.namespace, object.metadata.name) then
+        changes[#changes + 1] = { path = objects.id(object), old = "no longer declared" }
+      end
+    end
+  end
+  return { fields = ctx.fields, outputs = { objects = ids_of(list) }, changes = changes }
+end
+
+local function apply(page, ctx)
+  local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
+  objects.apply(api, list, options_of(ctx.fields))
+  if ctx.fields.prune ~= false then objects.delete(api, gone(ctx.prior, list)) end
+  if ctx.fields.wait then
+    ctx:progress("waiting for the rollout")
+    objects.wait(api, list, page.timeouts.create - 30)
+  end
+  return { outputs = { objects = ids_of(list) } }
+end
+
+local function define(name)
+  return function(page)
+    page.fields = page.fields or {}
+    page.fields.cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true, doc = "The cluster." }
+    page.fields.wait = page.fields.wait or field.boolean { default = true, ignore = true, doc = "Wait until all is rolled out." }
+    page.fields.force = field.boolean { default = false, ignore = true, doc = "Take over fields that others hold." }
+    page.fields.prune = field.boolean { default = true, ignore = true, doc = "Delete what is no longer declared." }
+    page.outputs = { objects = field.list { field.string {}, doc = "What was applied." } }
+    page.timeouts = page.timeouts or { read = 120, create = 600, update = 600, delete = 300 }
+    page.identity = page.identity or function(f)
+      local cluster = connect.identity(f.cluster)
+      return cluster and f.name and ("%s/%s/%s"):format(cluster, name, f.name) or nil
+    end
+    page.fields.name = page.fields.name or field.string { default_name = true, ignore = true }
+    page.read = function(ctx) return read(page, ctx) end
+    page.create = function(ctx) return apply(page, ctx) end
+    page.update = page.create
+    page.delete = function(ctx)
+      local api = connect.client(ctx, ctx.fields.cluster)
+      local list = {}
+      for i, id in ipairs(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.objects or {}) do list[i] = objects.from_id(id) end
+      objects.delete(api, list)
+    end
+    return kind(name)(page)
+  end
+end
+
+return { define = define }

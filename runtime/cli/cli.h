@@ -23,6 +23,7 @@ const struct vr_command *vr_command_find(const char *name); /* NULL if there is 
 
 int vr_cmd_git_child(int argc, char **argv);
 int vr_cmd_help(int argc, char **argv);
+int vr_cmd_machines(int argc, char **argv);
 int vr_cmd_lua(int argc, char **argv);
 int vr_cmd_version(int argc, char **argv);
 int vr_cmd_check(int argc, char **argv);

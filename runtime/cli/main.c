@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/opt.h"
+#include "machine/standin.h"
 
 const struct vr_command vr_commands[] = {
     {"check", vr_cmd_check, "RECIPE [name=value ...]", "read a recipe and check it: no request, no state", vr_check_options,
@@ -17,6 +18,7 @@ const struct vr_command vr_commands[] = {
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},
     {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
+    {"machines", vr_cmd_machines, "", NULL, NULL, NULL},   /* of the emulator: see machine/keeper.h */
     {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see net/git.h */
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
@@ -64,6 +66,8 @@ static int no_verb(const char *name)
 
 int main(int argc, char **argv)
 {
+    if (vr_standin_is(argv[0]))
+        return vr_standin_main(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     vr_log_from_environment();
     if (argc < 2) {

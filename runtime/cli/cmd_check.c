@@ -36,26 +36,16 @@ static void tell_summary(struct vr_session *session)
            outputs == 1 ? "output" : "outputs");
 }
 
+static int check(struct vr_session *session, struct vr_error *err)
+{
+    if (!vr_session_load(session, true, false, err))
+        return VR_EXIT_ERROR;
+    tell_warnings(vr_recipe_warnings(session->recipe));
+    tell_summary(session);
+    return VR_EXIT_OK;
+}
+
 int vr_cmd_check(int argc, char **argv)
 {
-    struct vr_args args = {0};
-    struct vr_session session = {0};
-    struct vr_error err = {0};
-    int code = VR_EXIT_OK;
-    if (!vr_opt_parse(&args, vr_check_options, true, argc, argv, &err)) {
-        code = vr_cli_usage(argv[0], &err);
-    } else if (args.help) {
-        code = vr_cmd_help(2, (char *[]){"help", argv[0]});
-    } else if (!args.recipe) {
-        vr_error_set(&err, "usage", "which recipe?");
-        code = vr_cli_usage(argv[0], &err);
-    } else if (!vr_session_begin(&session, &args, &err) || !vr_session_load(&session, true, &err)) {
-        code = vr_session_failed(&session, &err);
-    } else {
-        tell_warnings(vr_recipe_warnings(session.recipe));
-        tell_summary(&session);
-    }
-    vr_session_end(&session);
-    vr_opt_free(&args);
-    return code;
+    return vr_session_main(argc, argv, vr_check_options, check);
 }

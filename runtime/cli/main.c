@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/alloc.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -12,9 +13,23 @@
 #include "cli/opt.h"
 #include "machine/standin.h"
 
+#define RECIPE "RECIPE [name=value ...]"
+
 const struct vr_command vr_commands[] = {
-    {"check", vr_cmd_check, "RECIPE [name=value ...]", "read a recipe and check it: no request, no state", vr_check_options,
-     NULL},
+    {"apply", vr_cmd_apply, "RECIPE|PLAN [name=value ...]", "plan, ask, and do it", vr_apply_options, NULL},
+    {"plan", vr_cmd_plan, RECIPE, "what an apply would do", vr_plan_options,
+     "Exit code 0; with --detailed-exitcode 2 when there are changes; 1 on errors and when something could not be read."},
+    {"destroy", vr_cmd_destroy, RECIPE, "destroy everything that the stack made", vr_destroy_options, NULL},
+    {"check", vr_cmd_check, RECIPE, "read a recipe and check it: no request, no state", vr_check_options, NULL},
+    {"graph", vr_cmd_graph, RECIPE, "what needs what", vr_graph_options, NULL},
+    {"output", vr_cmd_output, "RECIPE [NAME]", "what the last apply gave out", vr_output_options, NULL},
+    {"inventory", vr_cmd_inventory, "RECIPE", "the stack's hosts, for Ansible or ssh", vr_inventory_options, NULL},
+    {"kubeconfig", vr_cmd_kubeconfig, "RECIPE", "write the cluster's kubeconfig", vr_kubeconfig_options, NULL},
+    {"ssh", vr_cmd_ssh, "RECIPE HOST [-- COMMAND ...]", "log in to a host", vr_ssh_options, NULL},
+    {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts", vr_exec_options, NULL},
+    {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered", vr_state_options, NULL},
+    {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists", vr_import_options, NULL},
+    {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes", vr_kinds_options, NULL},
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},
     {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
@@ -64,6 +79,25 @@ static int no_verb(const char *name)
     return VR_EXIT_ERROR;
 }
 
+/* `vmrun RECIPE ...` is `vmrun apply RECIPE ...`. */
+static bool is_recipe(const char *word)
+{
+    size_t length = strlen(word);
+    return strchr(word, '/') || (length > 4 && strcmp(word + length - 4, ".lua") == 0) || word[0] == '-' ||
+           access(word, R_OK) == 0;
+}
+
+static int bare(int argc, char **argv)
+{
+    char **words = vr_alloc((size_t)(argc + 1) * sizeof(*words));
+    words[0] = "apply";
+    for (int i = 1; i < argc; i++)
+        words[i] = argv[i];
+    int code = vr_cmd_apply(argc, words);
+    free(words);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     if (vr_standin_is(argv[0]))
@@ -77,5 +111,7 @@ int main(int argc, char **argv)
     const struct vr_command *command = vr_command_find(argv[1]);
     if (command)
         return command->fn(argc - 1, argv + 1);
+    if (is_recipe(argv[1]))
+        return bare(argc, argv);
     return no_verb(argv[1]);
 }

@@ -25,7 +25,7 @@ struct vr_args {
 
     bool yes;
     const char *yes_stack; /* --yes=STACK */
-    bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw;
+    bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw, reveal;
     const char *format, *out, *user, *identity, *lock_timeout, *clock;
     struct vr_texts targets, excludes, replace;
 };
@@ -61,6 +61,13 @@ struct vr_opt {
         VR_OPT("log-level", 0, VR_OPT_TEXT, log_level, "LEVEL", "debug, info, warn, error or none"), \
         VR_OPT("no-color", 0, VR_OPT_FLAG, no_color, NULL, "no colour"), \
         VR_OPT("help", 'h', VR_OPT_FLAG, help, NULL, "this help")
+/* What a plan is limited to. */
+#define VR_OPT_CHOICE                                                                              \
+    VR_OPT("target", 't', VR_OPT_TEXTS, targets, "ADDRESS", "only this and what it needs; ends with * for a prefix"), \
+        VR_OPT("exclude", 0, VR_OPT_TEXTS, excludes, "ADDRESS", "not this, nor what needs it"), \
+        VR_OPT("replace", 0, VR_OPT_TEXTS, replace, "ADDRESS", "make this anew, whatever it looks like")
+#define VR_OPT_UNSET                                                                               \
+    VR_OPT("unset", 0, VR_OPT_TEXTS, unset, "NAME", "this parameter is no longer given: its default counts")
 #define VR_OPT_END {NULL, 0, VR_OPT_FLAG, 0, NULL, NULL}
 
 /* argv[0] is the verb. Words with a `=` behind a name are parameters when `params` is set; what is behind `--` is taken as

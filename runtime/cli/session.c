@@ -1,21 +1,31 @@
 #include "cli/session.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/drive.h"
+#include "cli/folder.h"
+#include "cli/params.h"
+#include "cli/saved.h"
+#include "cli/target.h"
+#include "cli/ui.h"
 #include "net/loop.h"
 #include "script/host.h"
 #include "script/provider.h"
 
 static const double WIND_UP = 5;
 
-/* --- names --- */
+/* --- begin --- */
 
 static char *stack_of(const char *path)
 {
@@ -37,112 +47,84 @@ static bool name_is_fine(const char *name)
     return true;
 }
 
+static bool read_parallel(struct vr_session *session, struct vr_error *err)
+{
+    const char *text = session->args->parallel;
+    if (!text)
+        return true;
+    char *end;
+    long n = strtol(text, &end, 10);
+    if (*end || n < 1 || n > 100000)
+        return vr_error_set(err, "usage", "--parallel wants a number from 1, got '%s'", text);
+    session->limits.total = (size_t)n;
+    return true;
+}
+
+/* A saved plan stands for its recipe, stack and state folder. */
+static bool take_saved(struct vr_session *session, struct vr_error *err)
+{
+    struct vr_args *args = session->args;
+    session->saved = vr_saved_read(args->recipe, err);
+    if (!session->saved)
+        return false;
+    args->recipe = json_string_value(json_object_get(session->saved, "recipe"));
+    args->stack = json_string_value(json_object_get(session->saved, "stack"));
+    args->state_dir = json_string_value(json_object_get(session->saved, "state_dir"));
+    args->destroy = json_is_true(json_object_get(session->saved, "destroy"));
+    return (args->recipe && args->stack && args->state_dir) || vr_error_set(err, "plan", "the saved plan is damaged");
+}
+
 bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct vr_error *err)
 {
     session->args = args;
+    if (args->recipe && vr_saved_is(args->recipe) && !take_saved(session, err))
+        return false;
     if (args->log_level && !vr_log_set_level(args->log_level))
         return vr_error_set(err, "usage", "there is no log level '%s'; it is debug, info, warn, error or none",
                             args->log_level);
-    session->stack = args->stack ? vr_strdup(args->stack) : stack_of(args->recipe);
+    session->path = vr_strdup(args->recipe);
+    session->stack = args->stack ? vr_strdup(args->stack) : stack_of(args->recipe ? args->recipe : "none");
     if (!name_is_fine(session->stack))
         return vr_error_set(err, "usage", "'%s' cannot name a stack: letters, digits, '.', '_' and '-', no sign first",
                             session->stack);
+    if (!read_parallel(session, err))
+        return false;
     session->folder = vr_strdup(args->state_dir ? args->state_dir : ".vmrun");
     session->stack_folder = vr_format("%s/stacks/%s", session->folder, session->stack);
     session->loop = vr_loop_new();
     session->script = vr_script_new(session->loop);
     session->provider = vr_provider_new(vr_script_lua(session->script));
-    return true;
-}
-
-/* --- parameters --- */
-
-static void give(json_t *given, const char *name, json_t *value, bool text, const char *from)
-{
-    json_object_set_new(given, name, json_pack("{s:o, s:b, s:s}", "value", value, "text", text, "from", from));
-}
-
-static bool give_file(struct vr_session *session, json_t *given, const char *path, struct vr_error *err)
-{
-    json_t *params = vr_recipe_params_file(session->provider, path, err);
-    if (!params)
+    session->ui = vr_ui_new(session->loop, args->json, args->no_color);
+    session->drive = vr_drive_new(session->loop, err);
+    if (!session->drive)
         return false;
-    const char *name;
-    json_t *value;
-    json_object_foreach(params, name, value)
-        give(given, name, json_incref(value), false, path);
-    json_decref(params);
+    session->runner = vr_provider_runner(session->provider);
+    session->host = vr_drive_host(session->drive);
+    session->status = vr_ui_status(session->ui);
     return true;
 }
 
-/* STACK.params.* beside the recipe is read by itself. */
-static bool give_beside(struct vr_session *session, json_t *given, struct vr_error *err)
+/* --- state --- */
+
+bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_error *err)
 {
-    static const char *const endings[] = {"lua", "json", "yaml", "yml"};
-    const char *recipe = session->args->recipe, *slash = strrchr(recipe, '/');
-    bool ok = true;
-    for (size_t i = 0; ok && i < sizeof(endings) / sizeof(endings[0]); i++) {
-        char *path = vr_format("%.*s%s.params.%s", slash ? (int)(slash - recipe + 1) : 0, recipe, session->stack, endings[i]);
-        if (access(path, F_OK) == 0)
-            ok = give_file(session, given, path, err);
-        free(path);
-    }
-    return ok;
+    session->mode = mode;
+    if (mode == VR_MODE_WRITE && (!vr_folder_make(session->folder, err) ||
+                                  !vr_folder_log(session->stack_folder, session->args->log_level, err)))
+        return false;
+    char *key = vr_format("%s/digest.key", session->folder);
+    struct vr_state_options options = {
+        .folder = session->stack_folder,
+        .key_file = key,
+        .stack = session->stack,
+        .read_only = mode == VR_MODE_LOOK,
+    };
+    session->state = vr_state_open(&options, err);
+    free(key);
+    return session->state != NULL;
 }
 
-/* name=@FILE: the text of a file, without its last line end; secrets are given like this. */
-static bool give_from_file(json_t *given, const char *name, const char *path, struct vr_error *err)
-{
-    FILE *file = fopen(path, "r");
-    if (!file)
-        return vr_error_set(err, "params", "parameter '%s': %s cannot be read: %m", name, path);
-    char *text = NULL;
-    size_t room = 0;
-    ssize_t length = getdelim(&text, &room, '\0', file);
-    fclose(file);
-    while (length > 0 && (text[length - 1] == '\n' || text[length - 1] == '\r'))
-        length--;
-    json_t *value = json_stringn(text ? text : "", length > 0 ? (size_t)length : 0);
-    free(text);
-    if (!value)
-        return vr_error_set(err, "params", "parameter '%s': %s is not UTF-8 text", name, path);
-    give(given, name, value, true, path);
-    return true;
-}
-
-static bool give_words(struct vr_session *session, json_t *given, struct vr_error *err)
-{
-    bool ok = true;
-    for (size_t i = 0; ok && i < session->args->params.count; i++) {
-        const char *word = session->args->params.items[i], *equals = strchr(word, '=');
-        char *name = vr_strndup(word, (size_t)(equals - word));
-        json_t *value = json_string(equals + 1);
-        if (equals[1] == '@')
-            ok = give_from_file(given, name, equals + 2, err);
-        else if (value)
-            give(given, name, json_incref(value), true, "command line");
-        else
-            ok = vr_error_set(err, "params", "parameter '%s' is not UTF-8 text", name);
-        json_decref(value);
-        free(name);
-    }
-    return ok;
-}
-
-/* What was given, the strongest last: the stack's own file, --params, name=value. The environment is asked by the recipe. */
-static json_t *given_params(struct vr_session *session, struct vr_error *err)
-{
-    json_t *given = json_object();
-    bool ok = give_beside(session, given, err);
-    for (size_t i = 0; ok && i < session->args->params_files.count; i++)
-        ok = give_file(session, given, session->args->params_files.items[i], err);
-    if (ok && give_words(session, given, err))
-        return given;
-    json_decref(given);
-    return NULL;
-}
-
-/* --- stages --- */
+/* --- recipe --- */
 
 static bool tell_errors(struct vr_session *session, struct vr_error *err)
 {
@@ -153,35 +135,419 @@ static bool tell_errors(struct vr_session *session, struct vr_error *err)
     return count == 0 || vr_error_set(err, "told", "the recipe has errors");
 }
 
-bool vr_session_load(struct vr_session *session, bool lint, struct vr_error *err)
+static void evaluate(struct vr_session *session, const json_t *given, bool lint)
 {
-    json_t *given = given_params(session, err);
+    struct vr_recipe_options options = {
+        .path = session->path, .library_paths = getenv("VMRUN_PATH"), .given = given, .lint = lint};
+    vr_recipe_free(session->recipe);
+    session->recipe = vr_recipe_load(session->provider, &options);
+}
+
+/* Asks for secrets that were not given; true when some were, so that the recipe is to be read again. */
+static bool ask_secrets(struct vr_session *session, json_t *given)
+{
+    const json_t *params = vr_recipe_params(session->recipe);
+    bool asked = false;
+    for (size_t i = 0; i < json_array_size(params); i++) {
+        const json_t *param = json_array_get(params, i);
+        if (!json_is_true(json_object_get(param, "missing")) || !json_is_true(json_object_get(param, "secret")))
+            continue;
+        const char *name = json_string_value(json_object_get(param, "name"));
+        char *text = vr_folder_ask_secret(name, json_string_value(json_object_get(param, "help")));
+        if (!text)
+            return false;
+        json_object_set_new(given, name, json_pack("{s:s, s:b, s:s}", "value", text, "text", 1, "from", "the prompt"));
+        explicit_bzero(text, strlen(text));
+        free(text);
+        asked = true;
+    }
+    return asked;
+}
+
+bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err)
+{
+    json_t *given = vr_params_given(session->provider, session->args, session->path, session->stack, err);
     if (!given)
         return false;
-    struct vr_recipe_options options = {
-        .path = session->args->recipe,
-        .library_paths = getenv("VMRUN_PATH"),
-        .given = given,
-        .lint = lint,
-    };
-    session->recipe = vr_recipe_load(session->provider, &options);
+    json_t *kept = session->state ? vr_state_meta(session->state, "parameters") : NULL;
+    vr_params_recall(given, session->recalled, session->args);
+    if (remembered)
+        vr_params_recall(given, kept, session->args);
+    evaluate(session, given, lint);
+    if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO) && ask_secrets(session, given))
+        evaluate(session, given, lint);
+    bool ok = tell_errors(session, err) &&
+              vr_params_compare(vr_recipe_params(session->recipe), kept, session->args, err) &&
+              (session->graph = vr_graph_new(vr_recipe_decls(session->recipe), err)) != NULL;
     json_decref(given);
-    if (!tell_errors(session, err))
-        return false;
-    session->graph = vr_graph_new(vr_recipe_decls(session->recipe), err);
-    return session->graph != NULL;
+    json_decref(kept);
+    return ok;
 }
+
+const json_t *vr_session_params(struct vr_session *session)
+{
+    evaluate(session, NULL, false);
+    return vr_recipe_params(session->recipe);
+}
+
+/* --- target --- */
+
+static bool provider_needs_target(const char *provider)
+{
+    return strcmp(provider, "local") != 0 && strcmp(provider, "random") != 0;
+}
+
+static bool kind_needs_target(const char *kind)
+{
+    char *provider = vr_strndup(kind, strcspn(kind, "."));
+    bool needs = provider_needs_target(provider);
+    free(provider);
+    return needs;
+}
+
+/* A recipe of this machine alone has no target. */
+static bool needs_target(struct vr_session *session)
+{
+    struct vr_decls *decls = session->recipe ? vr_recipe_decls(session->recipe) : NULL;
+    for (size_t i = 0; decls && i < vr_decls_count(decls); i++)
+        if (provider_needs_target(vr_decls_at(decls, i)->kind->provider))
+            return true;
+    for (size_t i = 0; i < vr_state_slots(session->state); i++) {
+        const struct vr_row *row = vr_state_at(session->state, i);
+        if (row && kind_needs_target(row->kind))
+            return true;
+    }
+    return false;
+}
+
+static json_t *emulator_endpoint(struct vr_session *session)
+{
+    char *path = vr_format("%s/emulator/endpoint.json", session->folder);
+    json_t *endpoint = json_load_file(path, 0, NULL);
+    free(path);
+    return endpoint;
+}
+
+static json_t *choose_target(struct vr_session *session, struct vr_error *err)
+{
+    json_t *bound = vr_state_meta(session->state, "target");
+    if (!bound && !session->args->emulator && !session->args->subscription && !needs_target(session))
+        return json_pack("{s:s}", "kind", "none");
+    json_t *endpoint = emulator_endpoint(session);
+    bool chosen;
+    json_t *target = vr_target_choose(session->args, bound, endpoint, vr_ui_terminal(session->ui), &chosen, err);
+    if (target && chosen)
+        vr_ui_say(session->ui, "target: the built-in emulator (for Azure: --subscription ID)");
+    json_decref(bound);
+    json_decref(endpoint);
+    return target;
+}
+
+/* The emulator of the state folder runs, or is started. */
+static bool ensure_emulator(struct vr_session *session, struct vr_error *err)
+{
+    if (!vr_folder_make(session->folder, err))
+        return false;
+    char *relative = vr_format("%s/emulator", session->folder), *folder = vr_folder_absolute(relative);
+    free(relative);
+    json_object_set_new(session->target, "emulator_dir", json_string(folder));
+    json_t *endpoint = vr_session_call(session, "emulator.launch", "ensure", json_string(folder), err);
+    free(folder);
+    bool ok = endpoint != NULL;
+    const char *const copied[] = {"subscription", "tenant"};
+    for (size_t i = 0; i < 2 && ok; i++) {
+        json_t *value = json_object_get(endpoint, copied[i]);
+        if (value)
+            json_object_set(session->target, copied[i], value);
+    }
+    json_decref(endpoint);
+    return ok;
+}
+
+bool vr_session_target(struct vr_session *session, struct vr_error *err)
+{
+    session->target = choose_target(session, err);
+    if (!session->target)
+        return false;
+    /* The state's own is not touched: what is added here depends on where we are. */
+    json_t *copy = json_deep_copy(session->target);
+    json_decref(session->target);
+    session->target = copy;
+    if (vr_target_is(session->target, "emulator") && !ensure_emulator(session, err))
+        return false;
+    vr_provider_bind(session->provider, session->target, session->stack);
+    return true;
+}
+
+/* --- signals: once to stop starting, twice to stop --- */
+
+struct vr_interrupt {
+    struct vr_session *session;
+    struct vr_signal *signals[3];
+    int count;
+};
+
+static void interrupted(void *payload, int number)
+{
+    struct vr_interrupt *interrupt = payload;
+    struct vr_session *session = interrupt->session;
+    interrupt->count++;
+    session->interrupted = number == SIGINT ? "interrupted" : number == SIGTERM ? "told to end" : "the terminal is gone";
+    if (session->run) {
+        vr_run_cancel(session->run, interrupt->count > 1 ? VR_CANCEL_NOW : VR_CANCEL_GRACEFUL, session->interrupted);
+        vr_ui_say(session->ui, interrupt->count > 1
+                                   ? "stopping what runs; the state says what may exist"
+                                   : "starting nothing more; what runs is waited for (once more: stop it)");
+    } else if (session->plan) {
+        vr_plan_cancel(session->plan, session->interrupted);
+    }
+    session->host.notify(session->host.payload);
+}
+
+static void watch_signals(struct vr_session *session)
+{
+    if (session->interrupt)
+        return;
+    struct vr_interrupt *interrupt = vr_alloc(sizeof(*interrupt));
+    interrupt->session = session;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < 3; i++)
+        interrupt->signals[i] = vr_signal_start(session->loop, numbers[i], interrupted, interrupt);
+    session->interrupt = interrupt;
+}
+
+static void unwatch_signals(struct vr_session *session)
+{
+    for (size_t i = 0; session->interrupt && i < 3; i++)
+        vr_signal_stop(session->interrupt->signals[i]);
+    free(session->interrupt);
+    session->interrupt = NULL;
+}
+
+/* --- plan --- */
+
+static const struct vr_kind *find_kind(void *payload, const char *name)
+{
+    struct vr_session *session = payload;
+    return vr_provider_kind(session->provider, name, NULL);
+}
+
+static void engine_done(void *payload)
+{
+    struct vr_session *session = payload;
+    vr_drive_stop(session->drive);
+}
+
+static void turn_plan(void *payload)
+{
+    struct vr_session *session = payload;
+    vr_plan_turn(session->plan);
+}
+
+static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
+{
+    if (session->interrupted)
+        return vr_error_set(err, "interrupted", "%s while reading; nothing was changed", session->interrupted);
+    size_t count = vr_plan_error_count(session->plan);
+    for (size_t i = 0; i < count; i++)
+        vr_cli_error(vr_plan_error_at(session->plan, i));
+    return count == 0 || vr_error_set(err, "told", "no plan could be made");
+}
+
+void vr_session_choice(struct vr_session *session, struct vr_plan_options *options)
+{
+    const struct vr_args *args = session->args;
+    options->targets = args->targets.items;
+    options->target_count = args->targets.count;
+    options->excludes = args->excludes.items;
+    options->exclude_count = args->excludes.count;
+    options->replace = args->replace.items;
+    options->replace_count = args->replace.count;
+}
+
+void vr_session_recall(struct vr_session *session, const json_t *parameters)
+{
+    session->recalled = json_deep_copy(parameters);
+}
+
+bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *given, struct vr_error *err)
+{
+    struct vr_plan_options options = *given;
+    options.graph = session->graph;
+    options.state = session->state;
+    options.runner = &session->runner;
+    options.host = &session->host;
+    options.status = &session->status;
+    options.limits = session->limits;
+    options.find_kind = find_kind;
+    options.payload = session;
+    vr_plan_free(session->plan);
+    session->plan = vr_plan_new(&options);
+    watch_signals(session);
+    vr_ui_begin(session->ui, "reading", true);
+    vr_plan_start(session->plan, engine_done, session);
+    vr_drive_run(session->drive, turn_plan, session);
+    vr_ui_end(session->ui);
+    return plan_is_fine(session, err);
+}
+
+/* --- apply --- */
+
+static void turn_run(void *payload)
+{
+    struct vr_session *session = payload;
+    vr_run_turn(session->run);
+}
+
+bool vr_session_apply(struct vr_session *session, struct vr_error *err)
+{
+    struct vr_run_options options = {
+        .plan = session->plan,
+        .runner = &session->runner,
+        .host = &session->host,
+        .status = &session->status,
+        .limits = session->limits,
+    };
+    session->run = vr_run_new(&options, err);
+    if (!session->run)
+        return false;
+    vr_session_remember(session); /* whose stack it is, before anything exists */
+    watch_signals(session);
+    vr_ui_begin(session->ui, "applying", false);
+    vr_run_start(session->run, engine_done, session);
+    vr_drive_run(session->drive, turn_run, session);
+    vr_ui_end(session->ui);
+    const struct vr_error *failed = vr_run_state_error(session->run);
+    if (failed) {
+        vr_error_copy(err, failed);
+        return false;
+    }
+    return true;
+}
+
+/* The target without what depends on where we are. */
+static json_t *lasting_target(const json_t *target)
+{
+    if (vr_target_is(target, "none"))
+        return NULL;
+    json_t *copy = json_deep_copy(target);
+    if (vr_target_is(target, "emulator")) {
+        json_object_del(copy, "emulator_dir");
+        json_object_del(copy, "subscription");
+        json_object_del(copy, "tenant");
+    }
+    return copy;
+}
+
+void vr_session_remember(struct vr_session *session)
+{
+    if (session->mode != VR_MODE_WRITE || !session->target)
+        return;
+    vr_state_set_meta(session->state, "target", lasting_target(session->target));
+    vr_state_set_meta(session->state, "version", json_string(VMRUN_VERSION));
+    vr_state_set_meta(session->state, "recipe", json_string(session->path));
+    if (session->recipe)
+        vr_state_set_meta(session->state, "parameters", vr_params_keep(vr_recipe_params(session->recipe)));
+    if (session->run && session->recipe) {
+        json_t *outputs = vr_session_outputs(session);
+        vr_state_set_meta(session->state, "outputs", vr_state_redact(session->state, outputs));
+        json_decref(outputs);
+    }
+    vr_state_commit(session->state);
+}
+
+void vr_session_forget(struct vr_session *session)
+{
+    static const char *const names[] = {"target", "parameters", "outputs"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        vr_state_set_meta(session->state, names[i], NULL);
+    vr_state_sync(session->state, NULL);
+}
+
+json_t *vr_session_outputs(struct vr_session *session)
+{
+    json_t *outputs = json_object();
+    struct vr_decls *decls = vr_recipe_decls(session->recipe);
+    for (size_t i = 0; i < vr_decls_output_count(decls); i++) {
+        const struct vr_output *output = vr_decls_output_at(decls, i);
+        struct vr_error problem = {0};
+        json_t *value = vr_plan_output(session->plan, output, &problem);
+        if (!value)
+            value = vr_unknown("%s", problem.message ? problem.message : "unknown");
+        json_object_set_new(outputs, output->name, value);
+        vr_error_clear(&problem);
+    }
+    return outputs;
+}
+
+/* --- what Lua sees --- */
+
+static json_t *parse(const char *text)
+{
+    json_t *value = text ? json_loads(text, JSON_DECODE_ANY, NULL) : NULL;
+    return value ? value : json_object();
+}
+
+/* The target: the one in use, else the one that the state names. */
+static json_t *told_target(struct vr_session *session)
+{
+    if (session->target)
+        return json_incref(session->target);
+    json_t *bound = session->state ? vr_state_meta(session->state, "target") : NULL;
+    if (!vr_target_is(bound, "emulator"))
+        return bound;
+    json_t *copy = json_deep_copy(bound);
+    json_decref(bound);
+    char *relative = vr_format("%s/emulator", session->folder), *folder = vr_folder_absolute(relative);
+    json_object_set_new(copy, "emulator_dir", json_string(folder));
+    free(relative);
+    free(folder);
+    return copy;
+}
+
+json_t *vr_session_describe(struct vr_session *session)
+{
+    json_t *rows = json_array();
+    for (size_t i = 0; session->state && i < vr_state_slots(session->state); i++) {
+        const struct vr_row *row = vr_state_at(session->state, i);
+        if (!row)
+            continue;
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:o, s:s*, s:i}", "address", row->address, "kind",
+                                              row->kind, "member", row->member, "identity", row->identity, "fields",
+                                              parse(row->inputs), "outputs", parse(row->outputs), "file", row->file,
+                                              "line", row->line));
+    }
+    json_t *outputs = session->state ? vr_state_meta(session->state, "outputs") : NULL;
+    char *folder = vr_folder_absolute(session->folder);
+    json_t *told = json_pack("{s:s, s:s*, s:s, s:s, s:o?, s:o, s:o}", "stack", session->stack, "recipe", session->path,
+                             "state_dir", folder, "folder", session->stack_folder, "target", told_target(session), "rows", rows,
+                             "outputs", outputs ? outputs : json_object());
+    free(folder);
+    return told;
+}
+
+/* --- end --- */
 
 void vr_session_end(struct vr_session *session)
 {
-    vr_graph_free(session->graph);
+    unwatch_signals(session);
     if (session->script)
         vr_script_wind_up(session->script, WIND_UP);
+    vr_run_free(session->run);
+    vr_plan_free(session->plan);
+    vr_graph_free(session->graph);
+    vr_state_close(session->state);
     vr_recipe_free(session->recipe);
     vr_provider_free(session->provider);
+    vr_ui_free(session->ui);
+    vr_drive_free(session->drive);
     vr_script_free(session->script);
     if (session->loop)
         vr_loop_free(session->loop);
+    json_decref(session->target);
+    json_decref(session->recalled);
+    json_decref(session->saved);
+    free(session->path);
     free(session->stack);
     free(session->folder);
     free(session->stack_folder);
@@ -191,8 +557,33 @@ void vr_session_end(struct vr_session *session)
 int vr_session_failed(struct vr_session *session, struct vr_error *err)
 {
     (void)session;
-    if (!err->code || strcmp(err->code, "told") != 0)
+    if (err->message && (!err->code || strcmp(err->code, "told") != 0))
         vr_cli_error(err);
     vr_error_clear(err);
     return VR_EXIT_ERROR;
+}
+
+int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_session_body body)
+{
+    struct vr_args args = {0};
+    struct vr_session session = {0};
+    struct vr_error err = {0};
+    int code = VR_EXIT_OK;
+    if (!vr_opt_parse(&args, options, true, argc, argv, &err)) {
+        code = vr_cli_usage(argv[0], &err);
+    } else if (args.help) {
+        code = vr_cmd_help(2, (char *[]){"help", argv[0]});
+    } else if (!args.recipe) {
+        vr_error_set(&err, "usage", "which recipe?");
+        code = vr_cli_usage(argv[0], &err);
+    } else if (!vr_session_begin(&session, &args, &err)) {
+        code = vr_session_failed(&session, &err);
+    } else {
+        code = body(&session, &err);
+        if (err.message)
+            code = vr_session_failed(&session, &err);
+    }
+    vr_session_end(&session);
+    vr_opt_free(&args);
+    return code;
 }

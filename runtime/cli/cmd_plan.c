@@ -1,0 +1,43 @@
+/* vmrun plan: what an apply would do. Nothing is written. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/saved.h"
+#include "cli/session.h"
+#include "cli/ui.h"
+
+const struct vr_opt vr_plan_options[] = {
+    VR_OPT("detailed-exitcode", 0, VR_OPT_FLAG, detailed_exitcode, NULL, "exit with 2 when there are changes"),
+    VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE", "save the plan, for 'vmrun apply FILE'"),
+    VR_OPT("destroy", 0, VR_OPT_FLAG, destroy, NULL, "plan what 'vmrun destroy' would do"),
+    VR_OPT("refresh-only", 0, VR_OPT_FLAG, refresh_only, NULL, "only what changed outside"),
+    VR_OPT_CHOICE,
+    VR_OPT_UNSET,
+    VR_OPT_COMMON,
+    VR_OPT_END,
+};
+
+static int plan(struct vr_session *session, struct vr_error *err)
+{
+    struct vr_args *args = session->args;
+    struct vr_plan_options options = {.destroy = args->destroy, .refresh_only = args->refresh_only};
+    vr_session_choice(session, &options);
+    if (!vr_session_open(session, VR_MODE_LOOK, err) || !vr_session_load(session, false, args->destroy, err) ||
+        !vr_session_target(session, err) || !vr_session_plan(session, &options, err))
+        return VR_EXIT_ERROR;
+    vr_ui_plan(session->ui, session->plan);
+    if (args->out && !vr_saved_write(session, args->out, err))
+        return VR_EXIT_ERROR;
+    if (vr_plan_summary(session->plan).unknown > 0)
+        return VR_EXIT_ERROR;
+    return args->detailed_exitcode && !vr_plan_empty(session->plan) ? VR_EXIT_CHANGES : VR_EXIT_OK;
+}
+
+int vr_cmd_plan(int argc, char **argv)
+{
+    return vr_session_main(argc, argv, vr_plan_options, plan);
+}

@@ -1,5 +1,5 @@
-/* Open addressing with linear probing; hashes are kept, so that growing and most misses compare no text. A removal moves
- * later entries of its run back, so there are no tombstones. */
+/* Open addressing with linear probing; hashes are kept, so that growing and most misses compare no
+ * text. A removal moves later entries of its run back, so there are no tombstones. */
 #include "base/map.h"
 
 #include <assert.h>

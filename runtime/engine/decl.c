@@ -1,5 +1,5 @@
-/* Everything lies in the arena of the set's expressions. Lists grow by powers of two; texts that come again and again
- * (files, field names) are stored once. */
+/* Everything lies in the arena of the set's expressions. Lists grow by powers of two; texts that
+ * come again and again (files, field names) are stored once. */
 #include "engine/decl.h"
 
 #include <assert.h>
@@ -74,8 +74,9 @@ struct vr_exprs *vr_decls_exprs(struct vr_decls *decls)
     return decls->exprs;
 }
 
-struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind, const char *name, const char *address,
-                             struct vr_scope *scope, const char *file, int line, struct vr_error *err)
+struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind, const char *name,
+                             const char *address, struct vr_scope *scope, const char *file,
+                             int line, struct vr_error *err)
 {
     const struct vr_decl *other = vr_map_get(&decls->addresses, address);
     if (other) {
@@ -98,8 +99,8 @@ struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind,
     return decl;
 }
 
-void vr_decl_set(struct vr_decls *decls, struct vr_decl *decl, const char *field, struct vr_expr *expr,
-                 const char *file, int line)
+void vr_decl_set(struct vr_decls *decls, struct vr_decl *decl, const char *field,
+                 struct vr_expr *expr, const char *file, int line)
 {
     struct vr_decl_field *set = (struct vr_decl_field *)vr_decl_field(decl, field);
     if (!set) {
@@ -120,13 +121,15 @@ void vr_decl_after(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr 
 
 void vr_decl_ignore(struct vr_decls *decls, struct vr_decl *decl, const char *path)
 {
-    decl->ignore_changes = vr_arena_grow(decls->arena, decl->ignore_changes, decl->ignore_count, sizeof(char *));
+    decl->ignore_changes =
+        vr_arena_grow(decls->arena, decl->ignore_changes, decl->ignore_count, sizeof(char *));
     decl->ignore_changes[decl->ignore_count++] = keep(decls, path);
 }
 
 void vr_decl_trigger(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr)
 {
-    decl->triggers = vr_arena_grow(decls->arena, decl->triggers, decl->trigger_count, sizeof(*decl->triggers));
+    decl->triggers =
+        vr_arena_grow(decls->arena, decl->triggers, decl->trigger_count, sizeof(*decl->triggers));
     decl->triggers[decl->trigger_count++] = expr;
 }
 
@@ -139,7 +142,8 @@ const struct vr_decl_field *vr_decl_field(const struct vr_decl *decl, const char
     return NULL;
 }
 
-struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collection, struct vr_error *err)
+struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collection,
+                                struct vr_error *err)
 {
     if (!collection->kind->collection) {
         vr_error_set(err, "collection", "%s has no members to go over", collection->address);
@@ -147,7 +151,8 @@ struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collecti
         return NULL;
     }
     if (collection->scope) {
-        vr_error_set(err, "nested", "%s is made once a member of %s, so there is no each over its own members",
+        vr_error_set(err, "nested",
+                     "%s is made once a member of %s, so there is no each over its own members",
                      collection->address, collection->scope->collection->address);
         vr_error_hint(err, "declare it outside of the each");
         vr_error_place(err, collection->file, collection->line);
@@ -160,8 +165,8 @@ struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collecti
     return scope;
 }
 
-bool vr_decls_output(struct vr_decls *decls, const char *name, struct vr_expr *expr, const char *doc, const char *file,
-                     int line, struct vr_error *err)
+bool vr_decls_output(struct vr_decls *decls, const char *name, struct vr_expr *expr,
+                     const char *doc, const char *file, int line, struct vr_error *err)
 {
     const struct vr_output *other = vr_map_get(&decls->output_names, name);
     if (other) {
@@ -171,7 +176,8 @@ bool vr_decls_output(struct vr_decls *decls, const char *name, struct vr_expr *e
         return false;
     }
     struct vr_output *output = vr_arena_alloc(decls->arena, sizeof(*output));
-    *output = (struct vr_output){keep(decls, name), expr, vr_arena_strdup(decls->arena, doc), keep(decls, file), line};
+    *output = (struct vr_output){keep(decls, name), expr, vr_arena_strdup(decls->arena, doc),
+                                 keep(decls, file), line};
     append(decls->arena, &decls->outputs, output);
     vr_map_set(&decls->output_names, output->name, output);
     return true;
@@ -188,7 +194,8 @@ void vr_decls_removed(struct vr_decls *decls, const char *address)
     vr_map_set(&decls->gone, kept, (char *)kept);
 }
 
-/* The value for an address, or for the longest of its prefixes that ends with `/` or `[`; *length: how much matched. */
+/* The value for an address, or for the longest of its prefixes that ends with `/` or `[`; *length:
+ * how much matched. */
 static const char *find_prefix(const struct vr_map *map, const char *address, size_t *length)
 {
     *length = strlen(address);

@@ -14,7 +14,8 @@
 static bool fail(const char *path, const char *what, struct vr_error *err)
 {
     bool full = errno == ENOSPC || errno == EDQUOT;
-    return vr_error_set(err, full ? "disk" : "io", "cannot %s the digest key %s: %s", what, path, strerror(errno));
+    return vr_error_set(err, full ? "disk" : "io", "cannot %s the digest key %s: %s", what, path,
+                        strerror(errno));
 }
 
 /* 1: read; 0: there is none; -1: an error. */
@@ -48,7 +49,8 @@ static int read_key(struct vr_digest_key *key, const char *path, struct vr_error
     if (good)
         return 1;
     vr_error_set(err, "corrupt", "%s is not a digest key (64 hexadecimal digits)", path);
-    vr_error_hint(err, "restore it, or remove it: secrets are then compared again after they were written once more");
+    vr_error_hint(err, "restore it, or remove it: secrets are then compared again after they were "
+                       "written once more");
     return -1;
 }
 
@@ -102,7 +104,8 @@ static bool make_key(const char *path, struct vr_error *err)
     return ok;
 }
 
-bool vr_digest_key_load(struct vr_digest_key *key, const char *path, bool make, struct vr_error *err)
+bool vr_digest_key_load(struct vr_digest_key *key, const char *path, bool make,
+                        struct vr_error *err)
 {
     *key = (struct vr_digest_key){0};
     int got = read_key(key, path, err);
@@ -130,7 +133,8 @@ static json_t *digest(const struct vr_digest_key *key, const json_t *secret)
     unsigned char mac[VR_SHA256_SIZE];
     char hex[2 * VR_SHA256_SIZE + 1];
     const json_t *text = json_object_get(secret, "$secret");
-    vr_hmac_sha256(key->bytes, sizeof(key->bytes), json_string_value(text), json_string_length(text), mac);
+    vr_hmac_sha256(key->bytes, sizeof(key->bytes), json_string_value(text),
+                   json_string_length(text), mac);
     vr_hex(mac, sizeof(mac), hex);
     char *whole = vr_format("%s:%s", key->id, hex);
     json_t *value = json_pack("{ss}", "$digest", whole);
@@ -146,7 +150,7 @@ json_t *vr_digest_redact(const struct vr_digest_key *key, const json_t *value)
         json_t *copy = json_object();
         const char *name;
         json_t *part;
-        json_object_foreach ((json_t *)value, name, part)
+        json_object_foreach((json_t *)value, name, part)
             json_object_set_new(copy, name, vr_digest_redact(key, part));
         return copy;
     }

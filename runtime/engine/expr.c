@@ -1,8 +1,10 @@
-/* Trees are built from the leaves, so whether one is constant or tainted, and how deep it is, is known when it is made.
+/* Trees are built from the leaves, so whether one is constant or tainted, and how deep it is, is
+ * known when it is made.
  *
- * Evaluating passes secrets as {"$secret": ...} and unknowns as {"$unknown": ...}. A function sees neither: with an unknown
- * argument there is no call, and secrets are laid open for it and its whole result is wrapped again. Functions that only
- * move parts around are the exception; they get the values as they are. */
+ * Evaluating passes secrets as {"$secret": ...} and unknowns as {"$unknown": ...}. A function sees
+ * neither: with an unknown argument there is no call, and secrets are laid open for it and its
+ * whole result is wrapped again. Functions that only move parts around are the exception; they get
+ * the values as they are. */
 #include "engine/expr.h"
 
 #include <assert.h>
@@ -49,7 +51,8 @@ static json_t *hold(struct vr_exprs *exprs, json_t *value)
 {
     if (!value)
         return NULL;
-    exprs->values = vr_arena_grow(exprs->arena, exprs->values, exprs->count, sizeof(*exprs->values));
+    exprs->values =
+        vr_arena_grow(exprs->arena, exprs->values, exprs->count, sizeof(*exprs->values));
     return exprs->values[exprs->count++] = value;
 }
 
@@ -88,7 +91,8 @@ static bool has(const json_t *value, bool (*is)(const json_t *value))
     if (json_is_object(value)) {
         const char *key;
         json_t *part;
-        json_object_foreach ((json_t *)value, key, part) {
+        json_object_foreach((json_t *)value, key, part)
+        {
             if (has(part, is))
                 return true;
         }
@@ -119,7 +123,8 @@ static void find_unknown(const json_t *value, json_t *path, json_t *paths)
     } else if (json_is_object(value)) {
         const char *key;
         json_t *part;
-        json_object_foreach ((json_t *)value, key, part) {
+        json_object_foreach((json_t *)value, key, part)
+        {
             json_array_append_new(path, json_string(key));
             find_unknown(part, path, paths);
             json_array_remove(path, json_array_size(path) - 1);
@@ -202,7 +207,8 @@ static json_t *wrap(json_t *value)
 {
     char number[64];
     json_t *wrapped;
-    if (vr_is_secret(value) || vr_is_unknown(value) || json_is_boolean(value) || json_is_null(value))
+    if (vr_is_secret(value) || vr_is_unknown(value) || json_is_boolean(value) ||
+        json_is_null(value))
         return value;
     if (json_is_string(value)) {
         wrapped = make_secret(json_string_value(value), json_string_length(value));
@@ -213,7 +219,7 @@ static json_t *wrap(json_t *value)
         const char *key;
         json_t *part;
         wrapped = json_object();
-        json_object_foreach (value, key, part)
+        json_object_foreach(value, key, part)
             json_object_set_new(wrapped, key, wrap(json_incref(part)));
     } else {
         wrapped = json_array();
@@ -234,7 +240,7 @@ static json_t *unwrap(json_t *value)
         const char *key;
         json_t *part;
         plain = json_object();
-        json_object_foreach (value, key, part)
+        json_object_foreach(value, key, part)
             json_object_set_new(plain, key, unwrap(json_incref(part)));
     } else if (json_is_array(value)) {
         plain = json_array();
@@ -249,7 +255,8 @@ static json_t *unwrap(json_t *value)
 
 /* Constructors */
 
-static struct vr_expr *make(struct vr_exprs *exprs, enum vr_expr_type type, struct vr_expr **items, size_t count)
+static struct vr_expr *make(struct vr_exprs *exprs, enum vr_expr_type type, struct vr_expr **items,
+                            size_t count)
 {
     struct vr_expr *expr = vr_arena_alloc(exprs->arena, sizeof(*expr));
     expr->type = type;
@@ -290,7 +297,8 @@ struct vr_expr *vr_expr_array(struct vr_exprs *exprs, struct vr_expr **items, si
     return make(exprs, VR_EXPR_ARRAY, items, count);
 }
 
-struct vr_expr *vr_expr_object(struct vr_exprs *exprs, const char **keys, struct vr_expr **items, size_t count)
+struct vr_expr *vr_expr_object(struct vr_exprs *exprs, const char **keys, struct vr_expr **items,
+                               size_t count)
 {
     struct vr_expr *expr = make(exprs, VR_EXPR_OBJECT, items, count);
     expr->keys = vr_arena_alloc(exprs->arena, count * sizeof(*expr->keys));
@@ -306,7 +314,8 @@ static bool kind_says_secret(const struct vr_kind *kind, const json_t *path)
     if (!name || !kind)
         return false;
     const struct vr_field *output = vr_kind_output(kind, name), *field = vr_kind_field(kind, name);
-    return (output && output->flags & VR_OUTPUT_SECRET) || (field && field->flags & VR_FIELD_SECRET);
+    return (output && output->flags & VR_OUTPUT_SECRET) ||
+           (field && field->flags & VR_FIELD_SECRET);
 }
 
 struct vr_expr *vr_expr_ref(struct vr_exprs *exprs, struct vr_decl *decl, json_t *path)
@@ -352,13 +361,15 @@ static struct vr_expr *pick_item(const struct vr_expr *of, const json_t *step)
 struct vr_expr *vr_expr_index(struct vr_exprs *exprs, struct vr_expr *of, json_t *step)
 {
     struct vr_expr *expr = pick_item(of, step);
-    if (!expr && of->type == VR_EXPR_LITERAL && !vr_is_secret(of->value) && !of->secret && pick(of->value, step))
+    if (!expr && of->type == VR_EXPR_LITERAL && !vr_is_secret(of->value) && !of->secret &&
+        pick(of->value, step))
         expr = vr_expr_literal(exprs, json_incref(pick(of->value, step)));
     if (expr) {
         json_decref(step);
         return expr;
     }
-    bool extends = !of->secret && (of->type == VR_EXPR_REF || of->type == VR_EXPR_ITEM || of->type == VR_EXPR_INDEX);
+    bool extends = !of->secret && (of->type == VR_EXPR_REF || of->type == VR_EXPR_ITEM ||
+                                   of->type == VR_EXPR_INDEX);
     json_t *path = extends && of->path ? json_copy(of->path) : json_array();
     json_array_append_new(path, step);
     if (extends && of->type == VR_EXPR_REF) {
@@ -399,13 +410,14 @@ static bool unknown_function(const char *name, struct vr_error *err)
     for (size_t i = 0; i < count; i++)
         names[i] = list[i].name;
     const char *near = vr_text_nearest(name, names, count);
-    vr_error_set(err, "function", near ? "no function '%s'; did you mean '%s'?" : "no function '%s'", name, near);
+    vr_error_set(err, "function",
+                 near ? "no function '%s'; did you mean '%s'?" : "no function '%s'", name, near);
     free(names);
     return false;
 }
 
-struct vr_expr *vr_expr_call(struct vr_exprs *exprs, const char *function, struct vr_expr **items, size_t count,
-                             struct vr_error *err)
+struct vr_expr *vr_expr_call(struct vr_exprs *exprs, const char *function, struct vr_expr **items,
+                             size_t count, struct vr_error *err)
 {
     const struct vr_function *found = vr_function_find(function);
     if (!found) {
@@ -414,13 +426,14 @@ struct vr_expr *vr_expr_call(struct vr_exprs *exprs, const char *function, struc
     }
     if (count < (size_t)found->min || (found->max >= 0 && count > (size_t)found->max)) {
         if (found->max < 0)
-            vr_error_set(err, "function", "%s wants at least %d argument%s, got %zu", function, found->min,
-                         found->min == 1 ? "" : "s", count);
+            vr_error_set(err, "function", "%s wants at least %d argument%s, got %zu", function,
+                         found->min, found->min == 1 ? "" : "s", count);
         else if (found->min == found->max)
             vr_error_set(err, "function", "%s wants %d argument%s, got %zu", function, found->min,
                          found->min == 1 ? "" : "s", count);
         else
-            vr_error_set(err, "function", "%s wants %d to %d arguments, got %zu", function, found->min, found->max, count);
+            vr_error_set(err, "function", "%s wants %d to %d arguments, got %zu", function,
+                         found->min, found->max, count);
         return NULL;
     }
     struct vr_expr *expr = make(exprs, VR_EXPR_CALL, items, count);
@@ -524,7 +537,8 @@ static void print_value(struct vr_buf *buf, const json_t *value)
         const char *key;
         json_t *part;
         const char *before = "{ ";
-        json_object_foreach ((json_t *)value, key, part) {
+        json_object_foreach((json_t *)value, key, part)
+        {
             vr_buf_puts(buf, before);
             print_key(buf, key);
             print_value(buf, part);
@@ -578,7 +592,8 @@ static void print(struct vr_buf *buf, const struct vr_expr *expr)
         print_path(buf, expr->path);
         break;
     case VR_EXPR_ITEM:
-        vr_buf_printf(buf, "%s.%s[*]", expr->scope->collection->address, expr->scope->collection->kind->collection);
+        vr_buf_printf(buf, "%s.%s[*]", expr->scope->collection->address,
+                      expr->scope->collection->kind->collection);
         print_path(buf, expr->path);
         break;
     case VR_EXPR_INDEX:
@@ -594,7 +609,8 @@ static void print(struct vr_buf *buf, const struct vr_expr *expr)
         vr_buf_puts(buf, ")");
         break;
     case VR_EXPR_GATHER:
-        vr_buf_printf(buf, "each(%s.%s, ", expr->scope->collection->address, expr->scope->collection->kind->collection);
+        vr_buf_printf(buf, "each(%s.%s, ", expr->scope->collection->address,
+                      expr->scope->collection->kind->collection);
         print_items(buf, expr, ", ");
         vr_buf_puts(buf, ")");
         break;
@@ -638,7 +654,8 @@ static json_t *eval(const struct vr_expr *expr, struct evaluation *ev);
 /* What a recipe of few lines can double over and over ends here. */
 static json_t *refuse_size(const struct vr_expr *expr, struct vr_error *err)
 {
-    vr_error_set(err, "size", "a value of more than %d MiB or %d elements", LONGEST_TEXT >> 20, VR_EXPR_LARGEST);
+    vr_error_set(err, "size", "a value of more than %d MiB or %d elements", LONGEST_TEXT >> 20,
+                 VR_EXPR_LARGEST);
     vr_error_place(err, expr->file, expr->line);
     return NULL;
 }
@@ -655,7 +672,8 @@ static json_t *check_size(const struct vr_expr *expr, json_t *value, struct vr_e
 static size_t measure(const json_t *value, size_t most)
 {
     size_t size = 8 + json_string_length(value);
-    for (void *at = json_object_iter((json_t *)value); at && size <= most; at = json_object_iter_next((json_t *)value, at))
+    for (void *at = json_object_iter((json_t *)value); at && size <= most;
+         at = json_object_iter_next((json_t *)value, at))
         size += strlen(json_object_iter_key(at)) + measure(json_object_iter_value(at), most - size);
     for (size_t i = 0; i < json_array_size(value) && size <= most; i++)
         size += measure(json_array_get(value, i), most - size);
@@ -682,25 +700,28 @@ static json_t *unknown_of(const struct vr_expr *expr, size_t steps)
     return value;
 }
 
-static json_t *refuse_step(const struct vr_expr *expr, size_t step, const json_t *value, struct vr_error *err)
+static json_t *refuse_step(const struct vr_expr *expr, size_t step, const json_t *value,
+                           struct vr_error *err)
 {
     char *owner = text_of(expr, step);
     const json_t *key = json_array_get(expr->path, step);
     if (json_is_string(key))
-        vr_error_set(err, "path", "%s is %s and has no part '%s'", owner, vr_value_noun(value), json_string_value(key));
+        vr_error_set(err, "path", "%s is %s and has no part '%s'", owner, vr_value_noun(value),
+                     json_string_value(key));
     else if (json_is_array(value))
-        vr_error_set(err, "path", "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]", owner,
-                     json_array_size(value), json_integer_value(key) + 1);
+        vr_error_set(err, "path", "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]",
+                     owner, json_array_size(value), json_integer_value(key) + 1);
     else
-        vr_error_set(err, "path", "%s is %s, not a list, so there is no [%" JSON_INTEGER_FORMAT "]", owner,
-                     vr_value_noun(value), json_integer_value(key) + 1);
+        vr_error_set(err, "path", "%s is %s, not a list, so there is no [%" JSON_INTEGER_FORMAT "]",
+                     owner, vr_value_noun(value), json_integer_value(key) + 1);
     vr_error_place(err, expr->file, expr->line);
     free(owner);
     return NULL;
 }
 
 /* Follows expr->path from step `from` into value, which is stolen. */
-static json_t *follow(const struct vr_expr *expr, json_t *value, size_t from, bool partial, struct vr_error *err)
+static json_t *follow(const struct vr_expr *expr, json_t *value, size_t from, bool partial,
+                      struct vr_error *err)
 {
     for (size_t i = from; i < json_array_size(expr->path); i++) {
         if (vr_is_unknown(value))
@@ -712,7 +733,8 @@ static json_t *follow(const struct vr_expr *expr, json_t *value, size_t from, bo
             if (part)
                 json_incref(part);
             else
-                part = partial && i == 0 ? unknown_of(expr, json_array_size(expr->path)) : json_null();
+                part =
+                    partial && i == 0 ? unknown_of(expr, json_array_size(expr->path)) : json_null();
         } else if (json_is_integer(step) && json_integer_value(step) >= 0) {
             part = json_incref(json_array_get(value, (size_t)json_integer_value(step)));
         }
@@ -798,7 +820,8 @@ static json_t *eval_index(const struct vr_expr *expr, struct evaluation *ev)
 {
     const struct vr_expr *of = expr->items[0];
     const json_t *step = json_array_get(expr->path, 0);
-    if (of->type == VR_EXPR_GATHER && !of->secret && json_is_integer(step) && json_integer_value(step) >= 0) {
+    if (of->type == VR_EXPR_GATHER && !of->secret && json_is_integer(step) &&
+        json_integer_value(step) >= 0) {
         size_t count = count_members(of, ev->lookup);
         if (count == SIZE_MAX)
             return unknown_of(expr, json_array_size(expr->path));
@@ -807,7 +830,8 @@ static json_t *eval_index(const struct vr_expr *expr, struct evaluation *ev)
             return value ? follow(expr, value, 1, false, ev->err) : NULL;
         }
         char *text = vr_expr_text(of);
-        vr_error_set(ev->err, "path", "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]", text, count,
+        vr_error_set(ev->err, "path",
+                     "%s has %zu elements, so there is no [%" JSON_INTEGER_FORMAT "]", text, count,
                      json_integer_value(step) + 1);
         vr_error_place(ev->err, expr->file, expr->line);
         free(text);
@@ -824,7 +848,8 @@ static json_t *refuse_join(const struct vr_expr *expr, const json_t *value, stru
     if (json_is_array(value))
         vr_error_hint(err, "use join(list, \", \"), json(value) or yaml(value)");
     else if (json_is_object(value))
-        vr_error_hint(err, "name the part that you mean, such as .id, or use json(value) or yaml(value)");
+        vr_error_hint(
+            err, "name the part that you mean, such as .id, or use json(value) or yaml(value)");
     vr_error_place(err, expr->file, expr->line);
     free(text);
     return NULL;
@@ -836,7 +861,8 @@ static json_t *eval_join(const struct vr_expr *expr, struct evaluation *ev)
     json_t *unknown = NULL;
     bool secret = false, ok = true;
     for (size_t i = 0; ok && i < expr->count; i++) {
-        json_t *value = buf.length <= LONGEST_TEXT ? eval(expr->items[i], ev) : refuse_size(expr, ev->err);
+        json_t *value =
+            buf.length <= LONGEST_TEXT ? eval(expr->items[i], ev) : refuse_size(expr, ev->err);
         secret |= vr_is_secret(value);
         if (!value)
             ok = false;
@@ -863,7 +889,8 @@ static json_t *find_first_unknown(json_t *value)
         return value;
     json_t *found = NULL;
     if (json_is_object(value)) {
-        for (void *at = json_object_iter(value); at && !found; at = json_object_iter_next(value, at))
+        for (void *at = json_object_iter(value); at && !found;
+             at = json_object_iter_next(value, at))
             found = find_first_unknown(json_object_iter_value(at));
     } else {
         for (size_t i = 0; i < json_array_size(value) && !found; i++)
@@ -872,7 +899,8 @@ static json_t *find_first_unknown(json_t *value)
     return found;
 }
 
-/* An argument's unknown that stops the call: anywhere inside, or at the top for functions that only move parts. */
+/* An argument's unknown that stops the call: anywhere inside, or at the top for functions that only
+ * move parts. */
 static json_t *blocking_unknown(json_t *args, bool moves)
 {
     if (!moves)
@@ -915,7 +943,8 @@ static json_t *eval_call(const struct vr_expr *expr, struct evaluation *ev)
     if (!result) {
         /* the function's text may quote its arguments */
         vr_error_set(ev->err, "function", "%s: %s", function->name,
-                     secret && inner.message ? "refuses its arguments, which are secret" : inner.message);
+                     secret && inner.message ? "refuses its arguments, which are secret"
+                                             : inner.message);
         if (inner.hint && !secret)
             vr_error_hint(ev->err, "%s", inner.hint);
         vr_error_place(ev->err, expr->file, expr->line);
@@ -962,7 +991,8 @@ static json_t *eval(const struct vr_expr *expr, struct evaluation *ev)
 bool vr_expr_too_large(const struct vr_expr *expr, struct vr_error *err)
 {
     if (expr->depth > VR_EXPR_DEEPEST) {
-        vr_error_set(err, "size", "an expression of more than %d parts inside each other", VR_EXPR_DEEPEST);
+        vr_error_set(err, "size", "an expression of more than %d parts inside each other",
+                     VR_EXPR_DEEPEST);
         vr_error_hint(err, "build long texts with a list and join(list, \"\")");
         vr_error_place(err, expr->file, expr->line);
     } else if (expr->parts > VR_EXPR_LARGEST) {
@@ -973,7 +1003,8 @@ bool vr_expr_too_large(const struct vr_expr *expr, struct vr_error *err)
     return true;
 }
 
-json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup, struct vr_error *err)
+json_t *vr_expr_eval(const struct vr_expr *expr, const struct vr_lookup *lookup,
+                     struct vr_error *err)
 {
     struct evaluation ev = {.lookup = lookup, .err = err};
     return vr_expr_too_large(expr, err) ? NULL : eval(expr, &ev);
@@ -994,8 +1025,8 @@ struct walk {
     void *payload;
 };
 
-static void tell(const struct walk *walk, const struct vr_expr *expr, struct vr_decl *decl, struct vr_scope *scope,
-                 struct gathering *inside)
+static void tell(const struct walk *walk, const struct vr_expr *expr, struct vr_decl *decl,
+                 struct vr_scope *scope, struct gathering *inside)
 {
     struct vr_need need = {.decl = decl, .scope = scope, .member = SIZE_MAX, .expr = expr};
     struct vr_scope *of = decl ? decl->scope : scope;
@@ -1009,7 +1040,8 @@ static void tell(const struct walk *walk, const struct vr_expr *expr, struct vr_
     walk->visit(walk->payload, &need);
 }
 
-static void walk_refs(const struct walk *walk, const struct vr_expr *expr, struct gathering *inside, size_t member)
+static void walk_refs(const struct walk *walk, const struct vr_expr *expr, struct gathering *inside,
+                      size_t member)
 {
     if (expr->constant)
         return;
@@ -1024,9 +1056,11 @@ static void walk_refs(const struct walk *walk, const struct vr_expr *expr, struc
             tell(walk, expr, NULL, expr->scope, &here);
     } else {
         const json_t *step = expr->type == VR_EXPR_INDEX ? json_array_get(expr->path, 0) : NULL;
-        bool picks = json_is_integer(step) && json_integer_value(step) >= 0 && !expr->items[0]->secret;
+        bool picks =
+            json_is_integer(step) && json_integer_value(step) >= 0 && !expr->items[0]->secret;
         for (size_t i = 0; i < expr->count; i++)
-            walk_refs(walk, expr->items[i], inside, picks ? (size_t)json_integer_value(step) : SIZE_MAX);
+            walk_refs(walk, expr->items[i], inside,
+                      picks ? (size_t)json_integer_value(step) : SIZE_MAX);
     }
 }
 

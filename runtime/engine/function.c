@@ -1,4 +1,5 @@
-/* One C function a name, in the table at the end. eval_call in expr.c puts the function's name in front of errors. */
+/* One C function a name, in the table at the end. eval_call in expr.c puts the function's name in
+ * front of errors. */
 #include "engine/function.h"
 
 #include <arpa/inet.h>
@@ -67,7 +68,8 @@ static json_t *object_arg(const json_t *args, size_t i, struct vr_error *err)
 /* For functions that can give much more than they are given. */
 static bool too_long(const struct vr_buf *buf, struct vr_error *err)
 {
-    return buf->length > LONGEST_TEXT && !vr_error_set(err, "function", "a text of more than %d MiB", LONGEST_TEXT >> 20);
+    return buf->length > LONGEST_TEXT &&
+           !vr_error_set(err, "function", "a text of more than %d MiB", LONGEST_TEXT >> 20);
 }
 
 static json_t *give_buf(struct vr_buf *buf)
@@ -97,7 +99,8 @@ static const char *nearest_key(const json_t *object, const char *name)
 {
     size_t count = 0;
     const char **keys = vr_alloc(json_object_size(object) * sizeof(*keys));
-    for (void *at = json_object_iter((json_t *)object); at; at = json_object_iter_next((json_t *)object, at))
+    for (void *at = json_object_iter((json_t *)object); at;
+         at = json_object_iter_next((json_t *)object, at))
         keys[count++] = json_object_iter_key(at);
     const char *near = vr_text_nearest(name, keys, count);
     free(keys);
@@ -140,7 +143,8 @@ static json_t *f_json(const json_t *args, struct vr_error *err)
         return NULL;
     }
     size_t layout = indent ? JSON_INDENT((size_t)indent) : JSON_COMPACT;
-    return give_text(json_dumps(json_array_get(args, 0), layout | JSON_ENCODE_ANY | JSON_SORT_KEYS));
+    return give_text(
+        json_dumps(json_array_get(args, 0), layout | JSON_ENCODE_ANY | JSON_SORT_KEYS));
 }
 
 static json_t *f_json_decode(const json_t *args, struct vr_error *err)
@@ -152,7 +156,8 @@ static json_t *f_json_decode(const json_t *args, struct vr_error *err)
     json_t *value = json_loadb(text, json_string_length(json_array_get(args, 0)),
                                JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &where);
     if (!value)
-        vr_error_set(err, "function", "not JSON: line %d, column %d: %s", where.line, where.column, where.text);
+        vr_error_set(err, "function", "not JSON: line %d, column %d: %s", where.line, where.column,
+                     where.text);
     return value;
 }
 
@@ -166,7 +171,8 @@ static json_t *f_yaml_decode(const json_t *args, struct vr_error *err)
 {
     const char *text = text_arg(args, 0, err);
     struct vr_error inner = {0};
-    json_t *value = text ? vr_yaml_decode(text, json_string_length(json_array_get(args, 0)), &inner) : NULL;
+    json_t *value =
+        text ? vr_yaml_decode(text, json_string_length(json_array_get(args, 0)), &inner) : NULL;
     if (text && !value)
         vr_error_set(err, "function", "not YAML: %s", inner.message);
     vr_error_clear(&inner);
@@ -287,7 +293,8 @@ static json_t *f_indent(const json_t *args, struct vr_error *err)
     return give_or_free(&buf, ok);
 }
 
-static bool add_text(struct vr_buf *buf, const json_t *value, const char *what, struct vr_error *err)
+static bool add_text(struct vr_buf *buf, const json_t *value, const char *what,
+                     struct vr_error *err)
 {
     if (vr_value_join(buf, value))
         return true;
@@ -344,7 +351,8 @@ static json_t *f_tonumber(const json_t *args, struct vr_error *err)
     if (*text && !isspace((unsigned char)*text) && !*end && !errno)
         return json_integer(integer);
     double real = strtod(text, &end);
-    if (base == 10 && *text && !isspace((unsigned char)*text) && !*end && isfinite(real) && !strpbrk(text, "xXnN"))
+    if (base == 10 && *text && !isspace((unsigned char)*text) && !*end && isfinite(real) &&
+        !strpbrk(text, "xXnN"))
         return json_real(real);
     vr_error_set(err, "function", "%s is not a number", *text ? "argument 1" : "an empty text");
     return NULL;
@@ -352,7 +360,8 @@ static json_t *f_tonumber(const json_t *args, struct vr_error *err)
 
 /* format: the letters of printf that make sense for values. */
 
-static bool format_one(struct vr_buf *buf, char *spec, char letter, const json_t *value, size_t i, struct vr_error *err)
+static bool format_one(struct vr_buf *buf, char *spec, char letter, const json_t *value, size_t i,
+                       struct vr_error *err)
 {
     char what[40];
     snprintf(what, sizeof(what), "argument %zu", i + 1);
@@ -381,12 +390,15 @@ static bool format_one(struct vr_buf *buf, char *spec, char letter, const json_t
     }
     double real = json_number_value(value);
     if (!json_is_number(value))
-        return vr_error_set(err, "function", "%s wants a number for %%%c, got %s", what, letter, vr_value_noun(value));
+        return vr_error_set(err, "function", "%s wants a number for %%%c, got %s", what, letter,
+                            vr_value_noun(value));
     if (strchr("dioxX", letter)) {
         if (!json_is_integer(value) && (real != floor(real) || fabs(real) > 9e15))
             return vr_error_set(err, "function", "%s wants an integer for %%%c", what, letter);
         sprintf(spec + length, "ll%c", letter);
-        vr_buf_printf(buf, spec, json_is_integer(value) ? (long long)json_integer_value(value) : (long long)real);
+        vr_buf_printf(buf, spec,
+                      json_is_integer(value) ? (long long)json_integer_value(value)
+                                             : (long long)real);
     } else {
         sprintf(spec + length, "%c", letter);
         vr_buf_printf(buf, spec, real);
@@ -429,10 +441,13 @@ static json_t *f_format(const json_t *args, struct vr_error *err)
         if (letter && letter == text + 1 && *letter == '%') {
             vr_buf_puts(&buf, "%");
         } else if (!letter || !*letter || !strchr("sqdioxXeEfFgG", *letter)) {
-            ok = vr_error_set(err, "function", "'%.*s' is not a format; use %%s %%d %%x %%f %%q, or %%%% for a percent sign",
-                              (int)(letter ? letter + (*letter != 0) - text : 1), text);
+            ok = vr_error_set(
+                err, "function",
+                "'%.*s' is not a format; use %%s %%d %%x %%f %%q, or %%%% for a percent sign",
+                (int)(letter ? letter + (*letter != 0) - text : 1), text);
         } else if (used >= count) {
-            ok = vr_error_set(err, "function", "the format wants more than the %zu values given", count - 1);
+            ok = vr_error_set(err, "function", "the format wants more than the %zu values given",
+                              count - 1);
         } else {
             ok = format_one(&buf, spec, *letter, json_array_get(args, used), used, err);
             used++;
@@ -440,13 +455,15 @@ static json_t *f_format(const json_t *args, struct vr_error *err)
         text = ok ? letter + 1 : text;
     }
     if (ok && used < count)
-        ok = vr_error_set(err, "function", "the format wants %zu values, got %zu", used - 1, count - 1);
+        ok = vr_error_set(err, "function", "the format wants %zu values, got %zu", used - 1,
+                          count - 1);
     return give_or_free(&buf, ok);
 }
 
 /* template */
 
-static const json_t *find_name(const json_t *values, const char *name, int line, struct vr_error *err)
+static const json_t *find_name(const json_t *values, const char *name, int line,
+                               struct vr_error *err)
 {
     const json_t *at = values;
     char *path = vr_strdup(name), *rest = path;
@@ -455,7 +472,9 @@ static const json_t *find_name(const json_t *values, const char *name, int line,
         at = json_object_get(owner, part);
         if (!at) {
             const char *near = json_is_object(owner) ? nearest_key(owner, part) : NULL;
-            vr_error_set(err, "function", near ? "line %d: no value '%s'; did you mean '%s'?" : "line %d: no value '%s'",
+            vr_error_set(err, "function",
+                         near ? "line %d: no value '%s'; did you mean '%s'?"
+                              : "line %d: no value '%s'",
                          line, name, near);
         }
     }
@@ -477,7 +496,8 @@ static bool is_name(const char *name)
 }
 
 /* One placeholder that begins at `at`; the text after it, or NULL. */
-static const char *fill(struct vr_buf *buf, const char *at, const json_t *values, int line, struct vr_error *err)
+static const char *fill(struct vr_buf *buf, const char *at, const json_t *values, int line,
+                        struct vr_error *err)
 {
     const char *close = *at == '$' ? "}" : "}}", *end = strstr(at + 2, close);
     const char *plain = *at == '$' ? "$${" : "{{{{";
@@ -491,7 +511,8 @@ static const char *fill(struct vr_buf *buf, const char *at, const json_t *values
     const json_t *value = NULL;
     if (!end || !is_name(name)) {
         int shown = end ? (int)(end + strlen(close) - at) : (int)strcspn(at, "\n");
-        vr_error_set(err, "function", "line %d: '%.*s' is not a name in braces", line, shown > 60 ? 60 : shown, at);
+        vr_error_set(err, "function", "line %d: '%.*s' is not a name in braces", line,
+                     shown > 60 ? 60 : shown, at);
         vr_error_hint(err, "write %s for a plain %.2s", plain, at);
     } else {
         value = find_name(values, name, line, err);
@@ -552,11 +573,13 @@ static bool range_arg(const json_t *args, size_t i, struct range *range, struct 
         address[length] = '\0';
         range->bits = strchr(address, ':') ? 128 : 32;
         unsigned long prefix = strtoul(slash + 1, &end, 10);
-        ok = !*end && prefix <= range->bits && inet_pton(range->bits == 32 ? AF_INET : AF_INET6, address, bytes) == 1;
+        ok = !*end && prefix <= range->bits &&
+             inet_pton(range->bits == 32 ? AF_INET : AF_INET6, address, bytes) == 1;
         range->prefix = (unsigned)prefix;
     }
     if (!ok)
-        return vr_error_set(err, "function", "'%s' is not an address range such as 10.0.0.0/16", text);
+        return vr_error_set(err, "function", "'%s' is not an address range such as 10.0.0.0/16",
+                            text);
     range->first = 0;
     for (unsigned b = 0; b < range->bits / 8; b++)
         range->first = range->first << 8 | bytes[b];
@@ -588,27 +611,34 @@ static json_t *f_cidr_host(const json_t *args, struct vr_error *err)
     unsigned __int128 size = power(range.bits - range.prefix);
     unsigned __int128 distance = n < 0 ? (unsigned __int128)(-(n + 1)) + 1 : (unsigned __int128)n;
     if (n < 0 ? distance > size : distance >= size) {
-        vr_error_set(err, "function", "%s has no host %" JSON_INTEGER_FORMAT, json_string_value(json_array_get(args, 0)), n);
+        vr_error_set(err, "function", "%s has no host %" JSON_INTEGER_FORMAT,
+                     json_string_value(json_array_get(args, 0)), n);
         return NULL;
     }
     char text[INET6_ADDRSTRLEN];
     unsigned __int128 end = range.first + (range.bits - range.prefix < 128 ? size : 0);
-    return json_string(print_address(n < 0 ? end - distance : range.first + distance, range.bits, text));
+    return json_string(
+        print_address(n < 0 ? end - distance : range.first + distance, range.bits, text));
 }
 
 static json_t *f_cidr_subnet(const json_t *args, struct vr_error *err)
 {
     struct range range;
     json_int_t bits, n;
-    if (!range_arg(args, 0, &range, err) || !integer_arg(args, 1, &bits, err) || !integer_arg(args, 2, &n, err))
+    if (!range_arg(args, 0, &range, err) || !integer_arg(args, 1, &bits, err) ||
+        !integer_arg(args, 2, &n, err))
         return NULL;
     const char *given = json_string_value(json_array_get(args, 0));
     if (bits < 0 || bits > (json_int_t)(range.bits - range.prefix)) {
-        vr_error_set(err, "function", "%s has no room for %" JSON_INTEGER_FORMAT " more bits of prefix", given, bits);
+        vr_error_set(err, "function",
+                     "%s has no room for %" JSON_INTEGER_FORMAT " more bits of prefix", given,
+                     bits);
         return NULL;
     }
     if (n < 0 || (unsigned __int128)n >= power((unsigned)bits)) {
-        vr_error_set(err, "function", "%s has no subnet %" JSON_INTEGER_FORMAT " with %" JSON_INTEGER_FORMAT " more bits",
+        vr_error_set(err, "function",
+                     "%s has no subnet %" JSON_INTEGER_FORMAT " with %" JSON_INTEGER_FORMAT
+                     " more bits",
                      given, n, bits);
         return NULL;
     }
@@ -719,7 +749,8 @@ static json_t *f_lookup(const json_t *args, struct vr_error *err)
     if (value)
         return json_incref(value);
     const char *near = nearest_key(object, key);
-    vr_error_set(err, "function", near ? "no key '%s'; did you mean '%s'?" : "no key '%s'", key, near);
+    vr_error_set(err, "function", near ? "no key '%s'; did you mean '%s'?" : "no key '%s'", key,
+                 near);
     vr_error_hint(err, "a third argument is given back for keys that are not there");
     return NULL;
 }
@@ -830,7 +861,8 @@ static json_t *f_distinct(const json_t *args, struct vr_error *err)
     json_t *list = list_arg(args, 0, err), *all = list ? json_array() : NULL;
     struct vr_map seen = {0};
     for (size_t i = 0; i < json_array_size(list); i++) {
-        char *text = json_dumps(json_array_get(list, i), JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT);
+        char *text =
+            json_dumps(json_array_get(list, i), JSON_ENCODE_ANY | JSON_SORT_KEYS | JSON_COMPACT);
         if (vr_map_get(&seen, text)) {
             free(text);
             continue;
@@ -851,8 +883,10 @@ static int compare_values(const void *x, const void *y)
     if (json_is_string(a))
         return strcmp(json_string_value(a), json_string_value(b));
     if (json_is_integer(a) && json_is_integer(b))
-        return (json_integer_value(a) > json_integer_value(b)) - (json_integer_value(a) < json_integer_value(b));
-    return (json_number_value(a) > json_number_value(b)) - (json_number_value(a) < json_number_value(b));
+        return (json_integer_value(a) > json_integer_value(b)) -
+               (json_integer_value(a) < json_integer_value(b));
+    return (json_number_value(a) > json_number_value(b)) -
+           (json_number_value(a) < json_number_value(b));
 }
 
 static json_t *f_sort(const json_t *args, struct vr_error *err)
@@ -883,35 +917,48 @@ static json_t *f_sort(const json_t *args, struct vr_error *err)
 /* Sorted by name: vr_function_find searches by halves. */
 static const struct vr_function functions[] = {
     {"base64", 1, 1, f_base64, "base64(text): RFC 4648 with padding", false},
-    {"base64_decode", 1, 1, f_base64_decode, "base64_decode(text): the text that it stands for", false},
-    {"cidr_host", 2, 2, f_cidr_host, "cidr_host(range, n): its n-th address, from 0; from the end when n is negative", false},
-    {"cidr_subnet", 3, 3, f_cidr_subnet, "cidr_subnet(range, bits, n): the n-th range with a prefix longer by bits", false},
-    {"concat", 0, -1, f_concat, "concat(lists...): one list of their elements; null is skipped", true},
-    {"contains", 2, 2, f_contains, "contains(list, value), contains(text, part), contains(table, key): true or false", false},
+    {"base64_decode", 1, 1, f_base64_decode, "base64_decode(text): the text that it stands for",
+     false},
+    {"cidr_host", 2, 2, f_cidr_host,
+     "cidr_host(range, n): its n-th address, from 0; from the end when n is negative", false},
+    {"cidr_subnet", 3, 3, f_cidr_subnet,
+     "cidr_subnet(range, bits, n): the n-th range with a prefix longer by bits", false},
+    {"concat", 0, -1, f_concat, "concat(lists...): one list of their elements; null is skipped",
+     true},
+    {"contains", 2, 2, f_contains,
+     "contains(list, value), contains(text, part), contains(table, key): true or false", false},
     {"distinct", 1, 1, f_distinct, "distinct(list): without what came before", false},
-    {"element", 2, 2, f_element, "element(list, n): from 1, and from the start again behind the end", true},
+    {"element", 2, 2, f_element,
+     "element(list, n): from 1, and from the start again behind the end", true},
     {"first", 1, 1, f_first, "first(list)", true},
     {"flatten", 1, 1, f_flatten, "flatten(list): the elements of lists inside, at any depth", true},
-    {"format", 1, -1, f_format, "format(text, values...): %s %d %x %f %g %q as in string.format", false},
-    {"indent", 2, 2, f_indent, "indent(text, n): n spaces before each line that is not empty", false},
+    {"format", 1, -1, f_format, "format(text, values...): %s %d %x %f %g %q as in string.format",
+     false},
+    {"indent", 2, 2, f_indent, "indent(text, n): n spaces before each line that is not empty",
+     false},
     {"join", 1, 2, f_join, "join(list [, separator]): one text", false},
     {"json", 1, 2, f_json, "json(value [, indent]): as JSON, keys in order", false},
     {"json_decode", 1, 1, f_json_decode, "json_decode(text)", false},
     {"keys", 1, 1, f_keys, "keys(table): its keys in order", true},
     {"last", 1, 1, f_last, "last(list)", true},
-    {"length", 1, 1, f_length, "length(list), length(table), length(text): elements, keys or letters", true},
+    {"length", 1, 1, f_length,
+     "length(list), length(table), length(text): elements, keys or letters", true},
     {"lookup", 2, 3, f_lookup, "lookup(table, key [, default])", true},
     {"lower", 1, 1, f_lower, "lower(text): A-Z as a-z", false},
     {"merge", 0, -1, f_merge, "merge(tables...): later ones win; null is skipped", true},
-    {"range", 1, 3, f_range, "range(to), range(from, to [, step]): numbers up to and with `to`", false},
+    {"range", 1, 3, f_range, "range(to), range(from, to [, step]): numbers up to and with `to`",
+     false},
     {"replace", 3, 3, f_replace, "replace(text, from, to): each `from`, plain text", false},
     {"sha256", 1, 1, f_sha256, "sha256(text): in hexadecimal digits", false},
     {"sort", 1, 1, f_sort, "sort(list): texts by bytes, or numbers", false},
     {"split", 2, 2, f_split, "split(text, separator): a list", false},
-    {"template", 2, 2, f_template, "template(text, values): fills ${name} and {{name}}; $${ and {{{{ stand for themselves", false},
+    {"template", 2, 2, f_template,
+     "template(text, values): fills ${name} and {{name}}; $${ and {{{{ stand for themselves",
+     false},
     {"tonumber", 1, 2, f_tonumber, "tonumber(text [, base])", false},
     {"tostring", 1, 1, f_tostring, "tostring(value)", false},
-    {"trim", 1, 2, f_trim, "trim(text [, letters]): without white space (or these letters) at both ends", false},
+    {"trim", 1, 2, f_trim,
+     "trim(text [, letters]): without white space (or these letters) at both ends", false},
     {"upper", 1, 1, f_upper, "upper(text): a-z as A-Z", false},
     {"values", 1, 1, f_values, "values(table): in the order of its keys", true},
     {"yaml", 1, 1, f_yaml, "yaml(value): as YAML", false},

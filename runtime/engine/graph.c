@@ -1,5 +1,5 @@
-/* Edges lie in one list, those of a declaration next to each other; users are the same list turned round. All walks are
- * loops with a stack of their own, as chains may be as long as the recipe. */
+/* Edges lie in one list, those of a declaration next to each other; users are the same list turned
+ * round. All walks are loops with a stack of their own, as chains may be as long as the recipe. */
 #include "engine/graph.h"
 
 #include <assert.h>
@@ -12,10 +12,10 @@
 
 struct vr_graph {
     struct vr_decls *decls;
-    size_t count;            /* of declarations */
+    size_t count; /* of declarations */
     struct vr_edge *edges;
     size_t edge_count, edge_room;
-    size_t *first_edge;      /* by index of the declaration; one more at the end */
+    size_t *first_edge; /* by index of the declaration; one more at the end */
     struct vr_decl **users;
     size_t *first_user;
     struct vr_decl **order;
@@ -33,7 +33,8 @@ struct visit {
     const char *name;           /* of the output */
     const char *field, *file;
     int line;
-    ptrdiff_t *latest; /* by index of `to`: the latest edge to it, ours if not below first_edge[from] */
+    ptrdiff_t
+        *latest; /* by index of `to`: the latest edge to it, ours if not below first_edge[from] */
     ptrdiff_t *before; /* by edge: the edge of the same two before */
     size_t before_room;
     struct vr_error *err;
@@ -48,7 +49,8 @@ static bool same_edge(const struct vr_edge *a, const struct vr_edge *b)
 static void add_edge(struct visit *visit, struct vr_edge edge)
 {
     struct vr_graph *graph = visit->graph;
-    ptrdiff_t first = (ptrdiff_t)graph->first_edge[visit->from->index], last = visit->latest[edge.to->index];
+    ptrdiff_t first = (ptrdiff_t)graph->first_edge[visit->from->index],
+              last = visit->latest[edge.to->index];
     if (last < first)
         last = NONE;
     for (ptrdiff_t at = last; at != NONE; at = visit->before[at]) {
@@ -75,8 +77,11 @@ static void refuse_scope(struct visit *visit, const struct vr_need *need)
     visit->ok = false;
     char *text = vr_expr_text(need->expr);
     const struct vr_scope *scope = need->decl ? need->decl->scope : need->scope;
-    char *who = visit->from ? vr_format("%s", visit->from->address) : vr_format("output '%s'", visit->name);
-    vr_error_set(visit->err, "scope", "%s uses %s, which is one thing for each member of %s and means nothing outside of that each",
+    char *who =
+        visit->from ? vr_format("%s", visit->from->address) : vr_format("output '%s'", visit->name);
+    vr_error_set(visit->err, "scope",
+                 "%s uses %s, which is one thing for each member of %s and means nothing outside "
+                 "of that each",
                  who, text, scope->collection->address);
     vr_error_hint(visit->err, "let the each return it, and use the list that each gives back");
     vr_error_place(visit->err, visit->file, visit->line);
@@ -105,7 +110,8 @@ static void visit_need(void *payload, const struct vr_need *need)
     add_edge(visit, edge);
 }
 
-static void visit_expr(struct visit *visit, const struct vr_expr *expr, const char *field, const char *file, int line)
+static void visit_expr(struct visit *visit, const struct vr_expr *expr, const char *field,
+                       const char *file, int line)
 {
     visit->field = field;
     visit->file = file;
@@ -125,7 +131,9 @@ static void visit_decl(struct visit *visit, const struct vr_decl *decl)
         visit->field = NULL;
         visit->file = decl->file;
         visit->line = decl->line;
-        add_edge(visit, (struct vr_edge){.to = decl->scope->collection, .item = decl->scope, .member = SIZE_MAX});
+        add_edge(visit, (struct vr_edge){.to = decl->scope->collection,
+                                         .item = decl->scope,
+                                         .member = SIZE_MAX});
     }
     for (size_t i = 0; i < decl->field_count; i++) {
         const struct vr_decl_field *field = &decl->fields[i];
@@ -161,7 +169,8 @@ static bool collect_edges(struct vr_graph *graph, struct vr_error *err)
 /* Who needs it: each user once, in order of declaration. */
 static void collect_users(struct vr_graph *graph)
 {
-    size_t *last = vr_alloc((graph->count + 1) * sizeof(*last)); /* index + 1 of the latest user, to take it once */
+    size_t *last = vr_alloc((graph->count + 1) *
+                            sizeof(*last)); /* index + 1 of the latest user, to take it once */
     for (int pass = 0; pass < 2; pass++) {
         memset(last, 0, (graph->count + 1) * sizeof(*last));
         for (size_t from = 0; from < graph->count; from++) {
@@ -191,7 +200,8 @@ static void collect_users(struct vr_graph *graph)
 
 /* Cycles */
 
-/* Parts of the graph in which each reaches each other (Tarjan). Members of a part follow each other in `members`. */
+/* Parts of the graph in which each reaches each other (Tarjan). Members of a part follow each other
+ * in `members`. */
 struct parts {
     size_t *members, *part; /* part: by index of the declaration */
     size_t *starts;         /* by part; one more at the end */
@@ -201,10 +211,12 @@ struct parts {
 static void find_parts(const struct vr_graph *graph, struct parts *parts)
 {
     size_t n = graph->count;
-    size_t *seen = vr_alloc(n * sizeof(*seen)), *low = vr_alloc(n * sizeof(*low)), *next = vr_alloc(n * sizeof(*next));
+    size_t *seen = vr_alloc(n * sizeof(*seen)), *low = vr_alloc(n * sizeof(*low)),
+           *next = vr_alloc(n * sizeof(*next));
     size_t *stack = vr_alloc(n * sizeof(*stack)), *calls = vr_alloc(n * sizeof(*calls));
     size_t clock = 0, height = 0, filled = 0;
-    *parts = (struct parts){.members = vr_alloc(n * sizeof(size_t)), .part = vr_alloc(n * sizeof(size_t)),
+    *parts = (struct parts){.members = vr_alloc(n * sizeof(size_t)),
+                            .part = vr_alloc(n * sizeof(size_t)),
                             .starts = vr_alloc((n + 1) * sizeof(size_t))};
     for (size_t i = 0; i < n; i++)
         parts->part[i] = SIZE_MAX;
@@ -250,8 +262,9 @@ static void find_parts(const struct vr_graph *graph, struct parts *parts)
     free(calls);
 }
 
-/* The search of a shortest cycle: breadth first from each member of a part. Among many thousands that would take forever,
- * so the work is bounded; then it is the shortest of those that were found. */
+/* The search of a shortest cycle: breadth first from each member of a part. Among many thousands
+ * that would take forever, so the work is bounded; then it is the shortest of those that were
+ * found. */
 struct search {
     const struct vr_graph *graph;
     const struct parts *parts;
@@ -314,7 +327,8 @@ static void search_from(struct search *search, size_t start)
                 keep_cycle(search, start, e);
                 return;
             }
-            if (search->parts->part[to] != search->parts->part[start] || search->round[to] == search->rounds)
+            if (search->parts->part[to] != search->parts->part[start] ||
+                search->round[to] == search->rounds)
                 continue;
             search->round[to] = search->rounds;
             search->distance[to] = search->distance[at] + 1;
@@ -334,20 +348,22 @@ static void tell_cycle(struct search *search, struct vr_error *err)
             first = i;
     }
     struct vr_buf buf = {0};
-    vr_buf_puts(&buf, search->best == 1 ? "it needs itself:" : "these need each other, so none can be the first:");
+    vr_buf_puts(&buf, search->best == 1 ? "it needs itself:"
+                                        : "these need each other, so none can be the first:");
     for (size_t i = 0; i < search->best; i++) {
         size_t e = search->cycle[(first + i) % search->best];
         const struct vr_decl *from = vr_decls_at(graph->decls, owner_of(graph, e));
         const struct vr_edge *edge = &graph->edges[e];
-        vr_buf_printf(&buf, "\n%s:%d: %s needs %s ", edge->file ? edge->file : "?", edge->line, from->address,
-                      edge->to->address);
+        vr_buf_printf(&buf, "\n%s:%d: %s needs %s ", edge->file ? edge->file : "?", edge->line,
+                      from->address, edge->to->address);
         if (edge->field)
             vr_buf_printf(&buf, "(field '%s')", edge->field);
         else
             vr_buf_puts(&buf, edge->item ? "(each)" : "(after)");
     }
     vr_error_set(err, "cycle", "%s", buf.data);
-    vr_error_hint(err, "take one of these references out, or split what is needed from what needs it");
+    vr_error_hint(err,
+                  "take one of these references out, or split what is needed from what needs it");
     const struct vr_edge *edge = &graph->edges[search->cycle[first]];
     vr_error_place(err, edge->file, edge->line);
     vr_buf_free(&buf);
@@ -359,11 +375,16 @@ static void find_cycle(const struct vr_graph *graph, struct vr_error *err)
     find_parts(graph, &parts);
     size_t n = graph->count;
     struct search search = {
-        .graph = graph, .parts = &parts, .best = SIZE_MAX,
-        .queue = vr_alloc(n * sizeof(size_t)), .distance = vr_alloc(n * sizeof(size_t)),
-        .via = vr_alloc(n * sizeof(size_t)), .round = vr_alloc(n * sizeof(size_t)),
+        .graph = graph,
+        .parts = &parts,
+        .best = SIZE_MAX,
+        .queue = vr_alloc(n * sizeof(size_t)),
+        .distance = vr_alloc(n * sizeof(size_t)),
+        .via = vr_alloc(n * sizeof(size_t)),
+        .round = vr_alloc(n * sizeof(size_t)),
     };
-    for (size_t start = 0; start < n && (search.work < MOST_WORK || search.best == SIZE_MAX); start++)
+    for (size_t start = 0; start < n && (search.work < MOST_WORK || search.best == SIZE_MAX);
+         start++)
         search_from(&search, start);
     assert(search.best != SIZE_MAX);
     tell_cycle(&search, err);
@@ -379,14 +400,15 @@ static void find_cycle(const struct vr_graph *graph, struct vr_error *err)
 
 /* Order */
 
-/* Depth first in order of declaration, so that a recipe that names nothing before it is declared keeps its order. False:
- * there is a cycle. */
+/* Depth first in order of declaration, so that a recipe that names nothing before it is declared
+ * keeps its order. False: there is a cycle. */
 static bool sort(struct vr_graph *graph)
 {
     enum { FRESH, OPEN, DONE };
     size_t n = graph->count, placed = 0;
     unsigned char *mark = vr_alloc(n);
-    size_t *stack = vr_alloc(n * sizeof(*stack)), *next = vr_alloc(n * sizeof(*next)), *deep = vr_alloc(n * sizeof(*deep));
+    size_t *stack = vr_alloc(n * sizeof(*stack)), *next = vr_alloc(n * sizeof(*next)),
+           *deep = vr_alloc(n * sizeof(*deep));
     bool ok = true;
     for (size_t root = 0; ok && root < n; root++) {
         size_t height = 0;
@@ -468,7 +490,8 @@ size_t vr_graph_edge_count(const struct vr_graph *graph, const struct vr_decl *d
     return graph->first_edge[decl->index + 1] - graph->first_edge[decl->index];
 }
 
-const struct vr_edge *vr_graph_edge(const struct vr_graph *graph, const struct vr_decl *decl, size_t index)
+const struct vr_edge *vr_graph_edge(const struct vr_graph *graph, const struct vr_decl *decl,
+                                    size_t index)
 {
     assert(index < vr_graph_edge_count(graph, decl));
     return &graph->edges[graph->first_edge[decl->index] + index];
@@ -479,7 +502,8 @@ size_t vr_graph_user_count(const struct vr_graph *graph, const struct vr_decl *d
     return graph->first_user[decl->index + 1] - graph->first_user[decl->index];
 }
 
-struct vr_decl *vr_graph_user(const struct vr_graph *graph, const struct vr_decl *decl, size_t index)
+struct vr_decl *vr_graph_user(const struct vr_graph *graph, const struct vr_decl *decl,
+                              size_t index)
 {
     assert(index < vr_graph_user_count(graph, decl));
     return graph->users[graph->first_user[decl->index] + index];
@@ -546,7 +570,8 @@ json_t *vr_graph_json(const struct vr_graph *graph)
     for (size_t i = 0; i < graph->count; i++) {
         const struct vr_decl *decl = graph->order[i];
         char *place = decl->file ? vr_format("%s:%d", decl->file, decl->line) : NULL;
-        json_t *node = json_pack("{ss, ss, ss?}", "address", decl->address, "kind", decl->kind->name, "place", place);
+        json_t *node = json_pack("{ss, ss, ss?}", "address", decl->address, "kind",
+                                 decl->kind->name, "place", place);
         if (decl->scope)
             json_object_set_new(node, "each", json_string(decl->scope->collection->address));
         json_array_append_new(nodes, node);
@@ -556,8 +581,8 @@ json_t *vr_graph_json(const struct vr_graph *graph)
         const struct vr_decl *decl = graph->order[i];
         for (size_t e = 0; e < vr_graph_edge_count(graph, decl); e++) {
             const struct vr_edge *edge = vr_graph_edge(graph, decl, e);
-            json_array_append_new(edges, json_pack("{ss, ss, ss}", "from", decl->address, "to", edge->to->address, "field",
-                                                   label(edge)));
+            json_array_append_new(edges, json_pack("{ss, ss, ss}", "from", decl->address, "to",
+                                                   edge->to->address, "field", label(edge)));
         }
     }
     return json_pack("{so, so}", "nodes", nodes, "edges", edges);

@@ -7,7 +7,8 @@
 #include "base/alloc.h"
 #include "base/map.h"
 
-/* What vr_kind_new allocates. Lists grow by powers of two in the arena; the maps hold position + 1, as lists move. */
+/* What vr_kind_new allocates. Lists grow by powers of two in the arena; the maps hold position + 1,
+ * as lists move. */
 struct private_kind {
     struct vr_kind kind;
     struct vr_arena *arena;
@@ -55,8 +56,8 @@ static struct vr_field *find(const struct vr_map *map, struct vr_field *list, co
 }
 
 /* A path that is added again gets the new flags. */
-static void add(struct private_kind *made, struct vr_map *map, struct vr_field **list, size_t *count, const char *path,
-                unsigned flags, const char *key)
+static void add(struct private_kind *made, struct vr_map *map, struct vr_field **list,
+                size_t *count, const char *path, unsigned flags, const char *key)
 {
     struct vr_field *field = find(map, *list, path);
     if (!field) {
@@ -71,12 +72,14 @@ static void add(struct private_kind *made, struct vr_map *map, struct vr_field *
 
 void vr_kind_add_field(struct vr_kind *kind, const char *path, unsigned flags, const char *key)
 {
-    add(private_of(kind), &private_of(kind)->fields, &kind->fields, &kind->field_count, path, flags, key);
+    add(private_of(kind), &private_of(kind)->fields, &kind->fields, &kind->field_count, path, flags,
+        key);
 }
 
 void vr_kind_add_output(struct vr_kind *kind, const char *name, unsigned flags)
 {
-    add(private_of(kind), &private_of(kind)->outputs, &kind->outputs, &kind->output_count, name, flags, NULL);
+    add(private_of(kind), &private_of(kind)->outputs, &kind->outputs, &kind->output_count, name,
+        flags, NULL);
 }
 
 void vr_kind_set_collection(struct vr_kind *kind, const char *output, const char *count_field)

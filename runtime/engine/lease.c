@@ -1,5 +1,6 @@
-/* flock, not fcntl: it belongs to the open file, so it does not go away when somebody else in this process closes the same
- * file. The file itself stays: removing it would let two processes lock two files of one name. */
+/* flock, not fcntl: it belongs to the open file, so it does not go away when somebody else in this
+ * process closes the same file. The file itself stays: removing it would let two processes lock two
+ * files of one name. */
 #include "engine/lease.h"
 
 #include <errno.h>
@@ -52,7 +53,8 @@ static void write_holder(int fd)
     strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&time_now, &utc));
     const struct passwd *user = getpwuid(getuid());
     char *holder = vr_format("%s@%s", user ? user->pw_name : "?", host), *command = command_text();
-    json_t *told = json_pack("{ss*, si, ss, ss*}", "holder", holder, "pid", (int)getpid(), "since", since, "command", command);
+    json_t *told = json_pack("{ss*, si, ss, ss*}", "holder", holder, "pid", (int)getpid(), "since",
+                             since, "command", command);
     char *text = json_dumps(told, JSON_COMPACT);
     /* it only helps people: that it could not be written changes nothing */
     if (text && ftruncate(fd, 0) == 0 && pwrite(fd, text, strlen(text), 0) < 0)
@@ -70,21 +72,26 @@ static void tell_holder(int fd, const char *what, struct vr_error *err)
     json_t *told = length > 0 ? json_loadb(text, (size_t)length, 0, NULL) : NULL;
     const char *holder = NULL, *since = "?", *command = "?";
     int pid = 0;
-    if (json_unpack(told, "{s:s, s:i, s?s, s?s}", "holder", &holder, "pid", &pid, "since", &since, "command", &command) == 0)
-        vr_error_set(err, "locked", "%s is in use by %s (pid %d, since %s: %s)", what, holder, pid, since, command);
+    if (json_unpack(told, "{s:s, s:i, s?s, s?s}", "holder", &holder, "pid", &pid, "since", &since,
+                    "command", &command) == 0)
+        vr_error_set(err, "locked", "%s is in use by %s (pid %d, since %s: %s)", what, holder, pid,
+                     since, command);
     else
         vr_error_set(err, "locked", "%s is in use by another vmrun", what);
-    vr_error_hint(err, "wait until it has ended; if it hangs, end it: the lease goes with its process");
+    vr_error_hint(err,
+                  "wait until it has ended; if it hangs, end it: the lease goes with its process");
     json_decref(told);
 }
 
 static bool io_error(const char *what, const char *path, struct vr_error *err)
 {
     bool full = errno == ENOSPC || errno == EDQUOT;
-    return vr_error_set(err, full ? "disk" : "io", "%s: cannot lock %s: %s", what, path, strerror(errno));
+    return vr_error_set(err, full ? "disk" : "io", "%s: cannot lock %s: %s", what, path,
+                        strerror(errno));
 }
 
-/* Closing the file is an event, but it comes a moment before the lock is gone: so look again soon after. */
+/* Closing the file is an event, but it comes a moment before the lock is gone: so look again soon
+ * after. */
 static bool wait_for(int fd, const char *path, double wait)
 {
     double end = now() + wait;

@@ -1,11 +1,14 @@
-/* All rows are in memory; the file is only read when it is opened. The caller's thread appends records to an open batch that
- * is its own; a commit closes the batch and hands it to the writer's thread, which alone uses the connection. It takes all
- * batches that wait as one transaction, so one commit, one fsync (write-ahead log, synchronous=FULL) and one is in flight.
+/* All rows are in memory; the file is only read when it is opened. The caller's thread appends
+ * records to an open batch that is its own; a commit closes the batch and hands it to the writer's
+ * thread, which alone uses the connection. It takes all batches that wait as one transaction, so
+ * one commit, one fsync (write-ahead log, synchronous=FULL) and one is in flight.
  *
- * SQLite notices a broken page, not a broken text: each row has a sum of its texts, and meta has the sum of all sums, so
- * that flipped bits and rows of an older page are seen when the file is read.
+ * SQLite notices a broken page, not a broken text: each row has a sum of its texts, and meta has
+ * the sum of all sums, so that flipped bits and rows of an older page are seen when the file is
+ * read.
  *
- * A new file is made aside and renamed: an empty state.db is one that lost its content, never one that is just begun. */
+ * A new file is made aside and renamed: an empty state.db is one that lost its content, never one
+ * that is just begun. */
 #include "engine/state.h"
 
 #include <assert.h>
@@ -48,7 +51,8 @@ struct meta {
     uint64_t sum;
 };
 
-/* What the writer does: a row to put (row), one to delete (neither), or a name of meta to set (name; text NULL: delete). */
+/* What the writer does: a row to put (row), one to delete (neither), or a name of meta to set
+ * (name; text NULL: delete). */
 struct record {
     struct record *next;
     int64_t id;
@@ -104,25 +108,30 @@ struct vr_state {
 static bool fail_corrupt(const struct vr_state *state, const char *why, struct vr_error *err)
 {
     vr_error_set(err, "corrupt", "%s is damaged: %s (%s)", state->what, why, state->path);
-    vr_error_hint(err, "put a copy of state.db back, or move it away and run `vmrun import --all` to build it anew from what "
+    vr_error_hint(err, "put a copy of state.db back, or move it away and run `vmrun import --all` "
+                       "to build it anew from what "
                        "exists");
     return false;
 }
 
-static bool fail_errno(const struct vr_state *state, const char *doing, int number, struct vr_error *err)
+static bool fail_errno(const struct vr_state *state, const char *doing, int number,
+                       struct vr_error *err)
 {
     bool full = number == ENOSPC || number == EDQUOT || number == EFBIG;
-    vr_error_set(err, full ? "disk" : "io", "%s: cannot %s in %s: %s", state->what, doing, state->folder,
-                 full ? "no room left on the disk" : strerror(number));
+    vr_error_set(err, full ? "disk" : "io", "%s: cannot %s in %s: %s", state->what, doing,
+                 state->folder, full ? "no room left on the disk" : strerror(number));
     if (full)
-        vr_error_hint(err, "make room and run the same command again: it goes on from what was saved");
+        vr_error_hint(err,
+                      "make room and run the same command again: it goes on from what was saved");
     return false;
 }
 
-static bool fail_sqlite(const struct vr_state *state, sqlite3 *db, const char *doing, struct vr_error *err)
+static bool fail_sqlite(const struct vr_state *state, sqlite3 *db, const char *doing,
+                        struct vr_error *err)
 {
     int last = errno; /* sqlite3_system_errno does not know of failed writes */
-    int code = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM, number = db ? sqlite3_system_errno(db) : 0;
+    int code = db ? sqlite3_extended_errcode(db) : SQLITE_NOMEM,
+        number = db ? sqlite3_system_errno(db) : 0;
     if (!number && (code & 0xff) == SQLITE_IOERR)
         number = last;
     switch (code & 0xff) {
@@ -137,8 +146,8 @@ static bool fail_sqlite(const struct vr_state *state, sqlite3 *db, const char *d
     }
     if (number == ENOSPC || number == EDQUOT || number == EFBIG || code == SQLITE_IOERR_SHMSIZE)
         return fail_errno(state, doing, ENOSPC, err);
-    return vr_error_set(err, "io", "%s: cannot %s in %s: %s%s%s", state->what, doing, state->folder, sqlite3_errmsg(db),
-                        number ? ": " : "", number ? strerror(number) : "");
+    return vr_error_set(err, "io", "%s: cannot %s in %s: %s%s%s", state->what, doing, state->folder,
+                        sqlite3_errmsg(db), number ? ": " : "", number ? strerror(number) : "");
 }
 
 /* Rows and their sums */
@@ -190,9 +199,19 @@ static struct vr_row *copy_row(const struct vr_row *row)
         to += lengths[i];
     }
     *copy = (struct vr_row){
-        .address = places[0], .kind = places[1], .member = places[2], .identity = places[3], .inputs = places[4],
-        .outputs = places[5], .deps = places[6], .file = places[7], .intent = places[8], .recorded = places[9],
-        .line = row->line, .duration = row->duration, .mark = row->mark,
+        .address = places[0],
+        .kind = places[1],
+        .member = places[2],
+        .identity = places[3],
+        .inputs = places[4],
+        .outputs = places[5],
+        .deps = places[6],
+        .file = places[7],
+        .intent = places[8],
+        .recorded = places[9],
+        .line = row->line,
+        .duration = row->duration,
+        .mark = row->mark,
     };
     return copy;
 }
@@ -341,7 +360,8 @@ bool vr_state_move(struct vr_state *state, const char *from, const char *to, str
     if (!slot)
         return vr_error_set(err, "missing", "%s has no %s", state->what, from);
     if (find_slot(state, to))
-        return vr_error_set(err, "duplicate", "%s cannot become %s: %s has both", from, to, state->what);
+        return vr_error_set(err, "duplicate", "%s cannot become %s: %s has both", from, to,
+                            state->what);
     vr_map_remove(&state->by_address, from);
     slot->row.address = vr_arena_strdup(state->addresses, to);
     vr_map_set(&state->by_address, slot->row.address, slot);
@@ -451,29 +471,36 @@ bool vr_state_has_key(const struct vr_state *state)
 
 /* The writer */
 
-static bool run_sql(struct vr_state *state, const char *sql, const char *doing, struct vr_error *err)
+static bool run_sql(struct vr_state *state, const char *sql, const char *doing,
+                    struct vr_error *err)
 {
-    return sqlite3_exec(state->db, sql, NULL, NULL, NULL) == SQLITE_OK || fail_sqlite(state, state->db, doing, err);
+    return sqlite3_exec(state->db, sql, NULL, NULL, NULL) == SQLITE_OK ||
+           fail_sqlite(state, state->db, doing, err);
 }
 
 struct statements {
     sqlite3_stmt *put, *remove, *set, *unset;
 };
 
-static bool prepare(struct vr_state *state, const char *sql, sqlite3_stmt **statement, struct vr_error *err)
+static bool prepare(struct vr_state *state, const char *sql, sqlite3_stmt **statement,
+                    struct vr_error *err)
 {
-    return sqlite3_prepare_v3(state->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) == SQLITE_OK ||
+    return sqlite3_prepare_v3(state->db, sql, -1, SQLITE_PREPARE_PERSISTENT, statement, NULL) ==
+               SQLITE_OK ||
            fail_sqlite(state, state->db, "read", err);
 }
 
 static bool prepare_all(struct vr_state *state, struct statements *all, struct vr_error *err)
 {
     return prepare(state,
-                   "INSERT OR REPLACE INTO rows (id, address, kind, member, identity, inputs, outputs, deps, file, intent, "
-                   "recorded, line, duration, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                   "INSERT OR REPLACE INTO rows (id, address, kind, member, identity, inputs, "
+                   "outputs, deps, file, intent, "
+                   "recorded, line, duration, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, "
+                   "?10, ?11, ?12, ?13, ?14)",
                    &all->put, err) &&
            prepare(state, "DELETE FROM rows WHERE id = ?1", &all->remove, err) &&
-           prepare(state, "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", &all->set, err) &&
+           prepare(state, "INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", &all->set,
+                   err) &&
            prepare(state, "DELETE FROM meta WHERE name = ?1", &all->unset, err);
 }
 
@@ -526,7 +553,8 @@ static bool write_record(struct statements *all, const struct record *record)
 }
 
 /* The batches as one transaction, durable when this returns true. */
-static bool write_batches(struct vr_state *state, struct statements *all, const struct batch *batches, struct vr_error *err)
+static bool write_batches(struct vr_state *state, struct statements *all,
+                          const struct batch *batches, struct vr_error *err)
 {
     errno = 0;
     bool ok = run_sql(state, "BEGIN IMMEDIATE", "write", err);
@@ -684,13 +712,21 @@ static const char *column(sqlite3_stmt *statement, int index)
     return (const char *)sqlite3_column_text(statement, index);
 }
 
-static bool load_row(struct vr_state *state, sqlite3_stmt *statement, bool sums, struct vr_error *err)
+static bool load_row(struct vr_state *state, sqlite3_stmt *statement, bool sums,
+                     struct vr_error *err)
 {
     struct vr_row row = {
-        .address = column(statement, 1), .kind = column(statement, 2), .member = column(statement, 3),
-        .identity = column(statement, 4), .inputs = column(statement, 5), .outputs = column(statement, 6),
-        .deps = column(statement, 7), .file = column(statement, 8), .intent = column(statement, 9),
-        .recorded = column(statement, 10), .line = sqlite3_column_int(statement, 11),
+        .address = column(statement, 1),
+        .kind = column(statement, 2),
+        .member = column(statement, 3),
+        .identity = column(statement, 4),
+        .inputs = column(statement, 5),
+        .outputs = column(statement, 6),
+        .deps = column(statement, 7),
+        .file = column(statement, 8),
+        .intent = column(statement, 9),
+        .recorded = column(statement, 10),
+        .line = sqlite3_column_int(statement, 11),
         .duration = sqlite3_column_double(statement, 12),
     };
     if (!row.address || !row.kind)
@@ -698,23 +734,27 @@ static bool load_row(struct vr_state *state, sqlite3_stmt *statement, bool sums,
     char *why = NULL;
     if (find_slot(state, row.address))
         why = vr_format("%s is in it twice", row.address);
-    else if (sums && (uint64_t)sqlite3_column_int64(statement, 13) != sum_row(sqlite3_column_int64(statement, 0), &row))
+    else if (sums && (uint64_t)sqlite3_column_int64(statement, 13) !=
+                         sum_row(sqlite3_column_int64(statement, 0), &row))
         why = vr_format("the row of %s is not as it was written", row.address);
     if (why) {
         fail_corrupt(state, why, err);
         free(why);
         return false;
     }
-    fill_slot(state, add_slot(state, row.address, sqlite3_column_int64(statement, 0)), copy_row(&row));
+    fill_slot(state, add_slot(state, row.address, sqlite3_column_int64(statement, 0)),
+              copy_row(&row));
     return true;
 }
 
 static bool load_rows(struct vr_state *state, bool sums, struct vr_error *err)
 {
     sqlite3_stmt *statement = NULL;
-    const char *sql = sums ? "SELECT id, address, kind, member, identity, inputs, outputs, deps, file, intent, recorded, "
+    const char *sql = sums ? "SELECT id, address, kind, member, identity, inputs, outputs, deps, "
+                             "file, intent, recorded, "
                              "line, duration, sum FROM rows ORDER BY id"
-                           : "SELECT id, address, kind, member, identity, inputs, outputs, deps, file, intent, recorded, "
+                           : "SELECT id, address, kind, member, identity, inputs, outputs, deps, "
+                             "file, intent, recorded, "
                              "line, duration FROM rows ORDER BY id";
     bool ok = prepare(state, sql, &statement, err);
     int code = SQLITE_DONE;
@@ -761,10 +801,12 @@ static bool load(struct vr_state *state, bool sums, struct vr_error *err)
     uint64_t total = 0;
     if (!load_rows(state, sums, err) || !load_meta(state, &total, err))
         return false;
-    return !sums || total == state->total || fail_corrupt(state, "something that was written is missing", err);
+    return !sums || total == state->total ||
+           fail_corrupt(state, "something that was written is missing", err);
 }
 
-static bool pragma(struct vr_state *state, const char *sql, char *value, size_t size, struct vr_error *err)
+static bool pragma(struct vr_state *state, const char *sql, char *value, size_t size,
+                   struct vr_error *err)
 {
     sqlite3_stmt *statement = NULL;
     bool ok = prepare(state, sql, &statement, err);
@@ -780,15 +822,18 @@ static bool pragma(struct vr_state *state, const char *sql, char *value, size_t 
 
 static const char schema[] =
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE rows (id INTEGER PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, member TEXT, identity TEXT,"
-    " inputs TEXT, outputs TEXT, deps TEXT, file TEXT, line INTEGER NOT NULL, duration REAL NOT NULL, intent TEXT,"
+    "CREATE TABLE rows (id INTEGER PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, member "
+    "TEXT, identity TEXT,"
+    " inputs TEXT, outputs TEXT, deps TEXT, file TEXT, line INTEGER NOT NULL, duration REAL NOT "
+    "NULL, intent TEXT,"
     " recorded TEXT, sum INTEGER NOT NULL);";
 
 /* Format 1 had no sums. */
 static bool migrate_1(struct vr_state *state, struct vr_error *err)
 {
     struct statements all = {0};
-    bool ok = run_sql(state, "ALTER TABLE rows ADD COLUMN sum INTEGER NOT NULL DEFAULT 0", "migrate", err) &&
+    bool ok = run_sql(state, "ALTER TABLE rows ADD COLUMN sum INTEGER NOT NULL DEFAULT 0",
+                      "migrate", err) &&
               load(state, false, err) && prepare_all(state, &all, err);
     for (size_t i = 0; ok && i < state->slot_count; i++) {
         struct slot *slot = state->slots[i];
@@ -803,7 +848,8 @@ static bool migrate_1(struct vr_state *state, struct vr_error *err)
 }
 
 /* migrations[n - 1] makes format n + 1 out of format n, inside of a transaction. */
-static bool (*const migrations[FORMAT - 1])(struct vr_state *state, struct vr_error *err) = {migrate_1};
+static bool (*const migrations[FORMAT - 1])(struct vr_state *state,
+                                            struct vr_error *err) = {migrate_1};
 
 static bool copy_database(struct vr_state *state, sqlite3 *to, sqlite3 *from, struct vr_error *err)
 {
@@ -843,7 +889,8 @@ static bool back_up(struct vr_state *state, int format, struct vr_error *err)
 static bool into_memory(struct vr_state *state, struct vr_error *err)
 {
     sqlite3 *copy = NULL;
-    bool ok = sqlite3_open_v2(":memory:", &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) == SQLITE_OK &&
+    bool ok = sqlite3_open_v2(":memory:", &copy, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+                              NULL) == SQLITE_OK &&
               copy_database(state, copy, state->db, err);
     if (!ok) {
         sqlite3_close(copy);
@@ -881,8 +928,8 @@ static bool check_format(struct vr_state *state, struct vr_error *err)
         return false;
     int format = atoi(text);
     if (format > FORMAT) {
-        vr_error_set(err, "newer", "%s was written by a newer vmrun (format %d; this one knows %d)", state->what, format,
-                     FORMAT);
+        vr_error_set(err, "newer", "%s was written by a newer vmrun (format %d; this one knows %d)",
+                     state->what, format, FORMAT);
         vr_error_hint(err, "use that vmrun, or a later one");
         return false;
     }
@@ -949,7 +996,9 @@ static void sync_folder(const char *folder)
 static bool make_tables(struct vr_state *state, const char *path, struct vr_error *err)
 {
     char sql[200];
-    snprintf(sql, sizeof(sql), "PRAGMA application_id = %d; PRAGMA user_version = %d; INSERT INTO meta VALUES ('digest', '0');",
+    snprintf(sql, sizeof(sql),
+             "PRAGMA application_id = %d; PRAGMA user_version = %d; INSERT INTO meta VALUES "
+             "('digest', '0');",
              APPLICATION, FORMAT);
     bool ok = sqlite3_open_v2(path, &state->db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK;
     if (!ok)
@@ -965,7 +1014,8 @@ static bool make_tables(struct vr_state *state, const char *path, struct vr_erro
 /* A write-ahead log without its database belongs to one that was moved away. */
 static bool make_database(struct vr_state *state, struct vr_error *err)
 {
-    static const char *const left[] = {"state.db-wal", "state.db-shm", "state.db.new-journal", "state.db.new"};
+    static const char *const left[] = {"state.db-wal", "state.db-shm", "state.db.new-journal",
+                                       "state.db.new"};
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         char *path = in_folder(state, left[i]);
         unlink(path);
@@ -983,8 +1033,8 @@ static bool make_database(struct vr_state *state, struct vr_error *err)
     return ok;
 }
 
-/* In a folder that cannot be written there is no shared memory for the write-ahead log; but without a log the file is
- * whole, and nobody changes it. */
+/* In a folder that cannot be written there is no shared memory for the write-ahead log; but without
+ * a log the file is whole, and nobody changes it. */
 static bool open_unwritable(struct vr_state *state)
 {
     char *log = in_folder(state, "state.db-wal");
@@ -994,14 +1044,16 @@ static bool open_unwritable(struct vr_state *state)
         return false;
     char *escaped = sqlite3_mprintf("%s", ""), *uri;
     for (const char *at = state->path; *at; at++) {
-        char *more = strchr("%?#", *at) ? sqlite3_mprintf("%s%%%02X", escaped, *at) : sqlite3_mprintf("%s%c", escaped, *at);
+        char *more = strchr("%?#", *at) ? sqlite3_mprintf("%s%%%02X", escaped, *at)
+                                        : sqlite3_mprintf("%s%c", escaped, *at);
         sqlite3_free(escaped);
         escaped = more;
     }
     uri = sqlite3_mprintf("file:%s?immutable=1", escaped);
     sqlite3_close(state->db);
     state->db = NULL;
-    bool ok = sqlite3_open_v2(uri, &state->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) == SQLITE_OK;
+    bool ok =
+        sqlite3_open_v2(uri, &state->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) == SQLITE_OK;
     sqlite3_free(escaped);
     sqlite3_free(uri);
     return ok;
@@ -1013,7 +1065,8 @@ static bool begin_reading(struct vr_state *state, struct vr_error *err)
     if (sqlite3_exec(state->db, sql, NULL, NULL, NULL) == SQLITE_OK)
         return true;
     int code = sqlite3_errcode(state->db) & 0xff;
-    if (state->read_only && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) && open_unwritable(state))
+    if (state->read_only && (code == SQLITE_CANTOPEN || code == SQLITE_READONLY) &&
+        open_unwritable(state))
         return run_sql(state, sql, "read", err);
     return fail_sqlite(state, state->db, "read", err);
 }
@@ -1060,8 +1113,8 @@ static bool open_for_writing(struct vr_state *state, double wait, struct vr_erro
         return false;
     state->crash_at = number_from("VMRUN_CRASH_AT_COMMIT");
     state->crash_before = number_from("VMRUN_CRASH_BEFORE_COMMIT");
-    return (access(state->path, F_OK) == 0 || make_database(state, err)) && read_database(state, err) &&
-           start_writer(state, err);
+    return (access(state->path, F_OK) == 0 || make_database(state, err)) &&
+           read_database(state, err) && start_writer(state, err);
 }
 
 static bool open_for_reading(struct vr_state *state, struct vr_error *err)
@@ -1090,7 +1143,8 @@ struct vr_state *vr_state_open(const struct vr_state_options *options, struct vr
     pthread_mutex_init(&state->notify_mutex, NULL);
     pthread_cond_init(&state->work, NULL);
     pthread_cond_init(&state->done, NULL);
-    bool ok = options->read_only ? open_for_reading(state, err) : open_for_writing(state, options->lock_timeout, err);
+    bool ok = options->read_only ? open_for_reading(state, err)
+                                 : open_for_writing(state, options->lock_timeout, err);
     char *key = options->key_file ? vr_strdup(options->key_file) : in_folder(state, "digest.key");
     ok = ok && vr_digest_key_load(&state->key, key, !options->read_only, err);
     free(key);

@@ -25,7 +25,8 @@ static void bad(const struct reader *reader, const char *why)
 static char *read_name(struct reader *reader)
 {
     size_t length = 0;
-    while (isalnum((unsigned char)reader->at[length]) || reader->at[length] == '_' || reader->at[length] == '-')
+    while (isalnum((unsigned char)reader->at[length]) || reader->at[length] == '_' ||
+           reader->at[length] == '-')
         length++;
     if (!length)
         bad(reader, "a name is missing");
@@ -90,7 +91,8 @@ static struct vr_expr *read_gather(struct reader *reader)
     struct vr_scope *scope = members ? scope_of(reader, of) : of->scope;
     if (!scope)
         bad(reader, "neither a collection nor a template");
-    struct vr_expr *each = members ? vr_expr_item(reader->exprs, scope, NULL) : vr_expr_ref(reader->exprs, of, NULL);
+    struct vr_expr *each =
+        members ? vr_expr_item(reader->exprs, scope, NULL) : vr_expr_ref(reader->exprs, of, NULL);
     if (*reader->at != '[')
         return vr_expr_gather(reader->exprs, scope, read_path(reader, each));
     char *end;
@@ -105,7 +107,8 @@ static struct vr_expr *read_gather(struct reader *reader)
 static struct vr_expr *read_value(struct reader *reader)
 {
     if (*reader->at == '"' || isdigit((unsigned char)*reader->at)) {
-        size_t length = *reader->at == '"' ? (size_t)(strchr(reader->at + 1, '"') - reader->at + 1) : strspn(reader->at, "0123456789.");
+        size_t length = *reader->at == '"' ? (size_t)(strchr(reader->at + 1, '"') - reader->at + 1)
+                                           : strspn(reader->at, "0123456789.");
         json_t *value = json_loadb(reader->at, length, JSON_DECODE_ANY, NULL);
         if (!value)
             bad(reader, "not a value");
@@ -163,7 +166,8 @@ static void declare(struct reader *reader)
     struct vr_error err = {0};
     struct vr_kind *kind = set ? reader->graph->set : reader->graph->plain;
     char *address = vr_format("%s.%s", kind->name, name);
-    if (!vr_decls_add(reader->graph->decls, kind, name, address, scope, "r.lua", reader->number, &err))
+    if (!vr_decls_add(reader->graph->decls, kind, name, address, scope, "r.lua", reader->number,
+                      &err))
         bad(reader, err.message);
     free(address);
     free(name);
@@ -183,7 +187,8 @@ static void read_line(struct reader *reader, bool second)
         reader->decl = NULL;
         reader->at = equals + 1 + strspn(equals + 1, " ");
         struct vr_error err = {0};
-        if (!vr_decls_output(reader->graph->decls, name, read_value(reader), NULL, "r.lua", reader->number, &err))
+        if (!vr_decls_output(reader->graph->decls, name, read_value(reader), NULL, "r.lua",
+                             reader->number, &err))
             bad(reader, err.message);
     } else {
         reader->decl = must_find(reader, name);

@@ -69,8 +69,10 @@ static void set_up(void)
     a = vr_decls_add(decls, kind, "a", "t.x.a", NULL, "r.lua", 1, NULL);
     w = vr_decls_add(decls, set, "w", "t.set.w", NULL, "r.lua", 2, NULL);
     scope = vr_decls_scope(decls, w, NULL);
-    known = json_loads("{\"id\": \"i-1\", \"port\": 6443, \"ratio\": 2.0, \"tags\": {\"k-1\": \"v\"}, \"list\": [1, {\"x\": \"y\"}],"
-                       "\"token\": \"t0k\", \"none\": null}", 0, NULL);
+    known = json_loads("{\"id\": \"i-1\", \"port\": 6443, \"ratio\": 2.0, \"tags\": {\"k-1\": "
+                       "\"v\"}, \"list\": [1, {\"x\": \"y\"}],"
+                       "\"token\": \"t0k\", \"none\": null}",
+                       0, NULL);
     members = json_loads("[{\"name\": \"m1\"}, {\"name\": \"m2\"}, {\"name\": \"m3\"}]", 0, NULL);
     current = SIZE_MAX;
     depth = visited = 0;
@@ -103,7 +105,8 @@ static struct vr_expr *ref(const char *path)
     struct vr_expr *expr = vr_expr_ref(exprs, a, NULL);
     char *copy = vr_strdup(path), *rest = copy;
     for (char *part; (part = strsep(&rest, "."));)
-        expr = vr_expr_index(exprs, expr, strspn(part, "0123456789") ? json_integer(atoi(part)) : json_string(part));
+        expr = vr_expr_index(
+            exprs, expr, strspn(part, "0123456789") ? json_integer(atoi(part)) : json_string(part));
     free(copy);
     return expr;
 }
@@ -184,11 +187,14 @@ END_TEST
 
 START_TEST(joins_make_text)
 {
-    evaluates(join(join(text("https://"), ref("id")), join(text(":"), ref("port"))), "\"https://i-1:6443\"");
+    evaluates(join(join(text("https://"), ref("id")), join(text(":"), ref("port"))),
+              "\"https://i-1:6443\"");
     evaluates(join(text("x"), ref("ratio")), "\"x2.0\"");
     fails(join(text("x"), ref("list")), "join", "t.x.a.list is a list, which has no text to join");
-    fails(join(text("x"), ref("missing")), "join", "t.x.a.missing is null, which has no text to join");
-    fails(join(text("x"), vr_expr_ref(exprs, a, NULL)), "join", "t.x.a is a table, which has no text to join");
+    fails(join(text("x"), ref("missing")), "join",
+          "t.x.a.missing is null, which has no text to join");
+    fails(join(text("x"), vr_expr_ref(exprs, a, NULL)), "join",
+          "t.x.a is a table, which has no text to join");
     struct vr_expr *expr = text("");
     for (int i = 0; i < 1000; i++)
         expr = join(expr, text("abc"));
@@ -203,17 +209,22 @@ START_TEST(secrets_taint)
 {
     evaluates(join(text("x"), secret("s")), "{\"$secret\":\"xs\"}");
     evaluates(call("base64", secret("s")), "{\"$secret\":\"cw==\"}");
-    evaluates(call("sha256", secret("")), "{\"$secret\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}");
-    struct vr_expr *object = vr_expr_object(exprs, (const char *[]){"p", "q"}, (struct vr_expr *[]){secret("s"), text("t")}, 2);
+    evaluates(call("sha256", secret("")),
+              "{\"$secret\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"}");
+    struct vr_expr *object = vr_expr_object(exprs, (const char *[]){"p", "q"},
+                                            (struct vr_expr *[]){secret("s"), text("t")}, 2);
     evaluates(object, "{\"p\":{\"$secret\":\"s\"},\"q\":\"t\"}");
     evaluates(call("json", object), "{\"$secret\":\"{\\\"p\\\":\\\"s\\\",\\\"q\\\":\\\"t\\\"}\"}");
     evaluates(call("keys", object), "[\"p\",\"q\"]");
     evaluates(call("values", object), "[{\"$secret\":\"s\"},\"t\"]");
     evaluates(call("length", secret("abc")), "{\"$secret\":\"3\"}");
     evaluates(ref("token"), "{\"$secret\":\"t0k\"}"); /* its kind says so */
-    evaluates(vr_expr_secret(exprs, ref("list")), "[{\"$secret\":\"1\"},{\"x\":{\"$secret\":\"y\"}}]");
-    fails(call("json_decode", secret("{canary")), "function", "json_decode: refuses its arguments, which are secret");
-    fails(vr_expr_index(exprs, secret("s"), json_string("x")), "path", "(secret) is a secret and has no part 'x'");
+    evaluates(vr_expr_secret(exprs, ref("list")),
+              "[{\"$secret\":\"1\"},{\"x\":{\"$secret\":\"y\"}}]");
+    fails(call("json_decode", secret("{canary")), "function",
+          "json_decode: refuses its arguments, which are secret");
+    fails(vr_expr_index(exprs, secret("s"), json_string("x")), "path",
+          "(secret) is a secret and has no part 'x'");
     ck_assert(vr_expr_tainted(join(text("x"), secret("s"))));
     ck_assert(vr_expr_tainted(ref("token")));
     ck_assert(!vr_expr_tainted(ref("id")));
@@ -228,11 +239,16 @@ START_TEST(index_picks_what_is_there)
     struct vr_expr *object = vr_expr_object(exprs, (const char *[]){"p"}, &list, 1);
     ck_assert_ptr_eq(vr_expr_index(exprs, object, json_string("p")), list);
     struct vr_expr *literal = vr_expr_literal(exprs, json_pack("{s[i]}", "n", 4));
-    evaluates(vr_expr_index(exprs, vr_expr_index(exprs, literal, json_string("n")), json_integer(0)), "4");
+    evaluates(
+        vr_expr_index(exprs, vr_expr_index(exprs, literal, json_string("n")), json_integer(0)),
+        "4");
     evaluates(vr_expr_index(exprs, literal, json_string("none")), "null");
     struct vr_expr *decoded = call("yaml_decode", text("a: {b: 7}"));
-    evaluates(vr_expr_index(exprs, vr_expr_index(exprs, decoded, json_string("a")), json_string("b")), "7");
-    fails(vr_expr_index(exprs, list, json_integer(2)), "path", "{ \"x\", t.x.a.id } has 2 elements, so there is no [3]");
+    evaluates(
+        vr_expr_index(exprs, vr_expr_index(exprs, decoded, json_string("a")), json_string("b")),
+        "7");
+    fails(vr_expr_index(exprs, list, json_integer(2)), "path",
+          "{ \"x\", t.x.a.id } has 2 elements, so there is no [3]");
 }
 END_TEST
 
@@ -244,7 +260,8 @@ START_TEST(gathers_go_over_members)
     struct vr_decl *j = vr_decls_add(decls, kind, "j", "t.x.j", scope, "r.lua", 3, NULL);
     struct vr_expr *nodes = vr_expr_gather(exprs, scope, vr_expr_ref(exprs, j, NULL));
     visited = 0;
-    evaluates(vr_expr_index(exprs, vr_expr_index(exprs, nodes, json_integer(1)), json_string("id")), "\"m2\"");
+    evaluates(vr_expr_index(exprs, vr_expr_index(exprs, nodes, json_integer(1)), json_string("id")),
+              "\"m2\"");
     ck_assert_int_eq(visited, 1); /* the others are not looked at */
     fails(vr_expr_index(exprs, nodes, json_integer(3)), "path",
           "each(t.set.w.items, t.x.j) has 3 elements, so there is no [4]");
@@ -266,9 +283,11 @@ START_TEST(text_is_as_people_write_it)
     prints(join(ref("id"), text("/\"x\"")), "t.x.a.id .. \"/\\\"x\\\"\"");
     prints(call("upper", join(text("a"), secret("s"))), "upper(\"a\" .. (secret))");
     prints(vr_expr_secret(exprs, text("s")), "(secret)");
-    prints(vr_expr_literal(exprs, json_loads("{\"a\": [1, 2.5, true, null], \"b-c\": {}}", 0, NULL)),
-           "{ a = { 1, 2.5, true, null }, [\"b-c\"] = {} }");
-    prints(vr_expr_object(exprs, (const char *[]){"k"}, (struct vr_expr *[]){ref("id")}, 1), "{ k = t.x.a.id }");
+    prints(
+        vr_expr_literal(exprs, json_loads("{\"a\": [1, 2.5, true, null], \"b-c\": {}}", 0, NULL)),
+        "{ a = { 1, 2.5, true, null }, [\"b-c\"] = {} }");
+    prints(vr_expr_object(exprs, (const char *[]){"k"}, (struct vr_expr *[]){ref("id")}, 1),
+           "{ k = t.x.a.id }");
     prints(vr_expr_array(exprs, NULL, 0), "{}");
 }
 END_TEST
@@ -333,7 +352,9 @@ END_TEST
 
 START_TEST(values_tell_what_is_inside)
 {
-    json_t *value = json_loads("{\"a\": [1, {\"$unknown\": \"x\"}], \"b\": {\"c\": {\"$unknown\": \"y\"}}, \"d\": {\"$secret\": \"s\"}}", 0, NULL);
+    json_t *value = json_loads("{\"a\": [1, {\"$unknown\": \"x\"}], \"b\": {\"c\": {\"$unknown\": "
+                               "\"y\"}}, \"d\": {\"$secret\": \"s\"}}",
+                               0, NULL);
     ck_assert(vr_has_unknown(value) && !vr_is_unknown(value));
     ck_assert(vr_has_secret(value) && !vr_is_secret(value));
     ck_assert_str_eq(vr_secret_text(json_object_get(value, "d")), "s");
@@ -371,7 +392,8 @@ static struct vr_expr *doubled(const char *function, struct vr_expr *expr, int t
 {
     for (int i = 0; i < times; i++) {
         struct vr_expr *both[] = {expr, expr};
-        expr = function ? vr_expr_call(exprs, function, both, 2, NULL) : vr_expr_array(exprs, both, 2);
+        expr =
+            function ? vr_expr_call(exprs, function, both, 2, NULL) : vr_expr_array(exprs, both, 2);
     }
     return expr;
 }
@@ -389,11 +411,13 @@ START_TEST(doubling_ends)
     struct vr_expr *list = doubled("concat", vr_expr_array(exprs, &big, 1), 20);
     fails(doubled("concat", list, 20), "size", size);
     fails(call("json", doubled("concat", vr_expr_array(exprs, &big, 1), 21)), "size", size);
-    struct vr_expr *text_of_many = call("join", doubled("concat", vr_expr_array(exprs, &big, 1), 10));
+    struct vr_expr *text_of_many =
+        call("join", doubled("concat", vr_expr_array(exprs, &big, 1), 10));
     struct vr_expr *items[] = {text_of_many, text("0"), text_of_many};
     struct vr_expr *square = vr_expr_call(exprs, "replace", items, 3, NULL);
     struct vr_expr *more[] = {square, text("1"), square};
-    fails(vr_expr_call(exprs, "replace", more, 3, NULL), "function", "replace: a text of more than 64 MiB");
+    fails(vr_expr_call(exprs, "replace", more, 3, NULL), "function",
+          "replace: a text of more than 64 MiB");
 }
 END_TEST
 

@@ -5,7 +5,8 @@
 #include "engine/expr.h"
 #include "engine/function.h"
 
-/* Calls `name` with arguments written as JSON; the result as JSON, or "! " and the error. The caller frees. */
+/* Calls `name` with arguments written as JSON; the result as JSON, or "! " and the error. The
+ * caller frees. */
 static char *call(const char *name, const char *args)
 {
     struct vr_exprs *exprs = vr_exprs_new();
@@ -32,7 +33,8 @@ static const char *const cases[][3] = {
     {"base64", "[\"vmrun\\n\"]", "\"dm1ydW4K\""},
     {"base64_decode", "[\"dm1ydW4K\"]", "\"vmrun\\n\""},
     {"base64_decode", "[\"*\"]", "! base64_decode: argument 1 is not base64"},
-    {"base64_decode", "[\"/w==\"]", "! base64_decode: argument 1 stands for bytes that are not UTF-8 text"},
+    {"base64_decode", "[\"/w==\"]",
+     "! base64_decode: argument 1 stands for bytes that are not UTF-8 text"},
     {"cidr_host", "[\"10.0.1.0/24\", 5]", "\"10.0.1.5\""},
     {"cidr_host", "[\"10.0.1.0/24\", -1]", "\"10.0.1.255\""},
     {"cidr_host", "[\"10.0.1.77/24\", 0]", "\"10.0.1.0\""},
@@ -40,15 +42,20 @@ static const char *const cases[][3] = {
     {"cidr_host", "[\"10.0.1.0/24\", -257]", "! cidr_host: 10.0.1.0/24 has no host -257"},
     {"cidr_host", "[\"fd00::/64\", 258]", "\"fd00::102\""},
     {"cidr_host", "[\"::/0\", -1]", "\"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\""},
-    {"cidr_host", "[\"10.0.0.0\", 1]", "! cidr_host: '10.0.0.0' is not an address range such as 10.0.0.0/16"},
-    {"cidr_host", "[\"10.0.0.0/33\", 1]", "! cidr_host: '10.0.0.0/33' is not an address range such as 10.0.0.0/16"},
-    {"cidr_host", "[\"10.0.0.0/8\", 1.5]", "! cidr_host: argument 2 wants an integer, got a number"},
+    {"cidr_host", "[\"10.0.0.0\", 1]",
+     "! cidr_host: '10.0.0.0' is not an address range such as 10.0.0.0/16"},
+    {"cidr_host", "[\"10.0.0.0/33\", 1]",
+     "! cidr_host: '10.0.0.0/33' is not an address range such as 10.0.0.0/16"},
+    {"cidr_host", "[\"10.0.0.0/8\", 1.5]",
+     "! cidr_host: argument 2 wants an integer, got a number"},
     {"cidr_subnet", "[\"10.0.0.0/16\", 8, 3]", "\"10.0.3.0/24\""},
     {"cidr_subnet", "[\"10.0.0.0/16\", 0, 0]", "\"10.0.0.0/16\""},
     {"cidr_subnet", "[\"fd00::/48\", 16, 10]", "\"fd00:0:0:a::/64\""},
     {"cidr_subnet", "[\"0.0.0.0/0\", 32, 1]", "\"0.0.0.1/32\""},
-    {"cidr_subnet", "[\"10.0.0.0/16\", 8, 256]", "! cidr_subnet: 10.0.0.0/16 has no subnet 256 with 8 more bits"},
-    {"cidr_subnet", "[\"10.0.0.0/16\", 17, 0]", "! cidr_subnet: 10.0.0.0/16 has no room for 17 more bits of prefix"},
+    {"cidr_subnet", "[\"10.0.0.0/16\", 8, 256]",
+     "! cidr_subnet: 10.0.0.0/16 has no subnet 256 with 8 more bits"},
+    {"cidr_subnet", "[\"10.0.0.0/16\", 17, 0]",
+     "! cidr_subnet: 10.0.0.0/16 has no room for 17 more bits of prefix"},
     {"concat", "[[1], [], null, [2, [3]]]", "[1,2,[3]]"},
     {"concat", "[[1], {}]", "! concat: argument 2 wants a list, got a table"},
     {"contains", "[[1, \"a\"], \"a\"]", "true"},
@@ -63,7 +70,8 @@ static const char *const cases[][3] = {
     {"first", "[[7, 8]]", "7"},
     {"first", "[[]]", "! first: the list is empty"},
     {"flatten", "[[1, [2, [3, []]], {\"a\": [4]}]]", "[1,2,3,{\"a\":[4]}]"},
-    {"format", "[\"%s-%03d %x %.2f %5s|%-4s| %q 100%%\", \"a\", 7, 255, 1.5, true, \"b\", \"c\\\"\"]",
+    {"format",
+     "[\"%s-%03d %x %.2f %5s|%-4s| %q 100%%\", \"a\", 7, 255, 1.5, true, \"b\", \"c\\\"\"]",
      "\"a-007 ff 1.50  true|b   | \\\"c\\\\\\\"\\\" 100%\""},
     {"format", "[\"%d\", 3.0]", "\"3\""},
     {"format", "[\"%d\", 3.5]", "! format: argument 2 wants an integer for %d"},
@@ -71,18 +79,23 @@ static const char *const cases[][3] = {
     {"format", "[\"%s\", [1]]", "! format: argument 2 is a list, which has no text"},
     {"format", "[\"%s\"]", "! format: the format wants more than the 0 values given"},
     {"format", "[\"%s\", 1, 2]", "! format: the format wants 1 values, got 2"},
-    {"format", "[\"%n\", 1]", "! format: '%n' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
-    {"format", "[\"50%\"]", "! format: '%' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
-    {"format", "[\"%99999d\", 1]", "! format: '%' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
+    {"format", "[\"%n\", 1]",
+     "! format: '%n' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
+    {"format", "[\"50%\"]",
+     "! format: '%' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
+    {"format", "[\"%99999d\", 1]",
+     "! format: '%' is not a format; use %s %d %x %f %q, or %% for a percent sign"},
     {"indent", "[\"a\\n\\nb\\n\", 2]", "\"  a\\n\\n  b\\n\""},
     {"indent", "[\"\", 2]", "\"\""},
     {"join", "[[\"a\", 1, 2.5, true], \", \"]", "\"a, 1, 2.5, true\""},
     {"join", "[[]]", "\"\""},
     {"join", "[[\"a\", null], \"\"]", "! join: element 2 is null, which has no text"},
-    {"json", "[{\"b\": [1, 2.5, null], \"a\": \"x\"}]", "\"{\\\"a\\\":\\\"x\\\",\\\"b\\\":[1,2.5,null]}\""},
+    {"json", "[{\"b\": [1, 2.5, null], \"a\": \"x\"}]",
+     "\"{\\\"a\\\":\\\"x\\\",\\\"b\\\":[1,2.5,null]}\""},
     {"json", "[[1], 2]", "\"[\\n  1\\n]\""},
     {"json_decode", "[\"{\\\"a\\\": 6443}\"]", "{\"a\":6443}"},
-    {"json_decode", "[\"{\"]", "! json_decode: not JSON: line 1, column 1: string or '}' expected near end of file"},
+    {"json_decode", "[\"{\"]",
+     "! json_decode: not JSON: line 1, column 1: string or '}' expected near end of file"},
     {"keys", "[{\"b\": 1, \"a\": 2}]", "[\"a\",\"b\"]"},
     {"last", "[[7, 8]]", "8"},
     {"length", "[[1, 2]]", "2"},
@@ -100,7 +113,8 @@ static const char *const cases[][3] = {
     {"range", "[5, 1, -2]", "[5,3,1]"},
     {"range", "[1, 5, 0]", "! range: a step of 0 never ends"},
     {"range", "[999999999]", "! range: more than 100000 elements"},
-    {"range", "[9223372036854775806, 9223372036854775807]", "[9223372036854775806,9223372036854775807]"},
+    {"range", "[9223372036854775806, 9223372036854775807]",
+     "[9223372036854775806,9223372036854775807]"},
     {"replace", "[\"a.b.c\", \".\", \"--\"]", "\"a--b--c\""},
     {"replace", "[\"a\", \"\", \"b\"]", "! replace: argument 2 is empty: what is to be replaced?"},
     {"sha256", "[\"abc\"]", "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\""},
@@ -111,11 +125,13 @@ static const char *const cases[][3] = {
     {"split", "[\"\", \",\"]", "[\"\"]"},
     {"template", "[\"${a} and {{ b.c }}: $${x} {{{{ $ { } $x\", {\"a\": 1, \"b\": {\"c\": \"z\"}}]",
      "\"1 and z: ${x} {{ $ { } $x\""},
-    {"template", "[\"x\\n${nmae}\", {\"name\": 1}]", "! template: line 2: no value 'nmae'; did you mean 'name'?"},
+    {"template", "[\"x\\n${nmae}\", {\"name\": 1}]",
+     "! template: line 2: no value 'nmae'; did you mean 'name'?"},
     {"template", "[\"${a.b}\", {\"a\": 1}]", "! template: line 1: no value 'a.b'"},
     {"template", "[\"${x:-y} z\", {}]", "! template: line 1: '${x:-y}' is not a name in braces"},
     {"template", "[\"a {{ if x\", {}]", "! template: line 1: '{{ if x' is not a name in braces"},
-    {"template", "[\"${a}\", {\"a\": [1]}]", "! template: line 1: 'a' is a list, which has no text"},
+    {"template", "[\"${a}\", {\"a\": [1]}]",
+     "! template: line 1: 'a' is a list, which has no text"},
     {"template", "[\"${a}\", []]", "! template: argument 2 wants a table, got a list"},
     {"tonumber", "[\"42\"]", "42"},
     {"tonumber", "[\"-1.5\"]", "-1.5"},
@@ -142,7 +158,8 @@ static const char *const cases[][3] = {
 START_TEST(gives)
 {
     char *got = call(cases[_i][0], cases[_i][1]);
-    ck_assert_msg(strcmp(got, cases[_i][2]) == 0, "%s%s\n  gives %s\n  wants %s", cases[_i][0], cases[_i][1], got, cases[_i][2]);
+    ck_assert_msg(strcmp(got, cases[_i][2]) == 0, "%s%s\n  gives %s\n  wants %s", cases[_i][0],
+                  cases[_i][1], got, cases[_i][2]);
     free(got);
 }
 END_TEST
@@ -154,7 +171,8 @@ START_TEST(list_is_sorted_and_each_has_a_line)
     for (size_t i = 0; i < count; i++) {
         ck_assert(i == 0 || strcmp(list[i - 1].name, list[i].name) < 0);
         ck_assert_ptr_eq(vr_function_find(list[i].name), &list[i]);
-        ck_assert_msg(strncmp(list[i].doc, list[i].name, strlen(list[i].name)) == 0, "%s", list[i].name);
+        ck_assert_msg(strncmp(list[i].doc, list[i].name, strlen(list[i].name)) == 0, "%s",
+                      list[i].name);
         bool tested = false;
         for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++)
             tested |= strcmp(cases[c][0], list[i].name) == 0;

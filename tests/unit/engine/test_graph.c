@@ -18,7 +18,8 @@ static char *describe(const struct vr_graph *graph)
         vr_buf_printf(&buf, "%s%s", i ? "; " : "", decl->name);
         for (size_t e = 0; e < vr_graph_edge_count(graph, decl); e++) {
             const struct vr_edge *edge = vr_graph_edge(graph, decl, e);
-            vr_buf_printf(&buf, " %s%s%s", edge->gather ? "*" : "", edge->to->name, edge->item ? "@" : "");
+            vr_buf_printf(&buf, " %s%s%s", edge->gather ? "*" : "", edge->to->name,
+                          edge->item ? "@" : "");
             if (edge->gather && edge->member != SIZE_MAX)
                 vr_buf_printf(&buf, "[%zu]", edge->member + 1);
             vr_buf_printf(&buf, "(%s)", edge->field ? edge->field : "");
@@ -83,11 +84,14 @@ END_TEST
 START_TEST(a_template_outside_of_its_each)
 {
     refuses("w[]:\nj@w:\nk: x=j.id", "scope",
-            "t.x.k uses t.x.j.id, which is one thing for each member of t.set.w and means nothing outside of that each");
+            "t.x.k uses t.x.j.id, which is one thing for each member of t.set.w and means nothing "
+            "outside of that each");
     refuses("w[]:\nv[]:\nj@w:\nk@v: !j", "scope",
-            "t.x.k uses t.x.j, which is one thing for each member of t.set.w and means nothing outside of that each");
+            "t.x.k uses t.x.j, which is one thing for each member of t.set.w and means nothing "
+            "outside of that each");
     refuses("w[]:\nj@w:\no = j.id", "scope",
-            "output 'o' uses t.x.j.id, which is one thing for each member of t.set.w and means nothing outside of that each");
+            "output 'o' uses t.x.j.id, which is one thing for each member of t.set.w and means "
+            "nothing outside of that each");
 }
 END_TEST
 
@@ -100,7 +104,8 @@ START_TEST(cycles_name_each_member)
             "r.lua:4: t.x.c needs t.x.a (after)");
     refuses("a: a.id", "cycle", "it needs itself:\nr.lua:1: t.x.a needs t.x.a (field 'a')");
     refuses("w[]: x=j.id\nj@w:", "scope",
-            "t.set.w uses t.x.j.id, which is one thing for each member of t.set.w and means nothing outside of that each");
+            "t.set.w uses t.x.j.id, which is one thing for each member of t.set.w and means "
+            "nothing outside of that each");
     refuses("w[]: x=*j\nj@w:", "cycle",
             "these need each other, so none can be the first:\n"
             "r.lua:1: t.set.w needs t.x.j (field 'x')\n"
@@ -149,12 +154,13 @@ START_TEST(dot_and_json)
     free(dot);
     json_t *json = vr_graph_json(graph);
     char *text = json_dumps(json, JSON_COMPACT);
-    ck_assert_str_eq(text, "{\"nodes\":[{\"address\":\"t.set.w\",\"kind\":\"t.set\",\"place\":\"r.lua:1\"},"
-                           "{\"address\":\"t.x.j\",\"kind\":\"t.x\",\"place\":\"r.lua:2\",\"each\":\"t.set.w\"},"
-                           "{\"address\":\"t.x.b\",\"kind\":\"t.x\",\"place\":\"r.lua:3\"}],"
-                           "\"edges\":[{\"from\":\"t.x.j\",\"to\":\"t.set.w\",\"field\":\"each\"},"
-                           "{\"from\":\"t.x.b\",\"to\":\"t.set.w\",\"field\":\"x\"},"
-                           "{\"from\":\"t.x.b\",\"to\":\"t.x.j\",\"field\":\"after\"}]}");
+    ck_assert_str_eq(
+        text, "{\"nodes\":[{\"address\":\"t.set.w\",\"kind\":\"t.set\",\"place\":\"r.lua:1\"},"
+              "{\"address\":\"t.x.j\",\"kind\":\"t.x\",\"place\":\"r.lua:2\",\"each\":\"t.set.w\"},"
+              "{\"address\":\"t.x.b\",\"kind\":\"t.x\",\"place\":\"r.lua:3\"}],"
+              "\"edges\":[{\"from\":\"t.x.j\",\"to\":\"t.set.w\",\"field\":\"each\"},"
+              "{\"from\":\"t.x.b\",\"to\":\"t.set.w\",\"field\":\"x\"},"
+              "{\"from\":\"t.x.b\",\"to\":\"t.x.j\",\"field\":\"after\"}]}");
     free(text);
     json_decref(json);
     vr_graph_free(graph);
@@ -164,7 +170,8 @@ END_TEST
 
 enum { MANY = 100000 };
 
-/* n declarations; each needs the one at index + step, where there is one, and the last the first when it is a ring. */
+/* n declarations; each needs the one at index + step, where there is one, and the last the first
+ * when it is a ring. */
 static struct vr_decls *chain(struct vr_kind *kind, size_t n, int step, bool ring)
 {
     struct vr_decls *decls = vr_decls_new();
@@ -179,8 +186,8 @@ static struct vr_decls *chain(struct vr_kind *kind, size_t n, int step, bool rin
         if (ring)
             to %= n;
         if (to < n)
-            vr_decl_set(decls, vr_decls_at(decls, i), "x", vr_expr_ref(exprs, vr_decls_at(decls, to), NULL), "r.lua",
-                        (int)i + 1);
+            vr_decl_set(decls, vr_decls_at(decls, i), "x",
+                        vr_expr_ref(exprs, vr_decls_at(decls, to), NULL), "r.lua", (int)i + 1);
     }
     return decls;
 }
@@ -212,9 +219,12 @@ START_TEST(many_edges_to_and_from_one)
     struct vr_decls *decls = chain(kind, MANY, MANY, false);
     struct vr_decl *last = vr_decls_at(decls, MANY - 1), *first = vr_decls_at(decls, 0);
     for (size_t i = 1; i < MANY - 1; i++) {
-        vr_decl_after(decls, vr_decls_at(decls, i), vr_expr_ref(vr_decls_exprs(decls), first, NULL));
+        vr_decl_after(decls, vr_decls_at(decls, i),
+                      vr_expr_ref(vr_decls_exprs(decls), first, NULL));
         vr_decl_after(decls, last, vr_expr_ref(vr_decls_exprs(decls), vr_decls_at(decls, i), NULL));
-        vr_decl_after(decls, last, vr_expr_ref(vr_decls_exprs(decls), vr_decls_at(decls, i / 2 + 1), json_pack("[s]", "id")));
+        vr_decl_after(decls, last,
+                      vr_expr_ref(vr_decls_exprs(decls), vr_decls_at(decls, i / 2 + 1),
+                                  json_pack("[s]", "id")));
     }
     struct vr_graph *graph = vr_graph_new(decls, NULL);
     ck_assert_uint_eq(vr_graph_edge_count(graph, last), MANY - 2);

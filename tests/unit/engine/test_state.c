@@ -66,8 +66,13 @@ static void refuses(const char *code, const char *part)
 
 static struct vr_row *put(struct vr_state *state, const char *address, const char *outputs)
 {
-    return vr_state_put(state, &(struct vr_row){.address = address, .kind = "t.x", .inputs = "{\"a\":1}",
-                                                .outputs = outputs, .file = "r.lua", .line = 7, .duration = 1.5});
+    return vr_state_put(state, &(struct vr_row){.address = address,
+                                                .kind = "t.x",
+                                                .inputs = "{\"a\":1}",
+                                                .outputs = outputs,
+                                                .file = "r.lua",
+                                                .line = 7,
+                                                .duration = 1.5});
 }
 
 static void must_sync(struct vr_state *state)
@@ -112,8 +117,13 @@ START_TEST(remembers_rows_and_values)
     put(state, "t.x.a", NULL);
     put(state, "t.x.b", "{\"id\":\"b\"}");
     put(state, "t.x.c", NULL);
-    vr_state_put(state, &(struct vr_row){.address = "t.x.m", .kind = "t.x", .member = "m1", .identity = "/id", .deps = "[]",
-                                         .intent = "create", .recorded = "{\"op\":1}"});
+    vr_state_put(state, &(struct vr_row){.address = "t.x.m",
+                                         .kind = "t.x",
+                                         .member = "m1",
+                                         .identity = "/id",
+                                         .deps = "[]",
+                                         .intent = "create",
+                                         .recorded = "{\"op\":1}"});
     vr_state_remove(state, "t.x.c");
     vr_state_set_meta(state, "target", json_pack("{ss}", "kind", "emulator"));
     vr_state_set_meta(state, "gone", json_true());
@@ -346,7 +356,8 @@ START_TEST(readers_see_what_is_durable_beside_a_writer)
 }
 END_TEST
 
-/* A child that holds the state, says so on the pipe, and waits to be killed (or ends after `ms`). */
+/* A child that holds the state, says so on the pipe, and waits to be killed (or ends after `ms`).
+ */
 static pid_t start_holder(int ms)
 {
     int ends[2];
@@ -480,7 +491,8 @@ START_TEST(notices_flipped_bits)
         struct vr_state *state = open_state(true, &err);
         seen += !state;
         if (!state)
-            ck_assert_msg(strcmp(err.code, "corrupt") == 0 || strcmp(err.code, "newer") == 0 || strcmp(err.code, "io") == 0,
+            ck_assert_msg(strcmp(err.code, "corrupt") == 0 || strcmp(err.code, "newer") == 0 ||
+                              strcmp(err.code, "io") == 0,
                           "%s: %s", err.code, err.message);
         for (size_t i = 0; state && i < 60; i++) { /* free space: nothing was lost */
             char address[16];
@@ -530,18 +542,22 @@ START_TEST(refuses_a_newer_format)
 {
     fill(1);
     change("PRAGMA user_version = 99");
-    refuses("newer", "the state of stack 'main' was written by a newer vmrun (format 99; this one knows 2)");
+    refuses("newer",
+            "the state of stack 'main' was written by a newer vmrun (format 99; this one knows 2)");
 }
 END_TEST
 
 static const char format_1[] =
     "PRAGMA journal_mode = WAL; PRAGMA application_id = 1986884211; PRAGMA user_version = 1;"
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE rows (id INTEGER PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, member TEXT, identity TEXT,"
-    " inputs TEXT, outputs TEXT, deps TEXT, file TEXT, line INTEGER NOT NULL, duration REAL NOT NULL, intent TEXT,"
+    "CREATE TABLE rows (id INTEGER PRIMARY KEY, address TEXT NOT NULL, kind TEXT NOT NULL, member "
+    "TEXT, identity TEXT,"
+    " inputs TEXT, outputs TEXT, deps TEXT, file TEXT, line INTEGER NOT NULL, duration REAL NOT "
+    "NULL, intent TEXT,"
     " recorded TEXT);"
     "INSERT INTO meta VALUES ('serial', '41'), ('target', '\"x\"');"
-    "INSERT INTO rows VALUES (3, 't.x.a', 't.x', NULL, NULL, '{}', NULL, NULL, 'r.lua', 4, 0.25, NULL, NULL),"
+    "INSERT INTO rows VALUES (3, 't.x.a', 't.x', NULL, NULL, '{}', NULL, NULL, 'r.lua', 4, 0.25, "
+    "NULL, NULL),"
     " (9, 't.x.b', 't.x', NULL, NULL, '{}', NULL, NULL, 'r.lua', 5, 0.5, NULL, NULL);";
 
 START_TEST(migrates_an_older_format)
@@ -604,10 +620,13 @@ START_TEST(secrets_never_reach_a_file)
 {
     struct vr_state *state = must_open(false);
     ck_assert(vr_state_has_key(state));
-    struct vr_row *row = vr_state_put(state, &(struct vr_row){
-        .address = "t.x.a", .kind = "t.x", .inputs = "{\"p\":{\"$secret\":\"canary-1\"},\"q\":1}",
-        .outputs = "{\"k\":[{\"$secret\":\"canary-2\"}]}", .recorded = "{\"$secret\":\"canary-3\"}",
-        .identity = "marker"});
+    struct vr_row *row =
+        vr_state_put(state, &(struct vr_row){.address = "t.x.a",
+                                             .kind = "t.x",
+                                             .inputs = "{\"p\":{\"$secret\":\"canary-1\"},\"q\":1}",
+                                             .outputs = "{\"k\":[{\"$secret\":\"canary-2\"}]}",
+                                             .recorded = "{\"$secret\":\"canary-3\"}",
+                                             .identity = "marker"});
     ck_assert_ptr_null(strstr(row->inputs, "canary"));
     vr_state_set_meta(state, "parameters", json_pack("{s{ss}}", "p", "$secret", "canary-4"));
     json_t *meta = vr_state_meta(state, "parameters");
@@ -632,7 +651,8 @@ static json_t *redact_secret(const struct vr_state *state, const char *text)
 START_TEST(digests_show_change)
 {
     struct vr_state *state = must_open(false);
-    json_t *a = redact_secret(state, "one"), *b = redact_secret(state, "one"), *c = redact_secret(state, "two");
+    json_t *a = redact_secret(state, "one"), *b = redact_secret(state, "one"),
+           *c = redact_secret(state, "two");
     ck_assert_int_eq(vr_digest_same(a, b), 1);
     ck_assert_int_eq(vr_digest_same(a, c), 0);
     vr_state_close(state);
@@ -676,12 +696,14 @@ static int fill_the_disk(void)
     put(state, "t.x.large", large);
     if (vr_state_sync(state, &err))
         return 3;
-    if (strcmp(err.code, "disk") != 0 || !strstr(err.message, "no room left on the disk") || !err.hint)
+    if (strcmp(err.code, "disk") != 0 || !strstr(err.message, "no room left on the disk") ||
+        !err.hint)
         return fprintf(stderr, "%s: %s\n", err.code, err.message), 4;
     vr_error_clear(&err);
     put(state, "t.x.later", NULL);
     uint64_t ticket = vr_state_commit(state);
-    if (vr_state_sync(state, &err) || vr_state_durable(state) >= ticket || !vr_state_failed(state, NULL))
+    if (vr_state_sync(state, &err) || vr_state_durable(state) >= ticket ||
+        !vr_state_failed(state, NULL))
         return 5;
     vr_error_clear(&err);
     vr_state_close(state);
@@ -771,7 +793,8 @@ static int child_that_reads(void)
 START_TEST(a_folder_that_cannot_be_written)
 {
     fill(3);
-    char *command = vr_format("rm %s/digest.key && chmod -R a+rX %s && chmod a-w %s", folder, root, folder);
+    char *command =
+        vr_format("rm %s/digest.key && chmod -R a+rX %s && chmod a-w %s", folder, root, folder);
     ck_assert_int_eq(system(command), 0);
     free(command);
     ck_assert_int_eq(run_child(child_without_rights), 0);
@@ -796,13 +819,31 @@ Suite *state_suite(void);
 Suite *state_suite(void)
 {
     const TTest *tests[] = {
-        remembers_rows_and_values, put_replaces_in_place, moves_rows, removed_while_queued_never_arrives,
-        commits_only_what_is_new, tells_who_waits, many_puts_are_few_commits, modes_do_not_follow_the_umask,
-        a_missing_state_is_empty_for_readers, readers_see_what_is_durable_beside_a_writer, names_the_holder,
-        a_killed_holder_is_no_holder, waits_for_the_lease, crashes_where_it_is_told_to, notices_a_truncated_file,
-        notices_flipped_bits, notices_what_another_hand_did, refuses_a_newer_format, migrates_an_older_format,
-        a_file_moved_away_leaves_no_log_behind, secrets_never_reach_a_file, digests_show_change,
-        a_full_disk_is_said_and_nothing_is_lost, a_folder_that_cannot_be_written, a_folder_that_is_a_file,
+        remembers_rows_and_values,
+        put_replaces_in_place,
+        moves_rows,
+        removed_while_queued_never_arrives,
+        commits_only_what_is_new,
+        tells_who_waits,
+        many_puts_are_few_commits,
+        modes_do_not_follow_the_umask,
+        a_missing_state_is_empty_for_readers,
+        readers_see_what_is_durable_beside_a_writer,
+        names_the_holder,
+        a_killed_holder_is_no_holder,
+        waits_for_the_lease,
+        crashes_where_it_is_told_to,
+        notices_a_truncated_file,
+        notices_flipped_bits,
+        notices_what_another_hand_did,
+        refuses_a_newer_format,
+        migrates_an_older_format,
+        a_file_moved_away_leaves_no_log_behind,
+        secrets_never_reach_a_file,
+        digests_show_change,
+        a_full_disk_is_said_and_nothing_is_lost,
+        a_folder_that_cannot_be_written,
+        a_folder_that_is_a_file,
     };
     Suite *suite = suite_create("state");
     TCase *tcase = tcase_create("all");

@@ -1,6 +1,7 @@
 /* Lua code that the command line is made of, called from C: a task, and the loop until it ended. */
 #include <jansson.h>
 #include <lauxlib.h>
+#include <signal.h>
 
 #include "cli/session.h"
 #include "net/loop.h"
@@ -10,7 +11,7 @@
 
 struct call {
     struct vr_session *session;
-    struct vr_task *task;
+    struct vr_task *task; /* NULL once it has ended */
     json_t *result;
     struct vr_error error;
     bool ended;
@@ -28,6 +29,13 @@ static void ended(void *payload, lua_State *L, bool ok)
     else
         call->result = vr_value_get(L, -1, &call->error);
     vr_loop_stop(call->session->loop);
+}
+
+static void interrupted(void *payload, int number)
+{
+    struct call *call = payload;
+    if (call->task)
+        vr_task_cancel(call->task, number == SIGINT ? "interrupted" : "told to end");
 }
 
 /* (module, function) -> the function */
@@ -56,8 +64,15 @@ json_t *vr_session_call(struct vr_session *session, const char *module, const ch
     }
     vr_value_push(L, argument ? argument : json_null());
     json_decref(argument);
+    struct vr_signal *signals[] = {
+        vr_signal_start(session->loop, SIGINT, interrupted, &call),
+        vr_signal_start(session->loop, SIGTERM, interrupted, &call),
+        vr_signal_start(session->loop, SIGHUP, interrupted, &call),
+    };
     call.task = vr_task_start(L, 1, ended, &call);
     vr_loop_run(session->loop);
+    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+        vr_signal_stop(signals[i]);
     if (!call.ended && !call.error.message)
         vr_error_set(&call.error, "deadlock", "%s waits for something that nobody will do", module);
     if (call.error.message) {

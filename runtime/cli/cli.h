@@ -29,6 +29,7 @@ int vr_cmd_version(int argc, char **argv);
 int vr_cmd_apply(int argc, char **argv);
 int vr_cmd_check(int argc, char **argv);
 int vr_cmd_destroy(int argc, char **argv);
+int vr_cmd_emulator(int argc, char **argv);
 int vr_cmd_exec(int argc, char **argv);
 int vr_cmd_graph(int argc, char **argv);
 int vr_cmd_import(int argc, char **argv);
@@ -40,7 +41,8 @@ int vr_cmd_plan(int argc, char **argv);
 int vr_cmd_ssh(int argc, char **argv);
 int vr_cmd_state(int argc, char **argv);
 
-extern const struct vr_opt vr_apply_options[], vr_check_options[], vr_destroy_options[], vr_exec_options[],
+extern const struct vr_opt vr_apply_options[], vr_check_options[], vr_destroy_options[], vr_emulator_options[],
+    vr_exec_options[],
     vr_graph_options[], vr_import_options[], vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[],
     vr_output_options[], vr_plan_options[], vr_ssh_options[], vr_state_options[];
 

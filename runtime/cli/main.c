@@ -29,6 +29,11 @@ const struct vr_command vr_commands[] = {
     {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts", vr_exec_options, NULL},
     {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered", vr_state_options, NULL},
     {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists", vr_import_options, NULL},
+    {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve", "the built-in emulator of a state folder",
+     vr_emulator_options,
+     "start: start it unless it runs; status: whether it runs; list: everything that exists in it; env: variables for az,\n"
+     "SDKs and Terraform, for a shell's eval; stop: end it, its world stays; reset: end it and remove its world;\n"
+     "serve: run it here, in the foreground."},
     {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes", vr_kinds_options, NULL},
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},

@@ -192,25 +192,17 @@ const json_t *vr_session_params(struct vr_session *session)
 
 /* --- target --- */
 
-static bool provider_needs_target(const char *provider)
-{
-    return strcmp(provider, "local") != 0 && strcmp(provider, "random") != 0;
-}
-
+/* A recipe without a cloud's resources has no target: it is about this machine, or about hosts and clusters that it names. */
 static bool kind_needs_target(const char *kind)
 {
-    char *provider = vr_strndup(kind, strcspn(kind, "."));
-    bool needs = provider_needs_target(provider);
-    free(provider);
-    return needs;
+    return strncmp(kind, "azure.", 6) == 0;
 }
 
-/* A recipe of this machine alone has no target. */
 static bool needs_target(struct vr_session *session)
 {
     struct vr_decls *decls = session->recipe ? vr_recipe_decls(session->recipe) : NULL;
     for (size_t i = 0; decls && i < vr_decls_count(decls); i++)
-        if (provider_needs_target(vr_decls_at(decls, i)->kind->provider))
+        if (kind_needs_target(vr_decls_at(decls, i)->kind->name))
             return true;
     for (size_t i = 0; i < vr_state_slots(session->state); i++) {
         const struct vr_row *row = vr_state_at(session->state, i);

@@ -1,0 +1,60 @@
+/* vmrun emulator: the emulator of a state folder. Its verbs are stdlib/cli/emulator.lua. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "cli/cli.h"
+#include "cli/folder.h"
+#include "cli/session.h"
+#include "cli/tool.h"
+
+const struct vr_opt vr_emulator_options[] = {
+    VR_OPT("state-dir", 0, VR_OPT_TEXT, state_dir, "DIR", "whose emulator (default: .vmrun)"),
+    VR_OPT("clock", 0, VR_OPT_TEXT, clock, "FACTOR", "start, serve: how many times faster than the world it is"),
+    VR_OPT("json", 0, VR_OPT_FLAG, json, NULL, "JSON instead of text"),
+    VR_OPT("log-level", 0, VR_OPT_TEXT, log_level, "LEVEL", "debug, info, warn, error or none"),
+    VR_OPT("help", 'h', VR_OPT_FLAG, help, NULL, "this help"),
+    VR_OPT_END,
+};
+
+static int run(struct vr_session *session, struct vr_args *args, struct vr_error *err)
+{
+    const char *verb = args->recipe;
+    args->recipe = NULL;
+    bool serve = strcmp(verb, "serve") == 0, makes = serve || strcmp(verb, "start") == 0;
+    if (!vr_session_begin(session, args, err) || (makes && !vr_folder_make(session->folder, err)))
+        return VR_EXIT_ERROR;
+    char *relative = serve && args->words.count > 0 ? vr_strdup(args->words.items[0]) : vr_format("%s/emulator", session->folder);
+    char *folder = vr_folder_absolute(relative);
+    json_t *call = vr_tool_args(args);
+    json_object_set_new(call, "verb", json_string(verb));
+    json_object_set_new(call, "dir", json_string(folder));
+    free(relative);
+    free(folder);
+    json_t *result = vr_session_call(session, "cli.emulator", "run", call, err);
+    return result ? vr_tool_result(result) : VR_EXIT_ERROR;
+}
+
+int vr_cmd_emulator(int argc, char **argv)
+{
+    struct vr_args args = {0};
+    struct vr_session session = {0};
+    struct vr_error err = {0};
+    int code;
+    if (!vr_opt_parse(&args, vr_emulator_options, false, argc, argv, &err)) {
+        code = vr_cli_usage(argv[0], &err);
+    } else if (args.help) {
+        code = vr_cmd_help(2, (char *[]){"help", argv[0]});
+    } else if (!args.recipe) {
+        vr_error_set(&err, "usage", "emulator wants a verb");
+        code = vr_cli_usage(argv[0], &err);
+    } else {
+        code = run(&session, &args, &err);
+        if (err.message)
+            code = vr_session_failed(&session, &err);
+    }
+    vr_session_end(&session);
+    vr_opt_free(&args);
+    return code;
+}

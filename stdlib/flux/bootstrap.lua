@@ -152,7 +152,7 @@ return kind "flux.bootstrap" {
   doc = "Flux, bootstrapped from a path of a Git repository.",
   fields = {
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true },
-    repository = field.resource { "git.repository", "emulator.git_repository", required = true, doc = "The repository to follow." },
+    repository = field.resource { "git.repository", "git.emulator_repository", required = true, doc = "The repository to follow." },
     path = field.string { required = true, doc = "The cluster's folder in it, such as clusters/production." },
     controllers = field.list { field.string { check = function(name)
       if components.known(name) then return true end

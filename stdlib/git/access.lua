@@ -2,7 +2,7 @@
 local M = {}
 
 --- The kinds that a field `repository` may hold.
-M.KINDS = { "git.repository", "emulator.git_repository" }
+M.KINDS = { "git.repository", "git.emulator_repository" }
 
 function M.options(_, repository, more)
   local options = { url = repository.url, branch = repository.branch or "main", key = repository.key,

@@ -37,7 +37,7 @@ return kind "git.files" {
   doc = "Files of a Git repository, in one commit.",
   fields = {
     name = field.string { default_name = true, ignore = true },
-    repository = field.resource { "git.repository", "emulator.git_repository", required = true, replace = true },
+    repository = field.resource { "git.repository", "git.emulator_repository", required = true, replace = true },
     files = field.map { field.string {}, required = true, doc = "Path -> content." },
     keep_existing = field.boolean { default = false, ignore = true, doc = "Write a file once; from then on it is the team's." },
     message = field.string { default = "Update files", ignore = true },

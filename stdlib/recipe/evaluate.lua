@@ -10,18 +10,46 @@ local M = {}
 
 local function folder_of(path) return path:match("^(.+)/[^/]*$") or (path:find("^/") and "/") or "." end
 
--- file("path") reads beside the text that calls it, never outside of its folder.
-local function file(path)
+-- Where a path of file() or files() leads: beside the text that calls it, never outside of its folder.
+local function beside(word, path)
   local place = now.place()
   local source = now.sources[place.file]
-  if type(path) ~= "string" then now.raise("file wants a path, such as file(\"motd.txt\")", "file") end
+  if type(path) ~= "string" then now.raise(("%s wants a path, such as %s(\"motd.txt\")"):format(word, word), word) end
   if path:find("^[/~]") then
-    now.raise(("file(%q) is not beside the recipe; copy it there"):format(path), path)
+    now.raise(("%s(%q) is not beside the recipe; copy it there"):format(word, path), path)
   end
   local folder = folder_of(place.file)
-  local text, message = declare.read(folder == "." and path or folder .. "/" .. path, source and source.root or folder)
-  if not text then now.raise(message, path) end
+  return folder == "." and path or folder .. "/" .. path, source and source.root or folder
+end
+
+local function read(path, root, shown)
+  local text, message = declare.read(path, root)
+  if not text then now.raise(message, shown) end
   return text
+end
+
+-- file("path"): the text of a file.
+local function file(path)
+  local real, root = beside("file", path)
+  return read(real, root, path)
+end
+
+-- files("folder"): the texts of all files below a folder, by their paths in it; names that begin with a dot are left out.
+local function files(path)
+  local real, root = beside("files", path)
+  local found = {}
+  local function walk(folder, prefix)
+    local names = declare.list(folder)
+    if not names then return false end
+    for _, name in ipairs(names) do
+      if not walk(folder .. "/" .. name, prefix .. name .. "/") then
+        found[prefix .. name] = read(folder .. "/" .. name, root, path)
+      end
+    end
+    return true
+  end
+  if not walk(real, "") then now.raise(("files(%q): there is no such folder"):format(path), path) end
+  return found
 end
 
 local function compile(path, text, env)
@@ -115,7 +143,7 @@ function M.run(options)
   now.given, now.lint, now.told, now.known = options.given or {}, options.lint, nil, nil
   local all = sandbox.base()
   words.add(all)
-  all.file, all.require = file, libraries.require
+  all.file, all.files, all.require = file, files, libraries.require
   local env = sandbox.environment(all)
   local roots = { folder_of(options.path) }
   for _, folder in ipairs(options.paths or {}) do roots[#roots + 1] = folder end

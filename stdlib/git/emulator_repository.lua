@@ -3,7 +3,7 @@ local fail, field, fs, http, json, kind = require "fail", require "field", requi
 
 local function call(ctx, method, f)
   if ctx.target.kind ~= "emulator" then
-    error(fail { "emulator.git_repository exists on the emulator only", code = "target",
+    error(fail { "git.emulator_repository exists on the emulator only", code = "target",
       hint = "give the recipe a repository of your own: git_url=ssh://..." })
   end
   local endpoint = fail.check(json.decode(fail.check(fs.read(ctx.target.emulator_dir .. "/endpoint.json"))))
@@ -21,8 +21,8 @@ end
 
 local function make(ctx) return told(ctx.fields, call(ctx, "PUT", ctx.fields)) end
 
-return kind "emulator.git_repository" {
-  doc = "A Git repository served by the emulator over SSH.", provider = "emulator",
+return kind "git.emulator_repository" {
+  doc = "A Git repository served by the emulator over SSH.",
   fields = {
     name = field.string { default_name = true, replace = true, match = "^[%w][%w._-]*$" },
     branch = field.string { default = "main", replace = true },

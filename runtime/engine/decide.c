@@ -380,14 +380,14 @@ static bool wants_replace(struct vr_node *node, const struct standing *s)
         node->reason = "a value of `replace_triggered_by` changed, forces replacement";
         return true;
     }
+    if (s->replaced) {
+        node->reason = vr_plan_format(plan, "`%s` is replaced", short_name(s->replaced));
+        return true;
+    }
     for (size_t i = 0; i < node->change_count; i++)
         replace = replace || node->changes[i].replace;
     if (replace || (node->change_count > 0 && !vr_kind_has(node->kind, VR_VERB_UPDATE))) {
         vr_node_why(node);
-        return true;
-    }
-    if (s->replaced) {
-        node->reason = vr_plan_format(plan, "`%s` is replaced", short_name(s->replaced));
         return true;
     }
     return false;

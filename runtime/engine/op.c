@@ -253,9 +253,9 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         if (acts(node))
             node->private->act = new_op(&ops, node, false);
     }
-    for (size_t i = 0; i < plan->all.count; i++)
+    for (size_t i = plan->all.count; i-- > 0;) /* backwards: edges are put in front, and are walked in the recipe's order */
         act_edges(&ops, plan->all.items[i]);
-    for (size_t i = 0; any_del && i < plan->all.count; i++)
+    for (size_t i = plan->all.count; any_del && i-- > 0;)
         del_edges(&ops, plan->all.items[i]);
     sort(&ops);
     find_paths(&ops);

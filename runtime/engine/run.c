@@ -116,10 +116,11 @@ static void put(struct vr_run *run, const struct vr_row *row)
 static void put_intent(struct vr_run *run, struct vr_op *op)
 {
     struct vr_node *node = op->node;
-    struct vr_row row = row_of(run, node);
+    const char *deposed = op->del ? node->private->deposed : NULL;
+    struct vr_row row = deposed ? *vr_state_find(run->state, deposed) : row_of(run, node);
     char *inputs = NULL, *deps = NULL;
     row.intent = vr_verb_name(op->verb);
-    if (node->file) {
+    if (node->file && !op->del) {
         row.file = node->file;
         row.line = node->line;
     }
@@ -160,9 +161,10 @@ static void put_result(struct vr_run *run, struct vr_node *node, const char *int
 
 static void remove_row(struct vr_run *run, const struct vr_node *node)
 {
-    if (!vr_state_find(run->state, node->private->deposed ? node->private->deposed : node->address))
+    const char *address = node->private->deposed ? node->private->deposed : node->address;
+    if (!vr_state_find(run->state, address))
         return;
-    vr_state_remove(run->state, node->private->deposed ? node->private->deposed : node->address);
+    vr_state_remove(run->state, address);
     run->dirty = true;
 }
 

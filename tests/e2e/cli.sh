@@ -1,0 +1,243 @@
+#!/usr/bin/env bash
+# The command line over resources of this machine: plan, apply, change, drift, rename, parameters, saved plans, failures,
+# interrupts, secrets, import, destroy.
+set -u
+cd "$(dirname "$0")/../.."
+VMRUN=${VMRUN:-$PWD/build/release/vmrun}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+unset AZURE_SUBSCRIPTION_ID VMRUN_PATH
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); }
+not_ok() {
+  failed=$((failed + 1))
+  echo "not ok: $1"
+  sed 's/^/    /' out err 2>/dev/null | head -30
+}
+# run CODE ARGS...: runs vmrun, keeps out and err, and wants that exit code
+run() {
+  local wanted=$1 code=0
+  shift
+  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
+  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
+}
+has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
+hasnt() { if grep -qF -- "$2" "$1"; then not_ok "$1 has '$2'"; else ok; fi; }
+is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+
+cat >demo.lua <<'LUA'
+local here, random = use("local", "random")
+local p = params {
+  who   = param.string { default = "you" },
+  count = param.integer { default = 2, min = 0 },
+  token = param.secret { optional = true },
+}
+local pet = random.name "pet" { length = 6 }
+local hello = here.file "hello" { path = "made/hello", content = "hello " .. p.who .. "\nfrom " .. pet.value .. "\n" }
+for i = 1, p.count do
+  here.file("n" .. i) { path = "made/n" .. i, content = "number " .. i, after = hello }
+end
+if p.token then here.file "token" { path = "made/token", content = "token=" .. p.token, mode = "0600" } end
+outputs { pet = pet.value, path = hello.id, greeting = { to = p.who, secret = p.token } }
+LUA
+
+# the first apply, and again
+run 2 plan demo.lua --detailed-exitcode
+has out "Plan: 4 to add, 0 to change, 0 to destroy."
+if [ -e .vmrun ]; then not_ok "a plan made a state folder"; else ok; fi
+run 0 demo.lua
+has out "Done: 4 added"
+has out 'path = "made/hello"'
+run 0 plan demo.lua --detailed-exitcode
+has out "No changes."
+run 0 apply demo.lua
+has out "No changes."
+is "$(stat -c %a .vmrun) $(cat .vmrun/.gitignore) $(stat -c %a .vmrun/stacks/demo/state.db)" "700 * 600"
+
+# state and outputs
+run 0 state list demo.lua
+is "$(sort out | tr '\n' ' ')" "local.file.hello local.file.n1 local.file.n2 random.name.pet "
+run 0 state show demo.lua local.file.hello
+has out "made/hello"
+run 1 state show demo.lua local.file.helo
+has err "did you mean 'local.file.hello'?"
+run 0 output demo.lua path
+is "$(cat out)" "made/hello"
+run 0 output demo.lua --json
+is "$(python3 -c 'import json; print(json.load(open("out"))["path"])')" "{'sensitive': False, 'type': 'string', 'value': 'made/hello'}"
+
+# changed in the recipe and outside, told apart and mended
+echo tampered >made/n1
+run 2 plan demo.lua who=me --detailed-exitcode
+has out "field \`content\` changed outside"
+has out "+ hello me"
+run 0 apply demo.lua who=me
+has out "Done: 0 added, 2 changed, 0 destroyed"
+is "$(head -1 made/hello)" "hello me"
+is "$(cat made/n1)" "number 1"
+
+# remembered parameters
+run 1 plan demo.lua
+has err "who was me; pass who=me or --unset who"
+run 0 plan demo.lua --unset who
+has out "+ hello you"
+run 1 plan demo.lua who=me coutn=3
+has err "no parameter 'coutn' (from command line); did you mean 'count'?"
+run 1 plan demo.lua who=me count=x
+has err "wants an integer"
+VMRUN_PARAM_count=3 run 0 plan demo.lua who=me
+has out "+ local.file.n3"
+echo '{"count": 4, "who": "file"}' >more.json
+run 0 plan demo.lua --params more.json who=me
+has out "+ local.file.n4"
+hasnt out "hello file"
+echo 'return { count = 1 }' >demo.params.lua
+run 0 plan demo.lua who=me
+has out "- local.file.n2"
+rm demo.params.lua
+
+# fewer, and a saved plan
+run 0 plan demo.lua who=me count=1 --out plan.json
+run 0 apply plan.json
+has out "Done: 0 added, 0 changed, 1 destroyed"
+if [ -e made/n2 ]; then not_ok "n2 is still there"; else ok; fi
+run 1 apply plan.json
+has err "plan"
+run 0 plan demo.lua who=me count=1 --detailed-exitcode
+
+# secrets: digests in the state, and nowhere in the logs
+canary="canary-$RANDOM$RANDOM$RANDOM"
+run 1 apply demo.lua who=me count=1 token="$canary"
+has err "a command line is seen by others"
+printf '%s\n' "$canary" >secret
+run 0 apply demo.lua who=me count=1 token=@secret
+is "$(cat made/token)" "token=$canary"
+hasnt out "$canary"
+run 0 plan demo.lua who=me count=1 token=@secret --detailed-exitcode
+if grep -rq "$canary" .vmrun; then not_ok "the canary is in .vmrun"; else ok; fi
+echo "another-$canary" >secret
+run 2 plan demo.lua who=me count=1 token=@secret --detailed-exitcode
+hasnt out "$canary"
+has out "(secret) changed"
+run 1 output demo.lua greeting
+has err "is a secret"
+run 0 output demo.lua
+has out "(secret)"
+
+# events
+run 0 apply demo.lua who=me count=2 token=@secret --json
+python3 - <<'PY' >check 2>&1 && ok || not_ok "events: $(cat check)"
+import json
+events = [json.loads(line) for line in open("out")]
+names = [e["event"] for e in events]
+assert names[0] == "plan" and names[-1] == "outputs" and "summary" in names, names
+assert any(e["event"] == "done" and e["address"] == "local.file.n2" for e in events), events
+PY
+
+# a failure stops only what depends on it
+cat >broken.lua <<'LUA'
+local here = use "local"
+local bad = here.command "bad" { command = "echo out of paper >&2; exit 3" }
+here.file "after" { path = "made/after", content = "x", after = bad }
+here.file "other" { path = "made/other", content = "y" }
+LUA
+run 1 apply broken.lua
+has err "broken.lua:2: local.command.bad: create failed: the command ended with exit code 3: out of paper"
+has out "local.file.after: not done"
+is "$(cat made/other)" "y"
+has out "1 failed, 1 not done because of that."
+
+# interrupted: what runs ends, the rest is left for the next time
+cat >slow.lua <<'LUA'
+local here = use "local"
+local first = here.command "first" { command = "touch made/started; sleep 1; echo done" }
+here.file "second" { path = "made/second", content = first.stdout }
+LUA
+"$VMRUN" apply slow.lua >out.slow 2>err.slow </dev/null &
+child=$!
+for _ in $(seq 100); do [ -e made/started ] && break; sleep 0.05; done
+kill -INT "$child"
+wait "$child"
+is "$?" 1
+cp out.slow out; cp err.slow err
+has out "starting nothing more"
+run 0 state list slow.lua
+is "$(cat out)" "local.command.first"
+run 0 apply slow.lua
+is "$(cat made/second)" "done"
+
+# a name that changes, a thing that is let go, and one that is taken over
+cat >names.lua <<'LUA'
+local here = use "local"
+here.file "old" { path = "made/kept", content = "kept" }
+here.file "gone" { path = "made/gone", content = "gone" }
+LUA
+run 0 apply names.lua
+cat >names.lua <<'LUA'
+local here = use "local"
+local new = here.file "new" { path = "made/kept", content = "kept" }
+moved { from = "local.file.old", to = new }
+removed "local.file.gone"
+LUA
+run 0 apply names.lua
+has out "was local.file.old"
+is "$(cat made/gone)" "gone"
+run 0 state list names.lua
+is "$(cat out)" "local.file.new"
+rm -rf .vmrun/stacks/names
+run 0 import names.lua --all
+has out "1 imported"
+run 0 plan names.lua --detailed-exitcode
+run 0 state mv names.lua local.file.new local.file.newer
+run 0 state rm names.lua local.file.newer
+run 1 state rm names.lua local.file.newer
+has err "the state has no 'local.file.newer'"
+
+# protected things stay
+cat >guarded.lua <<'LUA'
+local here = use "local"
+here.file "safe" { path = "made/safe", content = "safe", protect = true }
+LUA
+run 0 apply guarded.lua
+run 1 destroy guarded.lua
+has err "protect"
+is "$(cat made/safe)" "safe"
+
+# two at once: the second says who holds the state
+cat >long.lua <<'LUA'
+local here = use "local"
+here.command "long" { command = "touch made/long; sleep 2" }
+LUA
+"$VMRUN" apply long.lua >/dev/null 2>&1 </dev/null &
+child=$!
+for _ in $(seq 100); do [ -e made/long ] && break; sleep 0.05; done
+run 1 apply long.lua
+has err "$child"
+wait "$child"
+
+# wrong usage
+run 1 plan
+run 1 plan demo.lua --detaild-exitcode
+has err "did you mean --detailed-exitcode?"
+run 1 plann demo.lua
+has err "did you mean 'plan'?"
+run 1 plan no-such.lua
+has err "there is no file 'no-such.lua'"
+run 1 apply demo.lua --parallel 0 who=me
+has err "--parallel wants a number"
+
+# everything goes
+run 0 destroy demo.lua token=@secret
+has out "Done: 0 added, 0 changed,"
+run 0 state list demo.lua
+is "$(cat out)" ""
+if [ -e made/hello ] || [ -e made/token ]; then not_ok "files are left"; else ok; fi
+run 0 destroy demo.lua
+has out "nothing to destroy"
+run 0 plan demo.lua
+has out "to add"
+
+echo "cli: $passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]

@@ -2,6 +2,7 @@
  * same but for the member that they belong to are told once. */
 #include "cli/show.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,17 +190,33 @@ static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
     return vr_buf_steal(&out);
 }
 
+/* Two addresses that differ in one pair of brackets, as a range: `a.instances[1..9]/b`. */
+static char *range(const char *first, const char *last)
+{
+    size_t at = 0, open;
+    while (first[at] && first[at] == last[at])
+        at++;
+    for (open = at; open > 0 && first[open] != '['; open--) {
+    }
+    const char *a = strchr(first + at, ']'), *b = strchr(last + at, ']');
+    if (first[open] != '[' || !a || !b)
+        return vr_format("%s .. %s", first, last);
+    return vr_format("%.*s..%.*s%s", (int)(a - first), first, (int)(b - last - (ptrdiff_t)open - 1), last + open + 1, a);
+}
+
 static void put_head(FILE *out, const struct vr_node *node, size_t same, const char *last, bool color)
 {
     const struct style *style = &styles[node->action];
     const char *on = color ? style->color : "", *off = color && *on ? "\033[0m" : "";
-    fprintf(out, "  %s%s %s%s", on, style->sign, node->address, off);
-    if (same > 1)
-        fprintf(out, " and %zu more like it, up to %s", same - 1, last);
+    char *address = same > 1 ? range(node->address, last) : vr_strdup(node->address);
+    fprintf(out, "  %s%s %s%s", on, style->sign, address, off);
+    free(address);
     if (node->action == VR_ACTION_ADD && node->add > 0)
         fprintf(out, ": %s %zu", style->verb, node->add);
     else
         fprintf(out, ": %s", style->verb);
+    if (same > 1)
+        fprintf(out, " %zu alike", same);
     if (node->reason)
         fprintf(out, " (%s)", node->reason);
     if (node->status)

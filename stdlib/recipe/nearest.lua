@@ -37,7 +37,7 @@ local function nearest(name, names)
   local limit, found = math.max(1, math.min(3, #name // 3)), nil
   for _, candidate in ipairs(candidates) do
     local d = candidate:lower() == name:lower() and 0 or distance(name, candidate, limit)
-    if d <= limit and (not found or d < found.distance) and d < math.max(#name, 2) then
+    if d <= limit and (not found or d < found.distance) and (d == 0 or d < #name) then
       found = { name = candidate, distance = d }
     end
   end

@@ -152,19 +152,20 @@ end
 -- { name, type, help, default, value, given, secret, missing, file, line }, in the order of the text.
 function M.settle(specs, given, environment)
   local names, values, told = {}, {}, {}
+  local here = now.place()
+  local source = now.source(here)
+  local call = source and source:call(here.line, "params")
+  local order = source and source:order(call and call.open) or {}
   for name, spec in pairs(specs) do
     if not field.is(spec) or not PLACES[spec] then
-      local place = now.place()
-      local source = now.source(place)
-      local call = source and source:call(place.line, "params")
-      now.problem(place, ("parameter '%s' wants a type such as param.string {}"):format(tostring(name)),
+      now.problem(here, ("parameter '%s' wants a type such as param.string {}"):format(tostring(name)),
         call and call.open and source:field(call.open, { name }, "name"))
     else
       names[#names + 1] = name
     end
   end
   table.sort(names, function(a, b)
-    local x, y = PLACES[specs[a]].line, PLACES[specs[b]].line
+    local x, y = order[a] or math.huge, order[b] or math.huge
     if x ~= y then return x < y end
     return a < b
   end)

@@ -23,7 +23,7 @@ end
 function readers.yaml(path, text)
   local result, message = yaml.decode(text)
   if result == nil and message then error(fail { ("%s:%s"):format(path, message), code = "params" }, 0) end
-  return result == nil and {} or result
+  return (result == nil or result == json.null) and {} or result
 end
 readers.yml = readers.yaml
 

@@ -8,7 +8,8 @@ local now = require "recipe.current"
 local M = {}
 
 local LOADING = {}
-local PURE = { json = true, yaml = true, crypto = true, kind = true, field = true, fail = true }
+local PURE = { json = true, yaml = true, crypto = true, kind = true, field = true, fail = true,
+  role = true, ["azure.statement"] = true, ["kubernetes.set"] = true } -- the makers of kinds
 local NATIVE = { http = true, ssh = true, git = true, task = true, log = true, stream = true, fs = true, process = true,
   server = true, sqlite = true, dial = true, wait = true }
 

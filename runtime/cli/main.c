@@ -29,6 +29,7 @@ const struct vr_command vr_commands[] = {
     {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts", vr_exec_options, NULL},
     {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered", vr_state_options, NULL},
     {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists", vr_import_options, NULL},
+    {"repl", vr_cmd_repl, "[RECIPE]", "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
     {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve", "the built-in emulator of a state folder",
      vr_emulator_options,
      "start: start it unless it runs; status: whether it runs; list: everything that exists in it; env: variables for az,\n"

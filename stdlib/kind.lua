@@ -72,7 +72,10 @@ function M.describe(page)
     refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
   for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
   for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
-  for _, verb in ipairs(VERBS) do told.verbs[verb] = page[verb] ~= nil end
+  -- What somebody else keeps (`data`) is only read.
+  for _, verb in ipairs(VERBS) do
+    told.verbs[verb] = page[verb] ~= nil and (not page.data or verb == "read" or verb == "identity" or verb == "predict")
+  end
   if page.collection then
     told.collection = { output = page.collection.output, count = page.collection.count, item = {} }
     for name, spec in pairs(page.collection.item) do told.collection.item[name] = field.describe(spec) end

@@ -2,11 +2,36 @@
 local arm, field, fail = require "azure.arm", require "field", require "fail"
 local statement = require "azure.statement"
 
-local API = "2025-04-01"
+local API, NETWORK_API = "2025-04-01", "2025-05-01"
 
 local function id_of(f, target)
   if not f.name then return nil end
   return ("/subscriptions/%s/resourceGroups/%s"):format(target.subscription, f.name)
+end
+
+-- Whether something came with a resource of ours: below it, managed by it, or a network interface of one of our machines.
+local function came_with(client, item, ours)
+  local id = item.id:lower()
+  for own in pairs(ours) do
+    if own:sub(1, 1) == "/" and id:sub(1, #own + 1) == own .. "/" then return true end
+  end
+  if type(item.managedBy) == "string" and ours[item.managedBy:lower()] then return true end
+  if item.type:lower() == "microsoft.network/networkinterfaces" then
+    local nic = client:get(item.id, NETWORK_API)
+    local machine = nic and nic.properties and nic.properties.virtualMachine
+    return type(machine) == "table" and machine.id and ours[machine.id:lower()] or false
+  end
+  return false
+end
+
+-- Deletes what is not ours with the newest api-version that its provider names.
+local function remove(client, item)
+  local namespace, rest = item.type:match("^([^/]+)/(.+)$")
+  local provider = client:get(("/subscriptions/%s/providers/%s"):format(client.subscription, namespace), API) or {}
+  for _, known in ipairs(provider.resourceTypes or {}) do
+    if known.resourceType:lower() == rest:lower() then return client:delete(item.id, known.apiVersions[1]) end
+  end
+  error(fail { "no api-version is known for " .. item.type .. " " .. item.name, code = "unmanaged", hint = "delete it by hand" })
 end
 
 return statement.define {
@@ -17,6 +42,15 @@ return statement.define {
       to = function(value) return (value:lower():gsub("%s+", "")) end },
   },
   identity = id_of,
+  foreign = function(ctx)
+    local client, found = arm.open(ctx.target), {}
+    for _, item in ipairs(client:list(ctx.prior.id .. "/resources", API)) do
+      if not ctx.ours[item.id:lower()] and not came_with(client, item, ctx.ours) then
+        found[#found + 1] = { id = item.id, what = item.type .. " " .. item.name, remove = function() remove(client, item) end }
+      end
+    end
+    return found
+  end,
   verbs = {
     delete = function(ctx)
       local client = arm.open(ctx.target)

@@ -10,7 +10,7 @@ local M = {}
 local function ours(rows)
   local ids = {}
   for _, row in ipairs(rows) do
-    for _, id in ipairs { row.identity or false, row.outputs.id or false, row.member or false } do
+    for _, id in ipairs { row.identity or false, row.outputs.id or false, row.outputs.resource_id or false, row.member or false } do
       if type(id) == "string" then ids[id:lower()] = true end
     end
   end

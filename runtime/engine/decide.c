@@ -198,7 +198,7 @@ void vr_node_visit(struct vr_node *node)
     struct standing s = stands(node);
     if (p->reads_only && (p->open || s.created || (s.acting && node->decl->after_count > 0))) {
         read_later(node, s.acting);
-    } else if (p->row ? s.made_anew != NULL : s.created || (p->open && !node->identity)) {
+    } else if (p->row ? s.made_anew || (s.created && !p->was) : s.created || (p->open && !node->identity)) {
         p->absent = true;
         p->look = p->row != NULL || (node->identity && s.existing);
         vr_node_compare(node);
@@ -240,8 +240,9 @@ void vr_node_was_read(struct vr_node *node, struct vr_job *job)
     struct vr_node_private *p = node->private;
     struct vr_error *err = &job->error;
     bool lost = err->message && err->code && strcmp(err->code, "unreachable") == 0;
-    if (lost && stands(node).replaced) {
-        p->absent = true; /* it goes with what it lives on */
+    struct standing s = stands(node);
+    if (err->message && (s.created || s.replaced) && (lost || vr_has_unknown(p->fields))) {
+        p->absent = p->look = true; /* it cannot be asked before what it is on is there: looked at in apply */
         vr_node_compare(node);
     } else if (lost) {
         unreachable(node, err);

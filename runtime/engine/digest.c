@@ -165,7 +165,8 @@ json_t *vr_digest_redact(const struct vr_digest_key *key, const json_t *value)
 
 bool vr_is_digest(const json_t *value)
 {
-    return json_object_size(value) == 1 && json_object_get(value, "$digest");
+    size_t parts = json_object_get(value, "$from") ? 2 : 1; /* a row's input may say which output it came from */
+    return json_object_size(value) == parts && json_object_get(value, "$digest");
 }
 
 int vr_digest_same(const json_t *a, const json_t *b)

@@ -3,7 +3,14 @@
  *     struct vr_plan *plan = vr_plan_new(&options);
  *     vr_plan_start(plan, done, payload);       reads in parallel through the runner; the host turns it
  *     ... vr_plan_turn(plan) whenever notified ...
- *     done(payload): vr_plan_errors, vr_plan_count, vr_plan_at; then vr_run_new(plan, ...) in run.h
+ *     done(payload): vr_plan_error_count, vr_plan_count, vr_plan_at; then vr_run_new(plan, ...) in run.h
+ *
+ * Addresses: a member of a collection is ADDRESS.OUTPUT[ID] ("azure.virtual_machine_scale_set.w.instances[w_1]"), one that
+ * is still to come ADDRESS.OUTPUT[+1], [+2], ...; an instance of a template is MEMBER/TEMPLATE; the old one of a replacement
+ * whose new one is made first keeps its row as ADDRESS#replaced.
+ *
+ * A whole reference in a field whose change forces replacement says what the node lives on: it is made anew, or replaced,
+ * together with that. A row that is no longer declared but has the identity of a new declaration of its kind is a move.
  */
 #ifndef VR_ENGINE_PLAN_H
 #define VR_ENGINE_PLAN_H
@@ -72,7 +79,7 @@ struct vr_node {
     const char *status;  /* "stopped", "evicted", ... as read; may be NULL */
     const char *identity; /* may be NULL */
     const char *moved_from; /* its row had this address; may be NULL */
-    struct vr_error error; /* UNKNOWN, or what failed in apply */
+    struct vr_error error; /* UNKNOWN; after apply: why it failed or was skipped */
     struct vr_node_private *private;
 };
 
@@ -119,7 +126,9 @@ struct vr_plan_summary {
     size_t left_out; /* by targets and excludes */
 };
 struct vr_plan_summary vr_plan_summary(const struct vr_plan *plan);
-bool vr_plan_empty(const struct vr_plan *plan); /* nothing to do or to write down */
+/* No action at all. A run of an empty plan still writes down what the reads found new (an etag, a moved address), and does
+ * nothing if there is none. */
+bool vr_plan_empty(const struct vr_plan *plan);
 
 /* An output's value now, or after apply: a new reference; NULL with an error. Secrets are {"$secret": ...}. */
 json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *output, struct vr_error *err);

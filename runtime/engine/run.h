@@ -14,7 +14,8 @@ struct vr_run_options {
     struct vr_limits limits;
 };
 
-/* NULL with an error: the plan has errors, was applied already, or the state moved on since. */
+/* NULL with an error: the plan has errors, was applied already, or the state moved on since (any commit counts, so meta is
+ * written before the plan or after this call). */
 struct vr_run *vr_run_new(const struct vr_run_options *options, struct vr_error *err);
 void vr_run_free(struct vr_run *run); /* when done; NULL is fine */
 typedef void (*vr_run_done)(void *payload);

@@ -16,8 +16,10 @@ struct vr_step {
     const char *address, *name;
     const char *file; /* the declaration's place; may be NULL */
     int line;
-    json_t *fields;   /* desired; whole references are objects of fields and outputs; secrets as {"$secret": ...}.
-                         A delete has what the state recorded, whole references made live again */
+    json_t *fields;   /* desired; whole references are objects of fields and outputs, with "$ref": the address (below a few
+                         levels only {"$ref", "id"}); secrets as {"$secret": ...}. A delete has what the state recorded,
+                         references made live again; a secret that cannot be had again is {"$digest": ...}. ADD and REMOVE
+                         have the collection's */
     json_t *unknown;  /* READ at plan time: paths (arrays) of what is not known in fields; may be NULL */
     json_t *prior;    /* {"id", "fields", "outputs"} of the state, or NULL */
     json_t *changes;  /* UPDATE: array of {"path", "old", "new"}; or NULL */

@@ -38,18 +38,12 @@ static void broke(struct fake *fake, const char *rule, const char *address)
 
 struct fake_thing *fake_find(struct fake *fake, const char *address)
 {
-    for (struct fake_thing *thing = fake->things; thing; thing = thing->next)
-        if (strcmp(thing->address, address) == 0)
-            return thing;
-    return NULL;
+    return vr_map_get(&fake->by_address, address);
 }
 
 static struct fake_thing *find_id(struct fake *fake, const char *id)
 {
-    for (struct fake_thing *thing = fake->things; id && thing; thing = thing->next)
-        if (strcmp(thing->id, id) == 0)
-            return thing;
-    return NULL;
+    return id ? vr_map_get(&fake->by_id, id) : NULL;
 }
 
 static void free_thing(struct fake_thing *thing)
@@ -64,15 +58,28 @@ static void free_thing(struct fake_thing *thing)
     free(thing);
 }
 
+static void insert_thing(struct fake *fake, struct fake_thing *thing)
+{
+    thing->next = fake->things;
+    if (thing->next)
+        thing->next->prev = thing;
+    fake->things = thing;
+    vr_map_set(&fake->by_id, thing->id, thing);
+    vr_map_set(&fake->by_address, thing->address, thing);
+}
+
 static void destroy_thing(struct fake *fake, struct fake_thing *thing)
 {
-    for (struct fake_thing **at = &fake->things; *at; at = &(*at)->next) {
-        if (*at == thing) {
-            *at = thing->next;
-            free_thing(thing);
-            return;
-        }
-    }
+    if (thing->prev)
+        thing->prev->next = thing->next;
+    else
+        fake->things = thing->next;
+    if (thing->next)
+        thing->next->prev = thing->prev;
+    vr_map_remove(&fake->by_id, thing->id);
+    if (fake_find(fake, thing->address) == thing)
+        vr_map_remove(&fake->by_address, thing->address);
+    free_thing(thing);
 }
 
 void fake_lose(struct fake *fake, const char *address)
@@ -162,12 +169,30 @@ static void check_refs(struct fake *fake, const json_t *value, const char *addre
     }
 }
 
+/* What a declaration needs is there, and nothing is being done to it. */
+static void check_needs(struct fake *fake, const struct vr_step *step)
+{
+    const struct vr_decl *decl = vr_decls_find(fake->text->decls, step->address);
+    for (size_t i = 0; decl && !decl->scope && i < vr_graph_edge_count(fake->graph, decl); i++) {
+        const struct vr_decl *to = vr_graph_edge(fake->graph, decl, i)->to;
+        if (to->scope)
+            continue;
+        if (!fake_find(fake, to->address))
+            broke(fake, "before what it needs", step->address);
+        for (struct fake_step *entry = fake->steps; entry; entry = entry->next)
+            if (strcmp(entry->step->address, to->address) == 0)
+                broke(fake, "while what it needs is worked on", step->address);
+    }
+}
+
 static void check_start(struct fake *fake, const struct vr_step *step)
 {
     if (step->verb == VR_VERB_READ)
         return;
-    if (step->verb == VR_VERB_CREATE || step->verb == VR_VERB_UPDATE)
+    if (step->verb == VR_VERB_CREATE || step->verb == VR_VERB_UPDATE) {
         check_refs(fake, step->fields, step->address);
+        check_needs(fake, step);
+    }
     const struct vr_row *row = vr_state_find(fake->state, step->address);
     char *deposed = row && row->intent ? NULL : vr_format("%s#replaced", step->address);
     if (deposed)
@@ -230,11 +255,10 @@ static json_t *do_create(struct fake *fake, struct vr_step *step, struct vr_erro
     thing->kind = vr_strdup(step->kind->name);
     thing->fields = plain(step->fields);
     char *secret = vr_format("s3cret-%zu", ++fake->next_id);
-    thing->outputs = json_pack("{s:s,s:s}", "id", identity, "secret", secret);
+    thing->outputs = json_pack("{s:s,s:s,s:s}", "id", identity, "secret", secret, "etag", "e1");
     free(secret);
     thing->members = step->kind->collection ? json_array() : NULL;
-    thing->next = fake->things;
-    fake->things = thing;
+    insert_thing(fake, thing);
     json_t *result = json_pack("{s:O,s:s}", "outputs", thing->outputs, "identity", identity);
     if (thing->members && fake->members_at_once) {
         json_t *fresh = json_array();
@@ -258,7 +282,7 @@ static bool may_be_used(struct fake *fake, const char *by)
 
 static void check_unused(struct fake *fake, const struct fake_thing *thing, const struct vr_step *step)
 {
-    for (struct fake_thing *other = fake->things; other; other = other->next)
+    for (struct fake_thing *other = fake->sync ? NULL : fake->things; other; other = other->next)
         if (other != thing && refers_to(other->fields, thing->id) && !other->unreachable &&
             !may_be_used(fake, other->address))
             broke(fake, "deleted while in use", step->address);
@@ -388,7 +412,7 @@ static void start(void *payload, struct vr_step *step)
         json_decref(fake->last_changes);
         json_decref(fake->last_prior);
         json_decref(fake->last_recorded);
-        fake->last_fields = json_deep_copy(step->fields);
+        fake->last_fields = json_incref(step->fields);
         fake->last_changes = json_deep_copy(step->changes);
         fake->last_prior = json_deep_copy(step->prior);
         fake->last_recorded = json_deep_copy(step->recorded);
@@ -511,6 +535,8 @@ void fake_free(struct fake *fake)
     free(command);
     free(fake->root);
     free(fake->broken);
+    vr_map_free(&fake->by_id);
+    vr_map_free(&fake->by_address);
     vr_buf_free(&fake->log);
     json_decref(fake->last_fields);
     json_decref(fake->last_changes);
@@ -562,6 +588,8 @@ static void drive_plan(struct fake *fake)
         if (fake->notified) {
             fake->notified = false;
             vr_plan_turn(fake->plan);
+            if (fake->cancel_plan && fake->steps)
+                vr_plan_cancel(fake->plan, "ctrl-c");
         } else if (!end_next(fake)) {
             ck_abort_msg("the plan waits for nothing");
         }

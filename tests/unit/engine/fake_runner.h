@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/map.h"
 #include "engine/run.h"
 #include "graph_text.h"
 
@@ -19,11 +20,12 @@ struct fake_thing {
     json_t *members; /* of a set */
     bool unreachable;
     char *status;
-    struct fake_thing *next;
+    struct fake_thing *prev, *next;
 };
 
 struct fake {
     struct fake_thing *things;
+    struct vr_map by_id, by_address; /* the latest at an address */
     double clock;
     uint64_t seed;
     bool random;           /* durations and the end of cancelled steps are random */
@@ -62,6 +64,7 @@ struct fake {
     bool crashed;
     long cancel_after;
     enum vr_cancel cancel_how;
+    bool cancel_plan;      /* as soon as it reads */
 };
 
 struct fake *fake_new(uint64_t seed);

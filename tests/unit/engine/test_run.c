@@ -503,6 +503,56 @@ START_TEST(random_worlds)
 }
 END_TEST
 
+/* Time that grows with the number of nodes alone, and no recursion on depth. VMRUN_NODES=100000 prints how long it took. */
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void many(const char *shape, size_t count, bool print)
+{
+    struct fake *fake = fake_new(1);
+    struct vr_buf text = {0};
+    fake->sync = true;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(shape, "chain") == 0 && i > 0)
+            vr_buf_printf(&text, "n%zu: on=n%zu\n", i, i - 1);
+        else if (strcmp(shape, "tree") == 0 && i > 0)
+            vr_buf_printf(&text, "n%zu: x=n%zu.id\n", i, (i - 1) / 4);
+        else
+            vr_buf_printf(&text, "n%zu: v=1\n", i);
+    }
+    fake_recipe(fake, text.data);
+    const char *what[] = {"create", "no-op", "destroy"};
+    for (int i = 0; i < 3; i++) {
+        double start = seconds_now();
+        fake_plan_with(fake, (struct vr_plan_options){.destroy = i == 2});
+        double planned = seconds_now();
+        fake_apply(fake);
+        free(fake_take_log(fake));
+        if (print)
+            printf("%s %zu %s: plan %.3f s, apply %.3f s\n", shape, count, what[i], planned - start,
+                   seconds_now() - planned);
+    }
+    ck_assert_uint_eq(vr_state_count(fake->state), 0);
+    ck_assert_uint_eq(fake_count(fake), 0);
+    vr_buf_free(&text);
+    fake_free(fake);
+}
+
+START_TEST(many_nodes)
+{
+    const char *given = getenv("VMRUN_NODES");
+    size_t count = given ? strtoull(given, NULL, 10) : 3000;
+    many("wide", count, given);
+    many("tree", count, given);
+    many("chain", count, given);
+}
+END_TEST
+
 Suite *run_suite(void);
 Suite *run_suite(void)
 {
@@ -533,5 +583,9 @@ Suite *run_suite(void)
     tcase_set_timeout(worlds, 60);
     tcase_add_test(worlds, random_worlds);
     suite_add_tcase(suite, worlds);
+    TCase *size = tcase_create("size");
+    tcase_set_timeout(size, 120);
+    tcase_add_test(size, many_nodes);
+    suite_add_tcase(suite, size);
     return suite;
 }

@@ -131,6 +131,7 @@ struct diff {
     struct vr_buf path, schema;
     size_t room;
     bool seen; /* the field was read; else it is compared with the record */
+    bool was_secret; /* this leaf is recorded as a digest */
 };
 
 struct mark {
@@ -248,6 +249,15 @@ static struct vr_change *append(struct diff *d)
     return &node->changes[node->change_count++];
 }
 
+/* A secret that one side holds is none of the other side's business either: the world may show it as plain text. */
+static json_t *shown(const struct diff *d, const json_t *value, bool secret)
+{
+    json_t *kept = secret && !vr_is_digest(value) ? vr_value_wrap(value) : json_incref((json_t *)value);
+    json_t *redacted = vr_value_redact(d->plan, kept);
+    json_decref(kept);
+    return redacted;
+}
+
 static void emit(struct diff *d, const json_t *before, const json_t *after, enum vr_why reason)
 {
     struct vr_node_private *p = d->node->private;
@@ -257,11 +267,12 @@ static void emit(struct diff *d, const json_t *before, const json_t *after, enum
         return;
     struct vr_change *change = append(d);
     change->path = vr_arena_strdup(d->plan->arena, d->path.data);
-    change->before = nothing(before) ? NULL : vr_value_redact(d->plan, before);
-    change->after = nothing(after) ? NULL : vr_value_redact(d->plan, after);
+    change->secret = flags & VR_FIELD_SECRET || d->was_secret || vr_has_secret(before) || vr_has_secret(after) ||
+                     vr_is_digest(before);
+    change->before = nothing(before) ? NULL : shown(d, before, change->secret);
+    change->after = nothing(after) ? NULL : shown(d, after, change->secret);
     change->why = reason;
     change->replace = flags & VR_FIELD_REPLACE && (!open || source_is_made(d->node));
-    change->secret = flags & VR_FIELD_SECRET || vr_has_secret(before) || vr_has_secret(after) || vr_is_digest(before);
     if (!p->step_changes)
         p->step_changes = json_array();
     json_array_append_new(p->step_changes,
@@ -428,8 +439,11 @@ static void walk(struct diff *d, const json_t *want, const json_t *seen, const j
         walk_set(d, want, seen, json_is_array(recorded) ? recorded : NULL, flags);
     else if (json_is_array(want) && json_is_array(seen))
         walk_positions(d, want, seen, json_is_array(recorded) ? recorded : NULL);
-    else if (!vr_value_same(d->plan, want, seen, d->node->kind->fold_identity))
+    else if (!vr_value_same(d->plan, want, seen, d->node->kind->fold_identity)) {
+        d->was_secret = vr_is_digest(recorded);
         emit(d, seen, want, why(d, want, seen, recorded));
+        d->was_secret = false;
+    }
 }
 
 static void diff_fields(struct diff *d)

@@ -165,6 +165,7 @@ void vr_value_scan(const json_t *value, bool *refs, bool *open);         /* sets
 bool vr_value_open(const json_t *value);                           /* unknown outside of whole references */
 bool vr_value_fills(const json_t *planned, const json_t *actual);  /* only what was unknown became known */
 json_t *vr_value_taint(json_t *value, const struct vr_field *fields, size_t count, unsigned flag); /* stolen */
+json_t *vr_value_wrap(const json_t *value); /* all texts inside as secrets: a new reference */
 typedef void (*vr_value_visit)(void *payload, struct vr_node *to, const char *field);
 void vr_value_refs(struct vr_plan *plan, const json_t *fields, vr_value_visit visit, void *payload);
 json_t *vr_node_inputs(struct vr_node *node); /* what its row shall say: a new reference */

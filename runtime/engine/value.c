@@ -232,7 +232,7 @@ struct vr_lookup vr_plan_lookup(struct vr_plan *plan)
 
 /* Evaluation. */
 
-static json_t *wrap_secret(const json_t *value)
+json_t *vr_value_wrap(const json_t *value)
 {
     if (json_is_string(value))
         return json_pack("{s:O}", "$secret", value);
@@ -241,16 +241,16 @@ static json_t *wrap_secret(const json_t *value)
         size_t index;
         json_t *item;
         json_array_foreach(value, index, item)
-            json_array_append_new(made, wrap_secret(item));
+            json_array_append_new(made, vr_value_wrap(item));
         return made;
     }
-    if (!json_is_object(value) || vr_is_secret(value) || vr_is_unknown(value) || is_ref(value))
+    if (!json_is_object(value) || vr_is_secret(value) || vr_is_digest(value) || vr_is_unknown(value) || is_ref(value))
         return share(value);
     json_t *made = json_object();
     const char *key;
     json_t *item;
     json_object_foreach((json_t *)value, key, item)
-        json_object_set_new(made, key, wrap_secret(item));
+        json_object_set_new(made, key, vr_value_wrap(item));
     return made;
 }
 
@@ -265,7 +265,7 @@ static json_t *taint_path(const json_t *value, const char *path)
         return made;
     }
     if (*path == '\0')
-        return wrap_secret(value);
+        return vr_value_wrap(value);
     if (!json_is_object(value) || vr_is_secret(value) || vr_is_unknown(value) || is_ref(value))
         return share(value);
     size_t length = strcspn(path, ".");

@@ -354,6 +354,8 @@ static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error 
     json_t *result = json_pack("{s:o,s:O,s:s}", "fields", fields, "outputs", thing->outputs, "identity", thing->id);
     if (thing->members)
         json_object_set_new(result, "members", json_deep_copy(thing->members));
+    if (fake->own_changes)
+        json_object_set(result, "changes", fake->own_changes);
     if (thing->status)
         json_object_set_new(result, "status", json_string(thing->status));
     return result;
@@ -542,6 +544,7 @@ void fake_free(struct fake *fake)
     json_decref(fake->last_changes);
     json_decref(fake->last_prior);
     json_decref(fake->last_recorded);
+    json_decref(fake->own_changes);
     free(fake);
 }
 

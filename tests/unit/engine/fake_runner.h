@@ -43,6 +43,7 @@ struct fake {
     size_t reads, writes, running, most;
     size_t next_id;
     json_t *last_fields, *last_changes, *last_prior, *last_recorded; /* of the last effect */
+    json_t *own_changes;   /* what reads say that changed; NULL: nothing, the engine compares */
     bool record;           /* effects note {"note": address} first */
     size_t recorded;
     size_t progress;

@@ -23,10 +23,8 @@ end
 
 -- pairs runs in key order, so that a recipe means the same each time.
 local function ordered_pairs(t)
-  if value.is(t) then
-    local handler = debug.getmetatable(t).__pairs
-    return handler(t)
-  end
+  local own = debug.getmetatable(t)
+  if own and own.__pairs then return own.__pairs(t) end
   if type(t) ~= "table" then now.raise(("pairs wants a table, got %s"):format(type(t)), "pairs") end
   local keys, i = keys_of(t), 0
   return function()

@@ -23,6 +23,11 @@ const struct vr_opt vr_kubeconfig_options[] = {
     VR_OPT_COMMON,
     VR_OPT_END,
 };
+const struct vr_opt vr_report_options[] = {
+    VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE", "where to write it; stdout unless given"),
+    VR_OPT_COMMON,
+    VR_OPT_END,
+};
 const struct vr_opt vr_ssh_options[] = {VR_OPT_COMMON, VR_OPT_END};
 const struct vr_opt vr_exec_options[] = {
     VR_OPT("user", 'u', VR_OPT_TEXT, user, "NAME", "run as this user, by sudo"),
@@ -160,6 +165,11 @@ static int kubeconfig(struct vr_session *session, struct vr_error *err)
     return run_tool(session, "kubeconfig", err);
 }
 
+static int report(struct vr_session *session, struct vr_error *err)
+{
+    return run_tool(session, "report", err);
+}
+
 static int ssh(struct vr_session *session, struct vr_error *err)
 {
     return run_tool(session, "ssh", err);
@@ -178,6 +188,11 @@ int vr_cmd_inventory(int argc, char **argv)
 int vr_cmd_kubeconfig(int argc, char **argv)
 {
     return vr_session_main(argc, argv, vr_kubeconfig_options, kubeconfig);
+}
+
+int vr_cmd_report(int argc, char **argv)
+{
+    return vr_session_main(argc, argv, vr_report_options, report);
 }
 
 int vr_cmd_ssh(int argc, char **argv)

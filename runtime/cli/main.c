@@ -1,4 +1,5 @@
 /* vmrun: the table of verbs. */
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ const struct vr_command vr_commands[] = {
     {"kubeconfig", vr_cmd_kubeconfig, "RECIPE", "write the cluster's kubeconfig", vr_kubeconfig_options, NULL},
     {"ssh", vr_cmd_ssh, "RECIPE HOST [-- COMMAND ...]", "log in to a host", vr_ssh_options, NULL},
     {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts", vr_exec_options, NULL},
+    {"report", vr_cmd_report, "RECIPE", "what the last run did and when, as an HTML page", vr_report_options, NULL},
     {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered", vr_state_options, NULL},
     {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists", vr_import_options, NULL},
     {"repl", vr_cmd_repl, "[RECIPE]", "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
@@ -104,11 +106,23 @@ static int bare(int argc, char **argv)
     return code;
 }
 
+/* Descriptors 0 to 2 are there, whatever the caller closed: no file of ours may become stdout. */
+static void hold_standard_files(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= 2) {
+    }
+    if (fd > 2)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     if (vr_standin_is(argv[0]))
         return vr_standin_main(argc, argv);
+    hold_standard_files();
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of the write */
     vr_log_from_environment();
     if (argc < 2) {
         vr_cmd_help(1, NULL);

@@ -32,6 +32,12 @@ local function done_already(f)
   return nil
 end
 
+-- What the state has of it; a run that was killed before it ended left a row without outputs.
+local function kept(ctx)
+  local outputs = ctx.prior and ctx.prior.outputs
+  return outputs and outputs.id and outputs or nil
+end
+
 return kind "local.command" {
   doc = "A command of this machine's shell, run when it is created, and again when `command` or `triggers` change.",
   fields = {
@@ -49,8 +55,9 @@ return kind "local.command" {
   read = function(ctx)
     local done = done_already(ctx.fields)
     if done == false then return nil end
-    if done == nil and not ctx.prior then return nil end
-    return { fields = {}, outputs = ctx.prior and ctx.prior.outputs or { id = ctx.name, stdout = "" } }
+    local known = kept(ctx)
+    if done == nil and not known then return nil end
+    return { fields = {}, outputs = known or { id = ctx.name, stdout = "" } }
   end,
   create = function(ctx) return run(ctx, ctx.fields.command) end,
   update = function(ctx) return { outputs = ctx.prior and ctx.prior.outputs } end,

@@ -15,6 +15,12 @@ local function draw(length)
   return name
 end
 
+-- What the state has of it; a run that was killed before it ended left a row without outputs.
+local function kept(ctx)
+  local outputs = ctx.prior and ctx.prior.outputs
+  return outputs and outputs.id and outputs or nil
+end
+
 return kind "random.name" {
   doc = "A random name of small letters and digits; the first is a letter.",
   fields = {
@@ -23,7 +29,10 @@ return kind "random.name" {
     keep = field.map { field.any {}, replace = true, doc = "Values whose change draws a new one." },
   },
   outputs = { id = field.string {}, value = field.string { doc = "The name." } },
-  read = function(ctx) return ctx.prior and { fields = {}, outputs = ctx.prior.outputs } or nil end,
+  read = function(ctx)
+    local known = kept(ctx)
+    return known and { fields = {}, outputs = known } or nil
+  end,
   create = function(ctx)
     local name = (ctx.fields.prefix or "") .. draw(ctx.fields.length)
     return { outputs = { id = name, value = name } }

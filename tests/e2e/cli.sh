@@ -168,6 +168,50 @@ is "$(cat out)" "local.command.first"
 run 0 apply slow.lua
 is "$(cat made/second)" "done"
 
+# interrupted twice: what runs is stopped, and the next run looks first
+cat >stuck.lua <<'LUA'
+local here = use "local"
+here.command "stuck" { command = "touch made/stuck; sleep 60" }
+LUA
+"$VMRUN" apply stuck.lua >out 2>err </dev/null &
+child=$!
+for _ in $(seq 100); do [ -e made/stuck ] && break; sleep 0.05; done
+kill -INT "$child"
+sleep 0.3
+kill -TERM "$child"
+wait "$child"
+is "$?" 1
+has out "stopping what runs"
+sed -i 's/sleep 60/true/' stuck.lua
+run 0 apply stuck.lua
+
+# killed right after each of the first commits, in a fresh state: the next run completes
+for n in 1 2 3 4 5; do
+  rm -rf made .vmrun/stacks/demo
+  VMRUN_CRASH_AT_COMMIT=$n run 137 apply demo.lua who=crash
+  run 0 apply demo.lua who=crash
+  run 0 plan demo.lua who=crash --detailed-exitcode
+done
+run 0 apply demo.lua who=me count=2 token=@secret
+
+# a closed stdout is no file of ours
+"$VMRUN" apply demo.lua who=me count=3 token=@secret >&- 2>err </dev/null
+is "$?" 0
+run 0 plan demo.lua who=me count=3 token=@secret --detailed-exitcode
+
+# a full disk: one message, and nothing half-written
+cat >full.lua <<'LUA'
+use("local").value "big" { value = ("x"):rep(200000) }
+LUA
+(ulimit -f 64; "$VMRUN" apply full.lua --state-dir full >out 2>err </dev/null)
+is "$?" 1
+has err "vmrun: "
+run 0 apply full.lua --state-dir full
+
+# what the last run did
+run 0 report full.lua --state-dir full --out report.html
+has report.html "local.value.big"
+
 # a name that changes, a thing that is let go, and one that is taken over
 cat >names.lua <<'LUA'
 local here = use "local"

@@ -34,6 +34,34 @@ static void add_row(struct vr_plan *plan, struct vr_row *row)
     node->decl = NULL;
 }
 
+/* Where the recipe still says what the row is: its secrets can be had from there. */
+static void find_decl(struct vr_node *node)
+{
+    struct vr_plan *plan = node->private->plan;
+    const char *bracket = strstr(node->address, "]/");
+    struct vr_decl *decl = plan->decls ? vr_decls_find(plan->decls, bracket ? bracket + 2 : node->address) : NULL;
+    if (!decl || strcmp(decl->kind->name, node->kind->name) != 0 || (decl->scope != NULL) != (bracket != NULL))
+        return;
+    node->private->was_decl = decl;
+    if (!bracket) {
+        if (!plan->by_decl[decl->index])
+            plan->by_decl[decl->index] = node;
+        return;
+    }
+    char *address = vr_strndup(node->address, (size_t)(bracket + 1 - node->address));
+    node->parent = vr_plan_address(plan, address);
+    free(address);
+    if (!node->parent)
+        return;
+    struct vr_nodes *instances = &node->parent->private->instances;
+    size_t count = plan->templates[decl->scope->collection->index].count;
+    if (!instances->items)
+        instances->items = vr_arena_alloc(plan->arena, count * sizeof(*instances->items));
+    instances->count = count;
+    if (!instances->items[plan->slot[decl->index]])
+        instances->items[plan->slot[decl->index]] = node;
+}
+
 static void needs_recorded(struct vr_node *node)
 {
     json_t *deps = node->private->row->deps ? json_loads(node->private->row->deps, 0, NULL) : NULL;
@@ -79,6 +107,8 @@ void vr_gone_add(struct vr_plan *plan)
             add_row(plan, row);
     }
     size_t end = plan->all.count;
+    for (size_t i = first; i < end; i++)
+        find_decl(plan->all.items[i]);
     for (size_t i = first; i < end; i++)
         needs_recorded(plan->all.items[i]);
     if (plan->options.destroy && plan->options.target_count > 0)
@@ -162,6 +192,7 @@ void vr_gone_visit(struct vr_node *node)
     struct vr_plan *plan = p->plan;
     json_decref(p->fields);
     p->fields = p->inputs ? vr_value_live(node, p->inputs) : json_object();
+    p->fields = vr_value_with_secrets(node, p->was_decl, p->fields);
     vr_value_scan(p->fields, &p->refs, &p->open);
     p->outputs = p->was ? vr_value_undigest(node, p->was) : NULL;
     p->gone = p->gone || lost_ground(node);

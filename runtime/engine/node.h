@@ -42,8 +42,8 @@ struct vr_node_private {
     size_t order;          /* of declaration, for showing */
     size_t serial;         /* of its making */
     struct vr_row *row;    /* as the plan found it; NULL: the state does not know it */
+    const struct vr_decl *was_decl; /* a gone row that is declared, but goes with everything or with its member; else NULL */
     struct vr_nodes deps;  /* what is needed first */
-    struct vr_nodes old;   /* rows' dependencies: what it stands on in the world; filled for rows that have some */
     struct vr_link *users; /* who waits for it in the plan */
     size_t waits;          /* dependencies that are not planned yet */
     struct vr_node *ready; /* next in the ready list */
@@ -160,6 +160,8 @@ const char *vr_node_id(const struct vr_node *node);                /* NULL: not 
 json_t *vr_value_compact(const json_t *value);                     /* whole references as {"$ref", "id"} */
 json_t *vr_value_redact(const struct vr_plan *plan, const json_t *value); /* compact, and without secrets */
 json_t *vr_value_live(struct vr_node *node, const json_t *recorded); /* a row's inputs with what they refer to */
+/* Digests replaced by the secrets that decl says at their places, where they are the same: recorded is stolen. */
+json_t *vr_value_with_secrets(struct vr_node *node, const struct vr_decl *decl, json_t *recorded);
 json_t *vr_value_undigest(struct vr_node *node, const json_t *recorded); /* digests are unknown: a new reference */
 void vr_value_scan(const json_t *value, bool *refs, bool *open);         /* sets what it finds */
 bool vr_value_open(const json_t *value);                           /* unknown outside of whole references */

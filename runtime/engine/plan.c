@@ -464,15 +464,16 @@ static void add_template(struct vr_plan *plan, struct vr_decl *decl)
     over->items = vr_arena_grow(plan->arena, over->items, over->count, sizeof(*over->items));
     plan->slot[decl->index] = over->count;
     over->items[over->count++] = decl;
-    plan->by_decl[decl->index] = new_gather(plan, decl);
+    if (!plan->options.destroy)
+        plan->by_decl[decl->index] = new_gather(plan, decl);
 }
 
 static void add_decl(struct vr_plan *plan, struct vr_decl *decl)
 {
-    if (decl->scope) {
+    if (decl->scope)
         add_template(plan, decl);
+    if (decl->scope || plan->options.destroy)
         return;
-    }
     struct vr_node *node = vr_node_new(plan, VR_NODE_DECL, decl->address, decl->kind);
     node->decl = decl;
     node->file = decl->file;
@@ -492,12 +493,10 @@ static void add_declared(struct vr_plan *plan)
     plan->picks = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->picks));
     plan->templates = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->templates));
     plan->current = vr_arena_alloc(plan->arena, (vr_decls_scope_count(plan->decls) + 1) * sizeof(*plan->current));
-    if (plan->options.destroy)
-        return;
     select_nodes(plan);
     for (size_t i = 0; i < count; i++)
         add_decl(plan, vr_graph_at(plan->options.graph, i));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count && !plan->options.destroy; i++) {
         struct vr_node *node = plan->by_decl[vr_graph_at(plan->options.graph, i)->index];
         if (node->private->type == VR_NODE_DECL) {
             vr_node_edges(node, NULL);

@@ -318,9 +318,8 @@ bool vr_value_open(const json_t *value)
     return open;
 }
 
-static json_t *evaluate_fields(struct vr_node *node, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *evaluate_fields(const struct vr_decl *decl, const struct vr_lookup *lookup, struct vr_error *err)
 {
-    const struct vr_decl *decl = node->decl;
     json_t *fields = json_object();
     for (size_t i = 0; i < decl->field_count; i++) {
         const struct vr_decl_field *field = &decl->fields[i];
@@ -336,7 +335,7 @@ static json_t *evaluate_fields(struct vr_node *node, const struct vr_lookup *loo
         else
             json_object_set_new(fields, field->name, value);
     }
-    return vr_value_taint(fields, node->kind->fields, node->kind->field_count, VR_FIELD_SECRET);
+    return vr_value_taint(fields, decl->kind->fields, decl->kind->field_count, VR_FIELD_SECRET);
 }
 
 static json_t *evaluate_triggers(const struct vr_decl *decl, const struct vr_lookup *lookup, struct vr_error *err)
@@ -367,7 +366,7 @@ bool vr_node_evaluate(struct vr_node *node, struct vr_error *err)
     struct vr_scope *scope = node->decl->scope;
     struct vr_lookup lookup = vr_plan_lookup(p->plan);
     stand(p->plan, scope, node->parent);
-    json_t *fields = evaluate_fields(node, &lookup, err);
+    json_t *fields = evaluate_fields(node->decl, &lookup, err);
     json_t *triggers = fields && node->decl->trigger_count ? evaluate_triggers(node->decl, &lookup, err) : NULL;
     if (scope)
         stand(p->plan, scope, NULL);
@@ -530,6 +529,67 @@ static json_t *revive_ref(void *payload, const json_t *object)
     value = share(value && vr_is_secret(value) ? value : object);
     json_decref(whole);
     return value;
+}
+
+/* Secrets that the recipe still says: where the record has a digest and the recipe a secret of that digest. */
+static json_t *fill_secrets(struct vr_plan *plan, const json_t *recorded, const json_t *desired)
+{
+    const char *key;
+    size_t index;
+    json_t *item;
+    if (vr_is_digest(recorded))
+        return share(vr_is_secret(desired) && vr_value_same(plan, recorded, desired, false) ? desired : recorded);
+    if (json_is_object(recorded) && json_is_object(desired) && !is_ref(recorded)) {
+        json_t *made = json_object();
+        json_object_foreach((json_t *)recorded, key, item)
+            json_object_set_new(made, key, fill_secrets(plan, item, json_object_get(desired, key)));
+        return made;
+    }
+    if (json_is_array(recorded) && json_is_array(desired)) {
+        json_t *made = json_array();
+        json_array_foreach(recorded, index, item)
+            json_array_append_new(made, fill_secrets(plan, item, json_array_get(desired, index)));
+        return made;
+    }
+    return share(recorded);
+}
+
+static bool has_digest(const json_t *value)
+{
+    const char *key;
+    size_t index;
+    json_t *item;
+    if (vr_is_digest(value))
+        return true;
+    if (json_is_object(value) && !is_ref(value)) {
+        json_object_foreach((json_t *)value, key, item) {
+            if (has_digest(item))
+                return true;
+        }
+    }
+    json_array_foreach(value, index, item) {
+        if (has_digest(item))
+            return true;
+    }
+    return false;
+}
+
+json_t *vr_value_with_secrets(struct vr_node *node, const struct vr_decl *decl, json_t *recorded)
+{
+    struct vr_plan *plan = node->private->plan;
+    if (!decl || !has_digest(recorded))
+        return recorded;
+    struct vr_lookup lookup = vr_plan_lookup(plan);
+    struct vr_error err = {0};
+    stand(plan, decl->scope, node->parent);
+    json_t *desired = evaluate_fields(decl, &lookup, &err);
+    stand(plan, decl->scope, NULL);
+    stand(plan, NULL, NULL);
+    vr_error_clear(&err);
+    json_t *filled = desired ? fill_secrets(plan, recorded, desired) : share(recorded);
+    json_decref(desired);
+    json_decref(recorded);
+    return filled;
 }
 
 json_t *vr_value_live(struct vr_node *node, const json_t *recorded)

@@ -15,7 +15,7 @@ return kind "ssh.host" {
     port = field.integer { default = 22, min = 1, max = 65535 },
     user = field.string { default = "root", doc = "Who logs in; roles use `sudo -n` when it is not root." },
     key = field.secret { required = true, doc = "The private key: OpenSSH or PEM." },
-    host_keys = field.list { field.string {}, required = true, min = 1,
+    host_keys = field.list { field.string {}, required = true, min = 1, replace = true,
       doc = "Public key lines, one of which the host must show." },
     via = field.resource { "ssh.host", ignore = true, doc = "A host to jump through." },
     groups = field.list { field.string {}, ignore = true, doc = "Groups of the inventory." },

@@ -208,6 +208,28 @@ START_TEST(secrets_are_compared_by_digest)
 }
 END_TEST
 
+START_TEST(deletes_have_the_secrets_that_the_recipe_still_says)
+{
+    struct fake *fake = applied("a: name=\"a\" pw=\"one\"\nw[]: count=1\nj@w: ip=item.ip\nk@w: on=j pw=\"two\"");
+    fake_plan_with(fake, (struct vr_plan_options){.destroy = true, .targets = (const char *[]){"t.x.a"}, .target_count = 1});
+    fake_apply(fake);
+    ck_assert_str_eq(vr_secret_text(json_object_get(fake->last_fields, "pw")), "one");
+    fake_recipe(fake, "w[]: count=0\nj@w: ip=item.ip\nk@w: on=j pw=\"two\"");
+    fake_plan(fake);
+    const struct vr_node *member = vr_plan_at(fake->plan, 0);
+    ck_assert_int_eq(member->action, VR_ACTION_REMOVE);
+    char *address = vr_format("%s/t.x.k", member->address);
+    json_t *value = vr_plan_value(fake->plan, node(fake, address));
+    ck_assert_str_eq(vr_secret_text(json_object_get(value, "pw")), "two");
+    json_decref(value);
+    free(address);
+    fake_apply(fake);
+    ck_assert_msg(!fake->broken, "%s", fake->broken);
+    ck_assert_uint_eq(fake_count(fake), 1);
+    fake_free(fake);
+}
+END_TEST
+
 START_TEST(protected_things_stay)
 {
     struct fake *fake = fake_new(1);
@@ -388,6 +410,7 @@ Suite *plan_suite(void)
     tcase_add_test(tests, unreachable_is_neither_drift_nor_absence);
     tcase_add_test(tests, volatile_outputs_are_known_after_apply);
     tcase_add_test(tests, secrets_are_compared_by_digest);
+    tcase_add_test(tests, deletes_have_the_secrets_that_the_recipe_still_says);
     tcase_add_test(tests, protected_things_stay);
     tcase_add_test(tests, ignored_changes_and_triggers);
     tcase_add_test(tests, targets_and_excludes);

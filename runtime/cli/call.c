@@ -48,8 +48,8 @@ static int find_function(lua_State *L)
     return 1;
 }
 
-json_t *vr_session_call(struct vr_session *session, const char *module, const char *function, json_t *argument,
-                        struct vr_error *err)
+json_t *vr_session_call(struct vr_session *session, const char *module, const char *function,
+                        json_t *argument, struct vr_error *err)
 {
     lua_State *L = vr_script_lua(session->script);
     struct call call = {.session = session};

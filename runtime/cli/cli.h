@@ -1,4 +1,5 @@
-/* The command line: verbs, exit codes, how failures are told. One file cmd_*.c a verb; main.c has the table. */
+/* The command line: verbs, exit codes, how failures are told. One file cmd_*.c a verb; main.c has
+ * the table. */
 #ifndef VR_CLI_CLI_H
 #define VR_CLI_CLI_H
 
@@ -18,7 +19,7 @@ struct vr_command {
     const struct vr_opt *options;     /* NULL: none, or it reads its own */
     const char *about;                /* further lines for its help; may be NULL */
 };
-extern const struct vr_command vr_commands[]; /* ends with a NULL name */
+extern const struct vr_command vr_commands[];               /* ends with a NULL name */
 const struct vr_command *vr_command_find(const char *name); /* NULL if there is none */
 
 int vr_cmd_git_child(int argc, char **argv);
@@ -43,14 +44,16 @@ int vr_cmd_report(int argc, char **argv);
 int vr_cmd_ssh(int argc, char **argv);
 int vr_cmd_state(int argc, char **argv);
 
-extern const struct vr_opt vr_apply_options[], vr_check_options[], vr_destroy_options[], vr_emulator_options[],
-    vr_exec_options[],
-    vr_graph_options[], vr_import_options[], vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[],
-    vr_output_options[], vr_plan_options[], vr_repl_options[], vr_report_options[], vr_ssh_options[], vr_state_options[];
+extern const struct vr_opt vr_apply_options[], vr_check_options[], vr_destroy_options[],
+    vr_emulator_options[], vr_exec_options[], vr_graph_options[], vr_import_options[],
+    vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[], vr_output_options[],
+    vr_plan_options[], vr_repl_options[], vr_report_options[], vr_ssh_options[], vr_state_options[];
 
-/* Tells a failure on stderr: place, message, the line it is about, hint. Secrets that the log knows are masked. */
+/* Tells a failure on stderr: place, message, the line it is about, hint. Secrets that the log knows
+ * are masked. */
 void vr_cli_error(const struct vr_error *err);
-/* Tells a wrong usage of a verb, with the line that shows how. Clears err; returns VR_EXIT_ERROR. */
+/* Tells a wrong usage of a verb, with the line that shows how. Clears err; returns VR_EXIT_ERROR.
+ */
 int vr_cli_usage(const char *verb, struct vr_error *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* vmrun apply, and the bare `vmrun RECIPE`: plan, ask, do, say what came of it. Also of a saved plan. */
+/* vmrun apply, and the bare `vmrun RECIPE`: plan, ask, do, say what came of it. Also of a saved
+ * plan. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,11 +36,14 @@ static bool confirmed(struct vr_session *session, struct vr_error *err)
         vr_error_hint(err, "pass --yes to apply without a question");
         return false;
     }
-    json_t *account = vr_session_call(session, "cli.account", "describe", json_incref(session->target), err);
+    json_t *account =
+        vr_session_call(session, "cli.account", "describe", json_incref(session->target), err);
     if (!account)
         return false;
-    vr_ui_say(session->ui, "\ntenant:        %s\nsubscription:  %s (%s)\nprincipal:     %s\nstack:         %s",
-              json_string_value(json_object_get(account, "tenant")), json_string_value(json_object_get(account, "name")),
+    vr_ui_say(session->ui,
+              "\ntenant:        %s\nsubscription:  %s (%s)\nprincipal:     %s\nstack:         %s",
+              json_string_value(json_object_get(account, "tenant")),
+              json_string_value(json_object_get(account, "name")),
               json_string_value(json_object_get(account, "subscription")),
               json_string_value(json_object_get(account, "principal")), session->stack);
     json_decref(account);
@@ -58,7 +62,8 @@ static double seconds_now(void)
 
 static void tell_outputs(struct vr_session *session)
 {
-    json_t *outputs = vr_session_outputs(session), *shown = vr_state_redact(session->state, outputs);
+    json_t *outputs = vr_session_outputs(session),
+           *shown = vr_state_redact(session->state, outputs);
     vr_ui_outputs(session->ui, shown);
     vr_ui_event(session->ui, "outputs", json_pack("{s:O}", "outputs", shown));
     json_decref(shown);
@@ -94,7 +99,8 @@ int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
     }
     if (!vr_state_sync(session->state, err))
         return VR_EXIT_ERROR;
-    struct vr_run_summary sum = session->run ? vr_run_summary(session->run) : (struct vr_run_summary){0};
+    struct vr_run_summary sum =
+        session->run ? vr_run_summary(session->run) : (struct vr_run_summary){0};
     bool fine = !sum.failed && !sum.skipped && !sum.cancelled && unknown == 0;
     if (session->recipe && !session->args->destroy)
         tell_outputs(session);
@@ -105,8 +111,9 @@ static int apply(struct vr_session *session, struct vr_error *err)
 {
     struct vr_plan_options options = {.refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_WRITE, err) || !vr_session_load(session, false, false, err) ||
-        !vr_session_target(session, err) || !vr_session_plan(session, &options, err))
+    if (!vr_session_open(session, VR_MODE_WRITE, err) ||
+        !vr_session_load(session, false, false, err) || !vr_session_target(session, err) ||
+        !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);
     if (!confirmed(session, err))
@@ -122,8 +129,8 @@ static int apply_saved(struct vr_session *session, json_t *saved, struct vr_erro
     if (!vr_session_open(session, VR_MODE_WRITE, err))
         return VR_EXIT_ERROR;
     vr_session_recall(session, json_object_get(saved, "parameters"));
-    if (!vr_session_load(session, false, options.destroy, err) || !vr_session_target(session, err) ||
-        !vr_session_plan(session, &options, err) ||
+    if (!vr_session_load(session, false, options.destroy, err) ||
+        !vr_session_target(session, err) || !vr_session_plan(session, &options, err) ||
         !vr_plan_matches(session->plan, json_object_get(saved, "plan"), err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);

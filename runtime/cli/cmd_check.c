@@ -11,9 +11,11 @@ static void tell_warnings(const json_t *warnings)
 {
     size_t i;
     json_t *warning;
-    json_array_foreach(warnings, i, warning) {
+    json_array_foreach(warnings, i, warning)
+    {
         struct vr_error err = {0};
-        vr_error_set(&err, "warning", "warning: %s", json_string_value(json_object_get(warning, "message")));
+        vr_error_set(&err, "warning", "warning: %s",
+                     json_string_value(json_object_get(warning, "message")));
         vr_error_place(&err, json_string_value(json_object_get(warning, "file")),
                        (int)json_integer_value(json_object_get(warning, "line")));
         err.column = (int)json_integer_value(json_object_get(warning, "column"));
@@ -29,11 +31,12 @@ static void tell_summary(struct vr_session *session)
     size_t count = vr_decls_count(decls), outputs = vr_decls_output_count(decls);
     size_t warnings = json_array_size(vr_recipe_warnings(session->recipe));
     if (session->args->json) {
-        printf("{\"ok\": true, \"resources\": %zu, \"outputs\": %zu, \"warnings\": %zu}\n", count, outputs, warnings);
+        printf("{\"ok\": true, \"resources\": %zu, \"outputs\": %zu, \"warnings\": %zu}\n", count,
+               outputs, warnings);
         return;
     }
-    printf("%s: %zu %s, %zu %s, no errors\n", session->args->recipe, count, count == 1 ? "resource" : "resources", outputs,
-           outputs == 1 ? "output" : "outputs");
+    printf("%s: %zu %s, %zu %s, no errors\n", session->args->recipe, count,
+           count == 1 ? "resource" : "resources", outputs, outputs == 1 ? "output" : "outputs");
 }
 
 static int check(struct vr_session *session, struct vr_error *err)

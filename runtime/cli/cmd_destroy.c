@@ -1,5 +1,5 @@
-/* vmrun destroy: everything that the state knows goes, in reverse order. What our groups hold that is not ours is listed
- * first, and nothing is destroyed while there is any. */
+/* vmrun destroy: everything that the state knows goes, in reverse order. What our groups hold that
+ * is not ours is listed first, and nothing is destroyed while there is any. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,8 @@
 
 const struct vr_opt vr_destroy_options[] = {
     VR_OPT("yes", 'y', VR_OPT_YES, yes, NULL, "do not ask; on Azure: --yes=STACK"),
-    VR_OPT("include-unmanaged", 0, VR_OPT_FLAG, include_unmanaged, NULL, "also what others put into our groups"),
+    VR_OPT("include-unmanaged", 0, VR_OPT_FLAG, include_unmanaged, NULL,
+           "also what others put into our groups"),
     VR_OPT_CHOICE,
     VR_OPT_COMMON,
     VR_OPT_END,
@@ -52,13 +53,14 @@ static bool nothing_foreign(struct vr_session *session, struct vr_error *err)
     for (size_t i = 0; i < count; i++) {
         const json_t *thing = json_array_get(found, i);
         vr_ui_say(session->ui, "  %s: %s %s", json_string_value(json_object_get(thing, "address")),
-                  session->args->include_unmanaged ? "also goes:" : "also holds", json_string_value(json_object_get(thing, "what")));
+                  session->args->include_unmanaged ? "also goes:" : "also holds",
+                  json_string_value(json_object_get(thing, "what")));
     }
     json_decref(found);
     if (count == 0 || session->args->include_unmanaged)
         return true;
-    vr_error_set(err, "unmanaged", "%zu %s not ours %s in what would be destroyed", count, count == 1 ? "thing that is" : "things that are",
-                 count == 1 ? "is" : "are");
+    vr_error_set(err, "unmanaged", "%zu %s not ours %s in what would be destroyed", count,
+                 count == 1 ? "thing that is" : "things that are", count == 1 ? "is" : "are");
     vr_error_hint(err, "delete or move them, or pass --include-unmanaged to destroy them too");
     return false;
 }
@@ -74,7 +76,8 @@ static int destroy(struct vr_session *session, struct vr_error *err)
     session->args->destroy = true;
     struct vr_plan_options options = {.destroy = true};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_WRITE, err) || !load(session, err) || !vr_session_target(session, err))
+    if (!vr_session_open(session, VR_MODE_WRITE, err) || !load(session, err) ||
+        !vr_session_target(session, err))
         return VR_EXIT_ERROR;
     if (vr_state_count(session->state) == 0) {
         vr_ui_say(session->ui, "Stack '%s' has nothing to destroy.", session->stack);

@@ -11,7 +11,8 @@
 
 const struct vr_opt vr_emulator_options[] = {
     VR_OPT("state-dir", 0, VR_OPT_TEXT, state_dir, "DIR", "whose emulator (default: .vmrun)"),
-    VR_OPT("clock", 0, VR_OPT_TEXT, clock, "FACTOR", "start, serve: how many times faster than the world it is"),
+    VR_OPT("clock", 0, VR_OPT_TEXT, clock, "FACTOR",
+           "start, serve: how many times faster than the world it is"),
     VR_OPT("json", 0, VR_OPT_FLAG, json, NULL, "JSON instead of text"),
     VR_OPT("log-level", 0, VR_OPT_TEXT, log_level, "LEVEL", "debug, info, warn, error or none"),
     VR_OPT("help", 'h', VR_OPT_FLAG, help, NULL, "this help"),
@@ -25,7 +26,8 @@ static int run(struct vr_session *session, struct vr_args *args, struct vr_error
     bool serve = strcmp(verb, "serve") == 0, makes = serve || strcmp(verb, "start") == 0;
     if (!vr_session_begin(session, args, err) || (makes && !vr_folder_make(session->folder, err)))
         return VR_EXIT_ERROR;
-    char *relative = serve && args->words.count > 0 ? vr_strdup(args->words.items[0]) : vr_format("%s/emulator", session->folder);
+    char *relative = serve && args->words.count > 0 ? vr_strdup(args->words.items[0])
+                                                    : vr_format("%s/emulator", session->folder);
     char *folder = vr_folder_absolute(relative);
     json_t *call = vr_tool_args(args);
     json_object_set_new(call, "verb", json_string(verb));

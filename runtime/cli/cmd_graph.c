@@ -7,7 +7,8 @@
 #include "cli/session.h"
 
 const struct vr_opt vr_graph_options[] = {
-    VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT", "dot (the default), json or svg (needs Graphviz)"),
+    VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT",
+           "dot (the default), json or svg (needs Graphviz)"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
@@ -37,7 +38,9 @@ static int put_svg(const char *dot, struct vr_error *err)
 
 static int graph(struct vr_session *session, struct vr_error *err)
 {
-    const char *format = session->args->json ? "json" : session->args->format ? session->args->format : "dot";
+    const char *format = session->args->json     ? "json"
+                         : session->args->format ? session->args->format
+                                                 : "dot";
     if (strcmp(format, "dot") != 0 && strcmp(format, "json") != 0 && strcmp(format, "svg") != 0) {
         vr_error_set(err, "usage", "--format is dot, json or svg, not '%s'", format);
         return VR_EXIT_ERROR;

@@ -10,7 +10,8 @@
 
 static int help_of(const struct vr_command *command)
 {
-    printf("usage: vmrun %s %s\n\n%s\n", command->name, command->usage, command->summary ? command->summary : "");
+    printf("usage: vmrun %s %s\n\n%s\n", command->name, command->usage,
+           command->summary ? command->summary : "");
     if (command->about)
         printf("\n%s\n", command->about);
     if (command->options) {
@@ -35,7 +36,8 @@ static void put_param(const json_t *param)
 {
     const char *help = json_string_value(json_object_get(param, "help"));
     const json_t *preset = json_object_get(param, "default");
-    printf("  %s: %s", json_string_value(json_object_get(param, "name")), json_string_value(json_object_get(param, "type")));
+    printf("  %s: %s", json_string_value(json_object_get(param, "name")),
+           json_string_value(json_object_get(param, "type")));
     if (preset && !json_is_null(preset)) {
         char *text = vr_show_value(preset, 2);
         printf(" (default %s)", text);

@@ -1,4 +1,5 @@
-/* vmrun import: things that exist and that the state does not know. With --all the recipe's names say which. */
+/* vmrun import: things that exist and that the state does not know. With --all the recipe's names
+ * say which. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,8 @@ static int adopt(struct vr_session *session, struct vr_error *err)
         const struct vr_node *node = vr_plan_at(session->plan, i);
         if (node->action == VR_ACTION_ADOPT) {
             targets[adopted++] = vr_strdup(node->address);
-            vr_ui_say(session->ui, "  %s: found%s%s", node->address, node->identity ? ": " : "", node->identity ? node->identity : "");
+            vr_ui_say(session->ui, "  %s: found%s%s", node->address, node->identity ? ": " : "",
+                      node->identity ? node->identity : "");
         } else if ((node->action == VR_ACTION_UPDATE || node->action == VR_ACTION_REPLACE) &&
                    !vr_state_find(session->state, node->address)) {
             differ++;
@@ -45,7 +47,9 @@ static int adopt(struct vr_session *session, struct vr_error *err)
     if (code == VR_EXIT_OK && !vr_state_sync(session->state, err))
         code = VR_EXIT_ERROR;
     if (code == VR_EXIT_OK)
-        vr_ui_say(session->ui, "%zu imported, %zu found that differ (apply takes them over and changes them).", adopted, differ);
+        vr_ui_say(session->ui,
+                  "%zu imported, %zu found that differ (apply takes them over and changes them).",
+                  adopted, differ);
     return code;
 }
 
@@ -56,7 +60,8 @@ static int import_all(struct vr_session *session, struct vr_error *err)
 }
 
 /* A row with nothing but its identity: the plan's read says whether it is there. */
-static int import_one(struct vr_session *session, const char *address, const char *id, struct vr_error *err)
+static int import_one(struct vr_session *session, const char *address, const char *id,
+                      struct vr_error *err)
 {
     struct vr_decl *decl = vr_decls_find(vr_recipe_decls(session->recipe), address);
     if (!decl) {
@@ -71,8 +76,14 @@ static int import_one(struct vr_session *session, const char *address, const cha
     json_t *outputs = json_pack("{s:s}", "id", id);
     char *text = json_dumps(outputs, JSON_COMPACT);
     json_decref(outputs);
-    struct vr_row row = {.address = address, .kind = decl->kind->name, .identity = id, .inputs = "{}", .outputs = text,
-                         .deps = "[]", .file = decl->file, .line = decl->line};
+    struct vr_row row = {.address = address,
+                         .kind = decl->kind->name,
+                         .identity = id,
+                         .inputs = "{}",
+                         .outputs = text,
+                         .deps = "[]",
+                         .file = decl->file,
+                         .line = decl->line};
     vr_state_put(session->state, &row);
     free(text);
     const char *targets[] = {address};
@@ -99,10 +110,11 @@ static int import(struct vr_session *session, struct vr_error *err)
         vr_error_set(err, "usage", "import wants ADDRESS and ID, or --all");
         return VR_EXIT_ERROR;
     }
-    if (!vr_session_open(session, VR_MODE_WRITE, err) || !vr_session_load(session, false, false, err) ||
-        !vr_session_target(session, err))
+    if (!vr_session_open(session, VR_MODE_WRITE, err) ||
+        !vr_session_load(session, false, false, err) || !vr_session_target(session, err))
         return VR_EXIT_ERROR;
-    return session->args->all ? import_all(session, err) : import_one(session, words->items[0], words->items[1], err);
+    return session->args->all ? import_all(session, err)
+                              : import_one(session, words->items[0], words->items[1], err);
 }
 
 int vr_cmd_import(int argc, char **argv)

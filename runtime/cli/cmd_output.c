@@ -11,7 +11,8 @@
 
 const struct vr_opt vr_output_options[] = {
     VR_OPT("raw", 'r', VR_OPT_FLAG, raw, NULL, "a text as it is, without quotes"),
-    VR_OPT("reveal", 0, VR_OPT_FLAG, reveal, NULL, "fetch secrets from where they live, and show them"),
+    VR_OPT("reveal", 0, VR_OPT_FLAG, reveal, NULL,
+           "fetch secrets from where they live, and show them"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
@@ -54,8 +55,7 @@ static json_t *opened(json_t *value)
     if (json_is_object(value)) {
         json_t *copy = json_object(), *item;
         const char *key;
-        json_object_foreach(value, key, item)
-            json_object_set_new(copy, key, opened(item));
+        json_object_foreach(value, key, item) json_object_set_new(copy, key, opened(item));
         return copy;
     }
     return json_incref(value);
@@ -98,8 +98,9 @@ static void put_all_json(const json_t *outputs)
     json_t *told = json_object(), *value;
     const char *name;
     json_object_foreach((json_t *)outputs, name, value)
-        json_object_set_new(told, name, json_pack("{s:b, s:o, s:o}", "sensitive", is_sensitive(value), "type",
-                                                  type_of(value), "value", opened(value)));
+        json_object_set_new(told, name,
+                            json_pack("{s:b, s:o, s:o}", "sensitive", is_sensitive(value), "type",
+                                      type_of(value), "value", opened(value)));
     put_json(told);
     json_decref(told);
 }
@@ -108,7 +109,8 @@ static void put_all(const json_t *outputs, bool reveal)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)outputs, name, value) {
+    json_object_foreach((json_t *)outputs, name, value)
+    {
         json_t *shown = reveal ? opened(value) : json_incref(value);
         char *text = vr_show_value(shown, 0);
         printf("%s = %s\n", name, text);
@@ -132,7 +134,8 @@ static int no_output(const json_t *outputs, const char *wanted, struct vr_error 
     return VR_EXIT_ERROR;
 }
 
-static int put_one(struct vr_session *session, const json_t *outputs, const char *name, struct vr_error *err)
+static int put_one(struct vr_session *session, const json_t *outputs, const char *name,
+                   struct vr_error *err)
 {
     json_t *value = json_object_get(outputs, name);
     if (!value)
@@ -165,7 +168,8 @@ static int output(struct vr_session *session, struct vr_error *err)
 {
     if (!vr_session_open(session, VR_MODE_LOOK, err))
         return VR_EXIT_ERROR;
-    json_t *outputs = session->args->reveal ? revealed(session, err) : vr_state_meta(session->state, "outputs");
+    json_t *outputs =
+        session->args->reveal ? revealed(session, err) : vr_state_meta(session->state, "outputs");
     if (err->message)
         return VR_EXIT_ERROR;
     if (!outputs)

@@ -11,7 +11,8 @@
 #include "cli/ui.h"
 
 const struct vr_opt vr_plan_options[] = {
-    VR_OPT("detailed-exitcode", 0, VR_OPT_FLAG, detailed_exitcode, NULL, "exit with 2 when there are changes"),
+    VR_OPT("detailed-exitcode", 0, VR_OPT_FLAG, detailed_exitcode, NULL,
+           "exit with 2 when there are changes"),
     VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE", "save the plan, for 'vmrun apply FILE'"),
     VR_OPT("destroy", 0, VR_OPT_FLAG, destroy, NULL, "plan what 'vmrun destroy' would do"),
     VR_OPT("refresh-only", 0, VR_OPT_FLAG, refresh_only, NULL, "only what changed outside"),
@@ -26,8 +27,9 @@ static int plan(struct vr_session *session, struct vr_error *err)
     struct vr_args *args = session->args;
     struct vr_plan_options options = {.destroy = args->destroy, .refresh_only = args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_LOOK, err) || !vr_session_load(session, false, args->destroy, err) ||
-        !vr_session_target(session, err) || !vr_session_plan(session, &options, err))
+    if (!vr_session_open(session, VR_MODE_LOOK, err) ||
+        !vr_session_load(session, false, args->destroy, err) || !vr_session_target(session, err) ||
+        !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);
     if (args->out && !vr_saved_write(session, args->out, err))

@@ -1,5 +1,6 @@
-/* vmrun repl: Lua, line by line, with vmrun's modules and what a stack knows. The loop goes on while a line is typed, so
- * tasks in the background live; a statement runs as a task. Without a terminal, lines are read from stdin. */
+/* vmrun repl: Lua, line by line, with vmrun's modules and what a stack knows. The loop goes on
+ * while a line is typed, so tasks in the background live; a statement runs as a task. Without a
+ * terminal, lines are read from stdin. */
 #include <editline/readline.h>
 #include <errno.h>
 #include <fcntl.h>

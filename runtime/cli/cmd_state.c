@@ -42,8 +42,9 @@ static int list(struct vr_session *session, struct vr_error *err)
         if (row && !session->args->json)
             puts(row->address);
         else if (row)
-            json_array_append_new(rows, json_pack("{s:s, s:s, s:s*, s:s*}", "address", row->address, "kind", row->kind, "identity",
-                                                  row->identity, "intent", row->intent));
+            json_array_append_new(rows, json_pack("{s:s, s:s, s:s*, s:s*}", "address", row->address,
+                                                  "kind", row->kind, "identity", row->identity,
+                                                  "intent", row->intent));
     }
     if (session->args->json) {
         json_dumpf(rows, stdout, JSON_INDENT(2));
@@ -59,7 +60,8 @@ static void put_part(const char *title, const char *text)
     if (json_object_size(values) > 0)
         printf("  %s:\n", title);
     const char *name;
-    json_object_foreach(values, name, value) {
+    json_object_foreach(values, name, value)
+    {
         char *shown = vr_show_value(value, 4);
         printf("    %s = %s\n", name, shown);
         free(shown);
@@ -88,7 +90,8 @@ static void put_row(const struct vr_row *row)
 
 static int show(struct vr_session *session, struct vr_error *err)
 {
-    if (!wants(session, 1, "vmrun state show RECIPE ADDRESS", err) || !vr_session_open(session, VR_MODE_LOOK, err))
+    if (!wants(session, 1, "vmrun state show RECIPE ADDRESS", err) ||
+        !vr_session_open(session, VR_MODE_LOOK, err))
         return VR_EXIT_ERROR;
     const char *address = session->args->words.items[0];
     const struct vr_row *row = vr_state_find(session->state, address);
@@ -101,7 +104,8 @@ static int show(struct vr_session *session, struct vr_error *err)
     json_t *told = vr_session_describe(session);
     size_t i;
     json_t *item;
-    json_array_foreach(json_object_get(told, "rows"), i, item) {
+    json_array_foreach(json_object_get(told, "rows"), i, item)
+    {
         if (strcmp(json_string_value(json_object_get(item, "address")), address) == 0) {
             json_dumpf(item, stdout, JSON_INDENT(2));
             putchar('\n');
@@ -124,14 +128,16 @@ static int rm(struct vr_session *session, struct vr_error *err)
             return missing(session, session->args->words.items[i], err);
     for (size_t i = 0; i < session->args->words.count; i++) {
         vr_state_remove(session->state, session->args->words.items[i]);
-        vr_ui_say(session->ui, "%s is forgotten; what it stands for is left as it is", session->args->words.items[i]);
+        vr_ui_say(session->ui, "%s is forgotten; what it stands for is left as it is",
+                  session->args->words.items[i]);
     }
     return vr_state_sync(session->state, err) ? VR_EXIT_OK : VR_EXIT_ERROR;
 }
 
 static int mv(struct vr_session *session, struct vr_error *err)
 {
-    if (!wants(session, 2, "vmrun state mv RECIPE FROM TO", err) || !vr_session_open(session, VR_MODE_WRITE, err))
+    if (!wants(session, 2, "vmrun state mv RECIPE FROM TO", err) ||
+        !vr_session_open(session, VR_MODE_WRITE, err))
         return VR_EXIT_ERROR;
     const char *from = session->args->words.items[0], *to = session->args->words.items[1];
     if (!vr_state_find(session->state, from))

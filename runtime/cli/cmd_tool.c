@@ -1,5 +1,6 @@
-/* Verbs whose body is Lua: stdlib/cli/NAME.lua. `run(call)` gets {session, args, values} and gives {text, code} or nothing;
- * `choose(call)`, if there, names the resources whose values (secrets too) are fetched from where they live first. */
+/* Verbs whose body is Lua: stdlib/cli/NAME.lua. `run(call)` gets {session, args, values} and gives
+ * {text, code} or nothing; `choose(call)`, if there, names the resources whose values (secrets too)
+ * are fetched from where they live first. */
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,8 @@
 #include "script/host.h"
 
 const struct vr_opt vr_inventory_options[] = {
-    VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT", "ansible (the default, YAML) or ssh (an ssh_config)"),
+    VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT",
+           "ansible (the default, YAML) or ssh (an ssh_config)"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
@@ -45,14 +47,16 @@ static json_t *texts(const struct vr_texts *list)
 
 json_t *vr_tool_args(const struct vr_args *args)
 {
-    return json_pack("{s:s*, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:b, s:b, s:b}", "recipe", args->recipe, "words",
-                     texts(&args->words), "rest", texts(&args->rest), "format", args->format, "out", args->out, "user",
-                     args->user, "clock", args->clock, "json", args->json, "all", args->all, "force", args->force);
+    return json_pack("{s:s*, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:b, s:b, s:b}", "recipe",
+                     args->recipe, "words", texts(&args->words), "rest", texts(&args->rest),
+                     "format", args->format, "out", args->out, "user", args->user, "clock",
+                     args->clock, "json", args->json, "all", args->all, "force", args->force);
 }
 
 static json_t *call_of(struct vr_session *session)
 {
-    return json_pack("{s:o, s:o}", "session", vr_session_describe(session), "args", vr_tool_args(session->args));
+    return json_pack("{s:o, s:o}", "session", vr_session_describe(session), "args",
+                     vr_tool_args(session->args));
 }
 
 /* A copy with secrets as plain texts: it stays in this process. */
@@ -71,8 +75,7 @@ static json_t *plain(json_t *value)
     if (json_is_object(value)) {
         json_t *copy = json_object(), *item;
         const char *key;
-        json_object_foreach(value, key, item)
-            json_object_set_new(copy, key, plain(item));
+        json_object_foreach(value, key, item) json_object_set_new(copy, key, plain(item));
         return copy;
     }
     return json_incref(value);

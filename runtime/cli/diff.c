@@ -41,14 +41,18 @@ static void put(struct vr_buf *out, int indent, char sign, struct line line)
 }
 
 /* The middle, where the texts differ: the longest common subsequence, else all of both. */
-static void put_middle(struct vr_buf *out, struct line *a, size_t n, struct line *b, size_t m, int indent)
+static void put_middle(struct vr_buf *out, struct line *a, size_t n, struct line *b, size_t m,
+                       int indent)
 {
-    unsigned *table = n && m && n * m <= MOST_CELLS ? vr_alloc((n + 1) * (m + 1) * sizeof(*table)) : NULL;
+    unsigned *table =
+        n && m && n * m <= MOST_CELLS ? vr_alloc((n + 1) * (m + 1) * sizeof(*table)) : NULL;
     if (table) {
         for (size_t i = n; i-- > 0;)
             for (size_t j = m; j-- > 0;) {
                 unsigned down = table[(i + 1) * (m + 1) + j], right = table[i * (m + 1) + j + 1];
-                table[i * (m + 1) + j] = same(a[i], b[j]) ? table[(i + 1) * (m + 1) + j + 1] + 1 : down > right ? down : right;
+                table[i * (m + 1) + j] = same(a[i], b[j]) ? table[(i + 1) * (m + 1) + j + 1] + 1
+                                         : down > right   ? down
+                                                          : right;
             }
     }
     size_t i = 0, j = 0;
@@ -57,7 +61,8 @@ static void put_middle(struct vr_buf *out, struct line *a, size_t n, struct line
             put(out, indent, ' ', a[i]);
             i++;
             j++;
-        } else if (i < n && (j >= m || !table || table[(i + 1) * (m + 1) + j] >= table[i * (m + 1) + j + 1])) {
+        } else if (i < n && (j >= m || !table ||
+                             table[(i + 1) * (m + 1) + j] >= table[i * (m + 1) + j + 1])) {
             put(out, indent, '-', a[i++]);
         } else {
             put(out, indent, '+', b[j++]);
@@ -77,7 +82,8 @@ void vr_diff_lines(struct vr_buf *out, const char *before, const char *after, in
         tail++;
     if (head > 0)
         put(out, indent, ' ', a.items[head - 1]);
-    put_middle(out, a.items + head, a.count - head - tail, b.items + head, b.count - head - tail, indent);
+    put_middle(out, a.items + head, a.count - head - tail, b.items + head, b.count - head - tail,
+               indent);
     if (tail > 0)
         put(out, indent, ' ', a.items[a.count - tail]);
     if (head == a.count && head == b.count)

@@ -30,7 +30,8 @@ static void notify(void *payload)
     struct vr_drive *drive = payload;
     uint64_t one = 1;
     while (write(drive->fd, &one, sizeof(one)) < 0) {
-        /* interrupted; a full counter means that a notice is there already, and cannot happen with ones */
+        /* interrupted; a full counter means that a notice is there already, and cannot happen with
+         * ones */
     }
 }
 

@@ -1,4 +1,5 @@
-/* Turns the engine on the loop: what a plan or a run asks for, from any thread, happens on the loop's. */
+/* Turns the engine on the loop: what a plan or a run asks for, from any thread, happens on the
+ * loop's. */
 #ifndef VR_CLI_DRIVE_H
 #define VR_CLI_DRIVE_H
 

@@ -93,7 +93,8 @@ bool vr_folder_log(const char *stack_folder, const char *level, struct vr_error 
         clock_gettime(CLOCK_REALTIME, &now);
         gmtime_r(&now.tv_sec, &parts);
         strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H-%M-%S", &parts);
-        char *path = vr_format("%s/%s.%03ld-%d.log", folder, stamp, now.tv_nsec / 1000000, (int)getpid());
+        char *path =
+            vr_format("%s/%s.%03ld-%d.log", folder, stamp, now.tv_nsec / 1000000, (int)getpid());
         ok = vr_log_to(path, err);
         if (ok && !level && vr_log_get_level() > VR_LOG_INFO)
             vr_log_set_level("info");
@@ -135,7 +136,8 @@ char *vr_folder_ask_secret(const char *name, const char *help)
         return NULL;
     silent = before;
     silent.c_lflag &= (tcflag_t)~ECHO;
-    fprintf(stderr, "%s%s%s%s: ", name, help && *help ? " (" : "", help ? help : "", help && *help ? ")" : "");
+    fprintf(stderr, "%s%s%s%s: ", name, help && *help ? " (" : "", help ? help : "",
+            help && *help ? ")" : "");
     fflush(stderr);
     tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     char *line = read_line();

@@ -6,8 +6,8 @@
 
 /* Makes the folder (0700) with a .gitignore that holds `*`. */
 bool vr_folder_make(const char *folder, struct vr_error *err);
-/* From now on the log goes to stack_folder/logs/TIME.log; only those of the last 20 runs are kept. level: the one that was
- * asked for, or NULL for "info". */
+/* From now on the log goes to stack_folder/logs/TIME.log; only those of the last 20 runs are kept.
+ * level: the one that was asked for, or NULL for "info". */
 bool vr_folder_log(const char *stack_folder, const char *level, struct vr_error *err);
 /* An absolute form of a path whose last part may not exist. The caller frees. */
 char *vr_folder_absolute(const char *path);

@@ -17,31 +17,47 @@
 #define RECIPE "RECIPE [name=value ...]"
 
 const struct vr_command vr_commands[] = {
-    {"apply", vr_cmd_apply, "RECIPE|PLAN [name=value ...]", "plan, ask, and do it", vr_apply_options, NULL},
+    {"apply", vr_cmd_apply, "RECIPE|PLAN [name=value ...]", "plan, ask, and do it",
+     vr_apply_options, NULL},
     {"plan", vr_cmd_plan, RECIPE, "what an apply would do", vr_plan_options,
-     "Exit code 0; with --detailed-exitcode 2 when there are changes; 1 on errors and when something could not be read."},
-    {"destroy", vr_cmd_destroy, RECIPE, "destroy everything that the stack made", vr_destroy_options, NULL},
-    {"check", vr_cmd_check, RECIPE, "read a recipe and check it: no request, no state", vr_check_options, NULL},
+     "Exit code 0; with --detailed-exitcode 2 when there are changes; 1 on errors and when "
+     "something could not be read."},
+    {"destroy", vr_cmd_destroy, RECIPE, "destroy everything that the stack made",
+     vr_destroy_options, NULL},
+    {"check", vr_cmd_check, RECIPE, "read a recipe and check it: no request, no state",
+     vr_check_options, NULL},
     {"graph", vr_cmd_graph, RECIPE, "what needs what", vr_graph_options, NULL},
-    {"output", vr_cmd_output, "RECIPE [NAME]", "what the last apply gave out", vr_output_options, NULL},
-    {"inventory", vr_cmd_inventory, "RECIPE", "the stack's hosts, for Ansible or ssh", vr_inventory_options, NULL},
-    {"kubeconfig", vr_cmd_kubeconfig, "RECIPE", "write the cluster's kubeconfig", vr_kubeconfig_options, NULL},
+    {"output", vr_cmd_output, "RECIPE [NAME]", "what the last apply gave out", vr_output_options,
+     NULL},
+    {"inventory", vr_cmd_inventory, "RECIPE", "the stack's hosts, for Ansible or ssh",
+     vr_inventory_options, NULL},
+    {"kubeconfig", vr_cmd_kubeconfig, "RECIPE", "write the cluster's kubeconfig",
+     vr_kubeconfig_options, NULL},
     {"ssh", vr_cmd_ssh, "RECIPE HOST [-- COMMAND ...]", "log in to a host", vr_ssh_options, NULL},
-    {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts", vr_exec_options, NULL},
-    {"report", vr_cmd_report, "RECIPE", "what the last run did and when, as an HTML page", vr_report_options, NULL},
-    {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered", vr_state_options, NULL},
-    {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists", vr_import_options, NULL},
-    {"repl", vr_cmd_repl, "[RECIPE]", "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
-    {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve", "the built-in emulator of a state folder",
-     vr_emulator_options,
-     "start: start it unless it runs; status: whether it runs; list: everything that exists in it; env: variables for az,\n"
-     "SDKs and Terraform, for a shell's eval; stop: end it, its world stays; reset: end it and remove its world;\n"
+    {"exec", vr_cmd_exec, "RECIPE PATTERN -- COMMAND ...", "run a command on hosts",
+     vr_exec_options, NULL},
+    {"report", vr_cmd_report, "RECIPE", "what the last run did and when, as an HTML page",
+     vr_report_options, NULL},
+    {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered",
+     vr_state_options, NULL},
+    {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists",
+     vr_import_options, NULL},
+    {"repl", vr_cmd_repl, "[RECIPE]",
+     "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
+    {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve",
+     "the built-in emulator of a state folder", vr_emulator_options,
+     "start: start it unless it runs; status: whether it runs; list: everything that exists in it; "
+     "env: variables for az,\n"
+     "SDKs and Terraform, for a shell's eval; stop: end it, its world stays; reset: end it and "
+     "remove its world;\n"
      "serve: run it here, in the foreground."},
-    {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes", vr_kinds_options, NULL},
-    {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules", NULL, NULL},
+    {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes",
+     vr_kinds_options, NULL},
+    {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules",
+     NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},
     {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
-    {"machines", vr_cmd_machines, "", NULL, NULL, NULL},   /* of the emulator: see machine/keeper.h */
+    {"machines", vr_cmd_machines, "", NULL, NULL, NULL}, /* of the emulator: see machine/keeper.h */
     {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see net/git.h */
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
@@ -91,8 +107,8 @@ static int no_verb(const char *name)
 static bool is_recipe(const char *word)
 {
     size_t length = strlen(word);
-    return strchr(word, '/') || (length > 4 && strcmp(word + length - 4, ".lua") == 0) || word[0] == '-' ||
-           access(word, R_OK) == 0;
+    return strchr(word, '/') || (length > 4 && strcmp(word + length - 4, ".lua") == 0) ||
+           word[0] == '-' || access(word, R_OK) == 0;
 }
 
 static int bare(int argc, char **argv)

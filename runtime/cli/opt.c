@@ -39,7 +39,8 @@ static const struct vr_opt *find_short(const struct vr_opt *options, char letter
     return NULL;
 }
 
-static bool unknown(const struct vr_opt *options, const char *word, size_t length, struct vr_error *err)
+static bool unknown(const struct vr_opt *options, const char *word, size_t length,
+                    struct vr_error *err)
 {
     const char *names[64];
     size_t count = 0;
@@ -80,8 +81,8 @@ static bool wants_value(const struct vr_opt *opt)
 }
 
 /* One word that begins with a dash; *i moves over an argument of its own. */
-static bool parse_option(struct vr_args *args, const struct vr_opt *options, int argc, char **argv, int *i,
-                         struct vr_error *err)
+static bool parse_option(struct vr_args *args, const struct vr_opt *options, int argc, char **argv,
+                         int *i, struct vr_error *err)
 {
     const char *word = argv[*i], *value = NULL;
     const struct vr_opt *opt;
@@ -97,7 +98,8 @@ static bool parse_option(struct vr_args *args, const struct vr_opt *options, int
         if (!opt)
             return vr_error_set(err, "usage", "there is no option %s", word);
         if (word[2] && !wants_value(opt))
-            return vr_error_set(err, "usage", "there is no option %s; give options one by one", word);
+            return vr_error_set(err, "usage", "there is no option %s; give options one by one",
+                                word);
         if (word[2])
             value = word + 2;
     }
@@ -112,8 +114,8 @@ static bool parse_option(struct vr_args *args, const struct vr_opt *options, int
     return true;
 }
 
-bool vr_opt_parse(struct vr_args *args, const struct vr_opt *options, bool params, int argc, char **argv,
-                  struct vr_error *err)
+bool vr_opt_parse(struct vr_args *args, const struct vr_opt *options, bool params, int argc,
+                  char **argv, struct vr_error *err)
 {
     for (int i = 1; i < argc; i++) {
         const char *word = argv[i];
@@ -136,8 +138,8 @@ bool vr_opt_parse(struct vr_args *args, const struct vr_opt *options, bool param
 
 void vr_opt_free(struct vr_args *args)
 {
-    struct vr_texts *lists[] = {&args->params, &args->words, &args->rest, &args->params_files, &args->unset,
-                                &args->targets, &args->excludes, &args->replace};
+    struct vr_texts *lists[] = {&args->params, &args->words,   &args->rest,     &args->params_files,
+                                &args->unset,  &args->targets, &args->excludes, &args->replace};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         free(lists[i]->items);
     *args = (struct vr_args){0};
@@ -149,8 +151,11 @@ void vr_opt_help(const struct vr_opt *options)
         char head[64], letter[8] = "    ";
         if (options->letter)
             snprintf(letter, sizeof(letter), "-%c, ", options->letter);
-        const char *value = options->type == VR_OPT_YES ? "[=STACK]" : options->value ? options->value : "";
-        snprintf(head, sizeof(head), "%s--%s%s%s", letter, options->name, *value && *value != '[' ? " " : "", value);
+        const char *value = options->type == VR_OPT_YES ? "[=STACK]"
+                            : options->value            ? options->value
+                                                        : "";
+        snprintf(head, sizeof(head), "%s--%s%s%s", letter, options->name,
+                 *value && *value != '[' ? " " : "", value);
         printf("  %-28s %s\n", head, options->help);
     }
 }

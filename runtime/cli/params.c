@@ -11,30 +11,32 @@
 
 static void give(json_t *given, const char *name, json_t *value, bool text, const char *from)
 {
-    json_object_set_new(given, name, json_pack("{s:o, s:b, s:s}", "value", value, "text", text, "from", from));
+    json_object_set_new(given, name,
+                        json_pack("{s:o, s:b, s:s}", "value", value, "text", text, "from", from));
 }
 
-static bool give_file(struct vr_provider *provider, json_t *given, const char *path, struct vr_error *err)
+static bool give_file(struct vr_provider *provider, json_t *given, const char *path,
+                      struct vr_error *err)
 {
     json_t *params = vr_recipe_params_file(provider, path, err);
     if (!params)
         return false;
     const char *name;
     json_t *value;
-    json_object_foreach(params, name, value)
-        give(given, name, json_incref(value), false, path);
+    json_object_foreach(params, name, value) give(given, name, json_incref(value), false, path);
     json_decref(params);
     return true;
 }
 
-static bool give_beside(struct vr_provider *provider, json_t *given, const char *recipe, const char *stack,
-                        struct vr_error *err)
+static bool give_beside(struct vr_provider *provider, json_t *given, const char *recipe,
+                        const char *stack, struct vr_error *err)
 {
     static const char *const endings[] = {"lua", "json", "yaml", "yml"};
     const char *slash = strrchr(recipe, '/');
     bool ok = true;
     for (size_t i = 0; ok && i < sizeof(endings) / sizeof(endings[0]); i++) {
-        char *path = vr_format("%.*s%s.params.%s", slash ? (int)(slash - recipe + 1) : 0, recipe, stack, endings[i]);
+        char *path = vr_format("%.*s%s.params.%s", slash ? (int)(slash - recipe + 1) : 0, recipe,
+                               stack, endings[i]);
         if (access(path, F_OK) == 0)
             ok = give_file(provider, given, path, err);
         free(path);
@@ -85,8 +87,8 @@ static bool give_word(json_t *given, const char *word, struct vr_error *err)
     return ok;
 }
 
-json_t *vr_params_given(struct vr_provider *provider, const struct vr_args *args, const char *recipe, const char *stack,
-                        struct vr_error *err)
+json_t *vr_params_given(struct vr_provider *provider, const struct vr_args *args,
+                        const char *recipe, const char *stack, struct vr_error *err)
 {
     json_t *given = json_object();
     bool ok = give_beside(provider, given, recipe, stack, err);
@@ -112,7 +114,8 @@ void vr_params_recall(json_t *given, const json_t *remembered, const struct vr_a
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)remembered, name, value) {
+    json_object_foreach((json_t *)remembered, name, value)
+    {
         if (!json_object_get(given, name) && !is_unset(args, name))
             give(given, name, json_incref(value), false, "the last apply");
     }
@@ -128,17 +131,20 @@ static const json_t *find(const json_t *told, const char *name)
     return NULL;
 }
 
-bool vr_params_compare(const json_t *told, const json_t *remembered, const struct vr_args *args, struct vr_error *err)
+bool vr_params_compare(const json_t *told, const json_t *remembered, const struct vr_args *args,
+                       struct vr_error *err)
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)remembered, name, value) {
+    json_object_foreach((json_t *)remembered, name, value)
+    {
         const json_t *param = find(told, name);
         if (!param || json_is_true(json_object_get(param, "given")) || is_unset(args, name))
             continue;
         char *text = json_is_string(value) ? vr_strdup(json_string_value(value))
                                            : json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-        vr_error_set(err, "params", "%s was %s; pass %s=%s or --unset %s", name, text, name, text, name);
+        vr_error_set(err, "params", "%s was %s; pass %s=%s or --unset %s", name, text, name, text,
+                     name);
         free(text);
         return false;
     }
@@ -151,7 +157,8 @@ json_t *vr_params_keep(const json_t *told)
     for (size_t i = 0; i < json_array_size(told); i++) {
         const json_t *param = json_array_get(told, i);
         json_t *value = json_object_get(param, "value");
-        if (value && json_is_true(json_object_get(param, "given")) && !json_is_true(json_object_get(param, "secret")))
+        if (value && json_is_true(json_object_get(param, "given")) &&
+            !json_is_true(json_object_get(param, "secret")))
             json_object_set(kept, json_string_value(json_object_get(param, "name")), value);
     }
     return kept;

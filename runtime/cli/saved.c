@@ -14,10 +14,11 @@ static const char MARK[] = "{\"vmrun-plan\":";
 
 bool vr_saved_write(struct vr_session *session, const char *path, struct vr_error *err)
 {
-    json_t *saved = json_pack("{s:i, s:s, s:s, s:s, s:o, s:b, s:o}", "vmrun-plan", 1, "recipe", session->path, "stack",
-                              session->stack, "state_dir", session->folder, "parameters",
-                              vr_params_keep(vr_recipe_params(session->recipe)), "destroy", session->args->destroy, "plan",
-                              vr_plan_json(session->plan));
+    json_t *saved =
+        json_pack("{s:i, s:s, s:s, s:s, s:o, s:b, s:o}", "vmrun-plan", 1, "recipe", session->path,
+                  "stack", session->stack, "state_dir", session->folder, "parameters",
+                  vr_params_keep(vr_recipe_params(session->recipe)), "destroy",
+                  session->args->destroy, "plan", vr_plan_json(session->plan));
     char *text = json_dumps(saved, JSON_COMPACT);
     json_decref(saved);
     if (!text)
@@ -52,7 +53,8 @@ json_t *vr_saved_read(const char *path, struct vr_error *err)
         vr_error_set(err, "plan", "%s is no saved plan: %s", path, problem.text);
         return NULL;
     }
-    if (json_integer_value(json_object_get(saved, "vmrun-plan")) != 1 || !json_object_get(saved, "plan")) {
+    if (json_integer_value(json_object_get(saved, "vmrun-plan")) != 1 ||
+        !json_object_get(saved, "plan")) {
         json_decref(saved);
         vr_error_set(err, "plan", "%s was saved by another version of vmrun", path);
         return NULL;

@@ -71,7 +71,8 @@ static bool take_saved(struct vr_session *session, struct vr_error *err)
     args->stack = json_string_value(json_object_get(session->saved, "stack"));
     args->state_dir = json_string_value(json_object_get(session->saved, "state_dir"));
     args->destroy = json_is_true(json_object_get(session->saved, "destroy"));
-    return (args->recipe && args->stack && args->state_dir) || vr_error_set(err, "plan", "the saved plan is damaged");
+    return (args->recipe && args->stack && args->state_dir) ||
+           vr_error_set(err, "plan", "the saved plan is damaged");
 }
 
 bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct vr_error *err)
@@ -80,13 +81,17 @@ bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct v
     if (args->recipe && vr_saved_is(args->recipe) && !take_saved(session, err))
         return false;
     if (args->log_level && !vr_log_set_level(args->log_level))
-        return vr_error_set(err, "usage", "there is no log level '%s'; it is debug, info, warn, error or none",
+        return vr_error_set(err, "usage",
+                            "there is no log level '%s'; it is debug, info, warn, error or none",
                             args->log_level);
     session->path = vr_strdup(args->recipe);
-    session->stack = args->stack ? vr_strdup(args->stack) : stack_of(args->recipe ? args->recipe : "none");
+    session->stack =
+        args->stack ? vr_strdup(args->stack) : stack_of(args->recipe ? args->recipe : "none");
     if (!name_is_fine(session->stack))
-        return vr_error_set(err, "usage", "'%s' cannot name a stack: letters, digits, '.', '_' and '-', no sign first",
-                            session->stack);
+        return vr_error_set(
+            err, "usage",
+            "'%s' cannot name a stack: letters, digits, '.', '_' and '-', no sign first",
+            session->stack);
     if (!read_parallel(session, err))
         return false;
     session->folder = vr_strdup(args->state_dir ? args->state_dir : ".vmrun");
@@ -109,8 +114,9 @@ bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct v
 bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_error *err)
 {
     session->mode = mode;
-    if (mode == VR_MODE_WRITE && (!vr_folder_make(session->folder, err) ||
-                                  !vr_folder_log(session->stack_folder, session->args->log_level, err)))
+    if (mode == VR_MODE_WRITE &&
+        (!vr_folder_make(session->folder, err) ||
+         !vr_folder_log(session->stack_folder, session->args->log_level, err)))
         return false;
     char *key = vr_format("%s/digest.key", session->folder);
     struct vr_state_options options = {
@@ -143,20 +149,24 @@ static void evaluate(struct vr_session *session, const json_t *given, bool lint)
     session->recipe = vr_recipe_load(session->provider, &options);
 }
 
-/* Asks for secrets that were not given; true when some were, so that the recipe is to be read again. */
+/* Asks for secrets that were not given; true when some were, so that the recipe is to be read
+ * again. */
 static bool ask_secrets(struct vr_session *session, json_t *given)
 {
     const json_t *params = vr_recipe_params(session->recipe);
     bool asked = false;
     for (size_t i = 0; i < json_array_size(params); i++) {
         const json_t *param = json_array_get(params, i);
-        if (!json_is_true(json_object_get(param, "missing")) || !json_is_true(json_object_get(param, "secret")))
+        if (!json_is_true(json_object_get(param, "missing")) ||
+            !json_is_true(json_object_get(param, "secret")))
             continue;
         const char *name = json_string_value(json_object_get(param, "name"));
         char *text = vr_folder_ask_secret(name, json_string_value(json_object_get(param, "help")));
         if (!text)
             return false;
-        json_object_set_new(given, name, json_pack("{s:s, s:b, s:s}", "value", text, "text", 1, "from", "the prompt"));
+        json_object_set_new(
+            given, name,
+            json_pack("{s:s, s:b, s:s}", "value", text, "text", 1, "from", "the prompt"));
         explicit_bzero(text, strlen(text));
         free(text);
         asked = true;
@@ -166,7 +176,8 @@ static bool ask_secrets(struct vr_session *session, json_t *given)
 
 bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err)
 {
-    json_t *given = vr_params_given(session->provider, session->args, session->path, session->stack, err);
+    json_t *given =
+        vr_params_given(session->provider, session->args, session->path, session->stack, err);
     if (!given)
         return false;
     json_t *kept = session->state ? vr_state_meta(session->state, "parameters") : NULL;
@@ -192,7 +203,8 @@ const json_t *vr_session_params(struct vr_session *session)
 
 /* --- target --- */
 
-/* A recipe without a cloud's resources has no target: it is about this machine, or about hosts and clusters that it names. */
+/* A recipe without a cloud's resources has no target: it is about this machine, or about hosts and
+ * clusters that it names. */
 static bool kind_needs_target(const char *kind)
 {
     return strncmp(kind, "azure.", 6) == 0;
@@ -223,11 +235,13 @@ static json_t *emulator_endpoint(struct vr_session *session)
 static json_t *choose_target(struct vr_session *session, struct vr_error *err)
 {
     json_t *bound = vr_state_meta(session->state, "target");
-    if (!bound && !session->args->emulator && !session->args->subscription && !needs_target(session))
+    if (!bound && !session->args->emulator && !session->args->subscription &&
+        !needs_target(session))
         return json_pack("{s:s}", "kind", "none");
     json_t *endpoint = emulator_endpoint(session);
     bool chosen;
-    json_t *target = vr_target_choose(session->args, bound, endpoint, vr_ui_terminal(session->ui), &chosen, err);
+    json_t *target =
+        vr_target_choose(session->args, bound, endpoint, vr_ui_terminal(session->ui), &chosen, err);
     if (target && chosen)
         vr_ui_say(session->ui, "target: the built-in emulator (for Azure: --subscription ID)");
     json_decref(bound);
@@ -240,10 +254,12 @@ static bool ensure_emulator(struct vr_session *session, struct vr_error *err)
 {
     if (!vr_folder_make(session->folder, err))
         return false;
-    char *relative = vr_format("%s/emulator", session->folder), *folder = vr_folder_absolute(relative);
+    char *relative = vr_format("%s/emulator", session->folder),
+         *folder = vr_folder_absolute(relative);
     free(relative);
     json_object_set_new(session->target, "emulator_dir", json_string(folder));
-    json_t *endpoint = vr_session_call(session, "emulator.launch", "ensure", json_string(folder), err);
+    json_t *endpoint =
+        vr_session_call(session, "emulator.launch", "ensure", json_string(folder), err);
     free(folder);
     bool ok = endpoint != NULL;
     const char *const copied[] = {"subscription", "tenant"};
@@ -284,12 +300,16 @@ static void interrupted(void *payload, int number)
     struct vr_interrupt *interrupt = payload;
     struct vr_session *session = interrupt->session;
     interrupt->count++;
-    session->interrupted = number == SIGINT ? "interrupted" : number == SIGTERM ? "told to end" : "the terminal is gone";
+    session->interrupted = number == SIGINT    ? "interrupted"
+                           : number == SIGTERM ? "told to end"
+                                               : "the terminal is gone";
     if (session->run) {
-        vr_run_cancel(session->run, interrupt->count > 1 ? VR_CANCEL_NOW : VR_CANCEL_GRACEFUL, session->interrupted);
-        vr_ui_say(session->ui, interrupt->count > 1
-                                   ? "stopping what runs; the state says what may exist"
-                                   : "starting nothing more; what runs is waited for (once more: stop it)");
+        vr_run_cancel(session->run, interrupt->count > 1 ? VR_CANCEL_NOW : VR_CANCEL_GRACEFUL,
+                      session->interrupted);
+        vr_ui_say(session->ui,
+                  interrupt->count > 1
+                      ? "stopping what runs; the state says what may exist"
+                      : "starting nothing more; what runs is waited for (once more: stop it)");
     } else if (session->plan) {
         vr_plan_cancel(session->plan, session->interrupted);
     }
@@ -339,7 +359,8 @@ static void turn_plan(void *payload)
 static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
 {
     if (session->interrupted)
-        return vr_error_set(err, "interrupted", "%s while reading; nothing was changed", session->interrupted);
+        return vr_error_set(err, "interrupted", "%s while reading; nothing was changed",
+                            session->interrupted);
     size_t count = vr_plan_error_count(session->plan);
     for (size_t i = 0; i < count; i++)
         vr_cli_error(vr_plan_error_at(session->plan, i));
@@ -362,7 +383,8 @@ void vr_session_recall(struct vr_session *session, const json_t *parameters)
     session->recalled = json_deep_copy(parameters);
 }
 
-bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *given, struct vr_error *err)
+bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *given,
+                     struct vr_error *err)
 {
     struct vr_plan_options options = *given;
     options.graph = session->graph;
@@ -439,7 +461,8 @@ void vr_session_remember(struct vr_session *session)
     vr_state_set_meta(session->state, "version", json_string(VMRUN_VERSION));
     vr_state_set_meta(session->state, "recipe", json_string(session->path));
     if (session->recipe)
-        vr_state_set_meta(session->state, "parameters", vr_params_keep(vr_recipe_params(session->recipe)));
+        vr_state_set_meta(session->state, "parameters",
+                          vr_params_keep(vr_recipe_params(session->recipe)));
     if (session->run && session->recipe) {
         json_t *outputs = vr_session_outputs(session);
         vr_state_set_meta(session->state, "outputs", vr_state_redact(session->state, outputs));
@@ -490,7 +513,8 @@ static json_t *told_target(struct vr_session *session)
         return bound;
     json_t *copy = json_deep_copy(bound);
     json_decref(bound);
-    char *relative = vr_format("%s/emulator", session->folder), *folder = vr_folder_absolute(relative);
+    char *relative = vr_format("%s/emulator", session->folder),
+         *folder = vr_folder_absolute(relative);
     json_object_set_new(copy, "emulator_dir", json_string(folder));
     free(relative);
     free(folder);
@@ -504,16 +528,18 @@ json_t *vr_session_describe(struct vr_session *session)
         const struct vr_row *row = vr_state_at(session->state, i);
         if (!row)
             continue;
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:o, s:s*, s:i}", "address", row->address, "kind",
-                                              row->kind, "member", row->member, "identity", row->identity, "fields",
-                                              parse(row->inputs), "outputs", parse(row->outputs), "file", row->file,
-                                              "line", row->line));
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:s*, s:s*, s:o, s:o, s:s*, s:i}",
+                                              "address", row->address, "kind", row->kind, "member",
+                                              row->member, "identity", row->identity, "fields",
+                                              parse(row->inputs), "outputs", parse(row->outputs),
+                                              "file", row->file, "line", row->line));
     }
     json_t *outputs = session->state ? vr_state_meta(session->state, "outputs") : NULL;
     char *folder = vr_folder_absolute(session->folder);
-    json_t *told = json_pack("{s:s, s:s*, s:s, s:s, s:o?, s:o, s:o}", "stack", session->stack, "recipe", session->path,
-                             "state_dir", folder, "folder", session->stack_folder, "target", told_target(session), "rows", rows,
-                             "outputs", outputs ? outputs : json_object());
+    json_t *told =
+        json_pack("{s:s, s:s*, s:s, s:s, s:o?, s:o, s:o}", "stack", session->stack, "recipe",
+                  session->path, "state_dir", folder, "folder", session->stack_folder, "target",
+                  told_target(session), "rows", rows, "outputs", outputs ? outputs : json_object());
     free(folder);
     return told;
 }

@@ -38,8 +38,8 @@ struct vr_session {
     struct vr_host host;
     struct vr_status status;
     struct vr_limits limits;
-    json_t *recalled; /* parameters of a saved plan, or NULL */
-    json_t *saved;    /* the saved plan that args->recipe is, or NULL */
+    json_t *recalled;               /* parameters of a saved plan, or NULL */
+    json_t *saved;                  /* the saved plan that args->recipe is, or NULL */
     struct vr_interrupt *interrupt; /* signals, while something runs */
     const char *interrupted;        /* why it ended early; NULL: it did not */
 };
@@ -48,9 +48,10 @@ struct vr_session {
 bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct vr_error *err);
 /* The state: in VR_MODE_WRITE under the lease, with a log of this run. */
 bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_error *err);
-/* Reads the recipe and makes the graph. Everything that is wrong with the recipe is told at once: then false, and err's
- * code is "told". With a state open, its remembered parameters count: `remembered` takes them where nothing else was given,
- * else a parameter that was given last time and is not now is an error. */
+/* Reads the recipe and makes the graph. Everything that is wrong with the recipe is told at once:
+ * then false, and err's code is "told". With a state open, its remembered parameters count:
+ * `remembered` takes them where nothing else was given, else a parameter that was given last time
+ * and is not now is an error. */
 bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err);
 /* Which cloud, and that it is the stack's. Starts the emulator when it is that. */
 bool vr_session_target(struct vr_session *session, struct vr_error *err);
@@ -58,9 +59,12 @@ bool vr_session_target(struct vr_session *session, struct vr_error *err);
 void vr_session_choice(struct vr_session *session, struct vr_plan_options *options);
 /* Parameters of a saved plan: they count as given. Copied. */
 void vr_session_recall(struct vr_session *session, const json_t *parameters);
-/* What differs. `options` may set destroy, refresh_only, targets, excludes and replace; the rest is filled in. */
-bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options, struct vr_error *err);
-/* Does what the plan says. Failures are told as they happen; err is for what kept it from running at all. */
+/* What differs. `options` may set destroy, refresh_only, targets, excludes and replace; the rest is
+ * filled in. */
+bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options,
+                     struct vr_error *err);
+/* Does what the plan says. Failures are told as they happen; err is for what kept it from running
+ * at all. */
 bool vr_session_apply(struct vr_session *session, struct vr_error *err);
 /* After a run: remembers target, parameters and outputs. */
 void vr_session_remember(struct vr_session *session);
@@ -72,20 +76,23 @@ const json_t *vr_session_params(struct vr_session *session);
 /* Carries out the plan, remembers, and says what came of it. Returns an exit code. */
 int vr_apply_carry_out(struct vr_session *session, struct vr_error *err);
 
-/* Calls require(module)[function](argument) as a task and waits for it: its result, a new reference, or NULL with an error.
- * argument is stolen. */
-json_t *vr_session_call(struct vr_session *session, const char *module, const char *function, json_t *argument,
-                        struct vr_error *err);
-/* What Lua code of the command line sees: {stack, recipe, state_dir, folder, target, rows, outputs}, without secrets. */
+/* Calls require(module)[function](argument) as a task and waits for it: its result, a new
+ * reference, or NULL with an error. argument is stolen. */
+json_t *vr_session_call(struct vr_session *session, const char *module, const char *function,
+                        json_t *argument, struct vr_error *err);
+/* What Lua code of the command line sees: {stack, recipe, state_dir, folder, target, rows,
+ * outputs}, without secrets. */
 json_t *vr_session_describe(struct vr_session *session);
-/* The outputs as known now: {name: value}, secrets as {"$secret": ...}. Needs a plan. A new reference. */
+/* The outputs as known now: {name: value}, secrets as {"$secret": ...}. Needs a plan. A new
+ * reference. */
 json_t *vr_session_outputs(struct vr_session *session);
 
 /* Tells err unless it was told already; clears it. Returns VR_EXIT_ERROR. */
 int vr_session_failed(struct vr_session *session, struct vr_error *err);
 
-/* The usual frame of a verb over a recipe: options, --help, a session around body(session, err), errors, the end. body
- * returns an exit code; with VR_EXIT_ERROR and a message in err, it is told. */
+/* The usual frame of a verb over a recipe: options, --help, a session around body(session, err),
+ * errors, the end. body returns an exit code; with VR_EXIT_ERROR and a message in err, it is told.
+ */
 typedef int (*vr_session_body)(struct vr_session *session, struct vr_error *err);
 int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_session_body body);
 

@@ -1,5 +1,5 @@
-/* A plan as text: what goes first, then what is made and changed, each with its reason and its values. Nodes that are the
- * same but for the member that they belong to are told once. */
+/* A plan as text: what goes first, then what is made and changed, each with its reason and its
+ * values. Nodes that are the same but for the member that they belong to are told once. */
 #include "cli/show.h"
 
 #include <stddef.h>
@@ -18,11 +18,16 @@ struct style {
 };
 
 static const struct style styles[] = {
-    [VR_ACTION_NOOP] = {" ", "", "is as it should be"}, [VR_ACTION_READ] = {">", "\033[36m", "read during apply"},
-    [VR_ACTION_ADOPT] = {">", "\033[36m", "adopt"},     [VR_ACTION_CREATE] = {"+", "\033[32m", "create"},
-    [VR_ACTION_UPDATE] = {"~", "\033[33m", "change"},   [VR_ACTION_REPLACE] = {"±", "\033[35m", "replace"},
-    [VR_ACTION_DELETE] = {"-", "\033[31m", "destroy"},  [VR_ACTION_FORGET] = {".", "\033[36m", "forget"},
-    [VR_ACTION_ADD] = {"+", "\033[32m", "add"},         [VR_ACTION_REMOVE] = {"-", "\033[31m", "remove"},
+    [VR_ACTION_NOOP] = {" ", "", "is as it should be"},
+    [VR_ACTION_READ] = {">", "\033[36m", "read during apply"},
+    [VR_ACTION_ADOPT] = {">", "\033[36m", "adopt"},
+    [VR_ACTION_CREATE] = {"+", "\033[32m", "create"},
+    [VR_ACTION_UPDATE] = {"~", "\033[33m", "change"},
+    [VR_ACTION_REPLACE] = {"±", "\033[35m", "replace"},
+    [VR_ACTION_DELETE] = {"-", "\033[31m", "destroy"},
+    [VR_ACTION_FORGET] = {".", "\033[36m", "forget"},
+    [VR_ACTION_ADD] = {"+", "\033[32m", "add"},
+    [VR_ACTION_REMOVE] = {"-", "\033[31m", "remove"},
     [VR_ACTION_UNKNOWN] = {"?", "\033[33m", "unknown"},
 };
 
@@ -46,8 +51,8 @@ static void put_text(struct vr_buf *out, const char *text)
             first = 40;
         while (first > 0 && ((unsigned char)text[first] & 0xc0) == 0x80)
             first--;
-        vr_buf_printf(out, "\"%.*s...\" (%zu %s, %zu bytes)", (int)first, text, lines, lines == 1 ? "line" : "lines",
-                      strlen(text));
+        vr_buf_printf(out, "\"%.*s...\" (%zu %s, %zu bytes)", (int)first, text, lines,
+                      lines == 1 ? "line" : "lines", strlen(text));
     }
     free(quoted);
 }
@@ -138,13 +143,16 @@ static void put_change(struct vr_buf *out, const struct vr_change *change)
                   change->replace ? " (forces replacement)" : "");
     const json_t *before = change->before, *after = change->after;
     bool texts = json_is_string(before) && json_is_string(after) && !change->secret;
-    if (texts && (strchr(json_string_value(before), '\n') || strchr(json_string_value(after), '\n'))) {
+    if (texts &&
+        (strchr(json_string_value(before), '\n') || strchr(json_string_value(after), '\n'))) {
         out->data[--out->length] = '\0'; /* the blank */
         vr_buf_puts(out, "\n");
         vr_diff_lines(out, json_string_value(before), json_string_value(after), INDENT + 2);
         return;
     } else if (change->secret && !vr_is_unknown(after)) {
-        vr_buf_puts(out, before && after ? "(secret) changed" : before ? "(secret) goes" : "(secret)");
+        vr_buf_puts(out, before && after ? "(secret) changed"
+                         : before        ? "(secret) goes"
+                                         : "(secret)");
     } else if (!before) {
         put_value(out, after, INDENT);
     } else {
@@ -201,10 +209,12 @@ static char *range(const char *first, const char *last)
     const char *a = strchr(first + at, ']'), *b = strchr(last + at, ']');
     if (first[open] != '[' || !a || !b)
         return vr_format("%s .. %s", first, last);
-    return vr_format("%.*s..%.*s%s", (int)(a - first), first, (int)(b - last - (ptrdiff_t)open - 1), last + open + 1, a);
+    return vr_format("%.*s..%.*s%s", (int)(a - first), first, (int)(b - last - (ptrdiff_t)open - 1),
+                     last + open + 1, a);
 }
 
-static void put_head(FILE *out, const struct vr_node *node, size_t same, const char *last, bool color)
+static void put_head(FILE *out, const struct vr_node *node, size_t same, const char *last,
+                     bool color)
 {
     const struct style *style = &styles[node->action];
     const char *on = color ? style->color : "", *off = color && *on ? "\033[0m" : "";
@@ -241,12 +251,15 @@ static bool text_equal(const char *a, const char *b)
 }
 
 /* Nodes of one template, or members of one collection, that do the same for the same reason. */
-static bool folds(const struct vr_node *a, const char *a_body, const struct vr_node *b, const char *b_body)
+static bool folds(const struct vr_node *a, const char *a_body, const struct vr_node *b,
+                  const char *b_body)
 {
     bool kin = a->template_address ? text_equal(a->template_address, b->template_address)
-                                   : !b->template_address && a->parent && a->parent == b->parent && !a->decl && !b->decl;
-    return kin && a->action == b->action && a->certainty == b->certainty && text_equal(a->reason, b->reason) &&
-           text_equal(a->status, b->status) && text_equal(a_body, b_body);
+                                   : !b->template_address && a->parent && a->parent == b->parent &&
+                                         !a->decl && !b->decl;
+    return kin && a->action == b->action && a->certainty == b->certainty &&
+           text_equal(a->reason, b->reason) && text_equal(a->status, b->status) &&
+           text_equal(a_body, b_body);
 }
 
 static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
@@ -292,8 +305,10 @@ static void show_sums(FILE *out, const struct vr_plan *plan)
     }
     if (sum.adopt || sum.forget)
         fprintf(out, "%zu to adopt, %zu to forget.\n", sum.adopt, sum.forget);
-    fprintf(out, "%zu exact, %zu predicted, %zu known after apply.\n", sum.exact, sum.predicted, sum.later);
-    fprintf(out, "Plan: %zu to add, %zu to change, %zu to destroy.\n", sum.add, sum.change, sum.destroy);
+    fprintf(out, "%zu exact, %zu predicted, %zu known after apply.\n", sum.exact, sum.predicted,
+            sum.later);
+    fprintf(out, "Plan: %zu to add, %zu to change, %zu to destroy.\n", sum.add, sum.change,
+            sum.destroy);
 }
 
 void vr_show_plan(FILE *out, const struct vr_plan *plan, bool color)

@@ -27,16 +27,20 @@ char *vr_target_text(const json_t *target)
 static json_t *azure(const char *subscription)
 {
     const char *tenant = getenv("AZURE_TENANT_ID"), *cloud = getenv("AZURE_CLOUD");
-    return json_pack("{s:s, s:s, s:s*, s:s*}", "kind", "azure", "subscription", subscription, "tenant",
-                     tenant && *tenant ? tenant : NULL, "cloud", cloud && *cloud ? cloud : NULL);
+    return json_pack("{s:s, s:s, s:s*, s:s*}", "kind", "azure", "subscription", subscription,
+                     "tenant", tenant && *tenant ? tenant : NULL, "cloud",
+                     cloud && *cloud ? cloud : NULL);
 }
 
 /* What the flags, else the environment, say; NULL and *from NULL when they say nothing. */
-static json_t *asked(const struct vr_args *args, const json_t *emulator, const char **from, struct vr_error *err)
+static json_t *asked(const struct vr_args *args, const json_t *emulator, const char **from,
+                     struct vr_error *err)
 {
-    const char *variable = getenv("AZURE_SUBSCRIPTION_ID"), *own = text_of(emulator, "subscription");
+    const char *variable = getenv("AZURE_SUBSCRIPTION_ID"),
+               *own = text_of(emulator, "subscription");
     *from = NULL;
-    if (args->emulator && args->subscription && !(own && strcasecmp(args->subscription, own) == 0)) {
+    if (args->emulator && args->subscription &&
+        !(own && strcasecmp(args->subscription, own) == 0)) {
         vr_error_set(err, "usage", "--emulator and --subscription exclude each other");
         return NULL;
     }
@@ -69,7 +73,8 @@ static bool same(const json_t *a, const json_t *b)
            (!x || !y || strcasecmp(x, y) == 0);
 }
 
-static bool contradicts(const json_t *wanted, const json_t *bound, const char *from, struct vr_error *err)
+static bool contradicts(const json_t *wanted, const json_t *bound, const char *from,
+                        struct vr_error *err)
 {
     char *is = vr_target_text(bound), *other = vr_target_text(wanted);
     vr_error_set(err, "target", "this stack belongs to %s, and %s says %s", is, from, other);
@@ -81,8 +86,8 @@ static bool contradicts(const json_t *wanted, const json_t *bound, const char *f
     return true;
 }
 
-json_t *vr_target_choose(const struct vr_args *args, const json_t *bound, const json_t *emulator, bool terminal,
-                         bool *chosen, struct vr_error *err)
+json_t *vr_target_choose(const struct vr_args *args, const json_t *bound, const json_t *emulator,
+                         bool terminal, bool *chosen, struct vr_error *err)
 {
     const char *from;
     struct vr_error problem = {0};

@@ -101,8 +101,8 @@ static void draw(struct vr_ui *ui)
 {
     size_t width = width_of_screen(), shown = 0, hidden = 0;
     uint64_t now = vr_loop_now(ui->loop);
-    char *line = vr_format("%s: %zu of %zu done, %zu running, %llu s", ui->phase, ui->done, ui->total, ui->running,
-                           (unsigned long long)(now - ui->began) / 1000);
+    char *line = vr_format("%s: %zu of %zu done, %zu running, %llu s", ui->phase, ui->done,
+                           ui->total, ui->running, (unsigned long long)(now - ui->began) / 1000);
     put_cut(line, width);
     free(line);
     ui->drawn = 1;
@@ -112,7 +112,8 @@ static void draw(struct vr_ui *ui)
             continue;
         }
         line = vr_format("  %s: %s, %llu s%s%s", step->node->address, vr_verb_name(step->verb),
-                         (unsigned long long)(now - step->since) / 1000, step->text ? ": " : "", step->text ? step->text : "");
+                         (unsigned long long)(now - step->since) / 1000, step->text ? ": " : "",
+                         step->text ? step->text : "");
         put_cut(line, width);
         free(line);
         shown++;
@@ -245,10 +246,12 @@ static void on_started(void *payload, const struct vr_node *node, enum vr_verb v
     vr_log(VR_LOG_INFO, "%s: %s begins", address_of(node), vr_verb_name(verb));
     if (ui->quiet)
         return;
-    vr_ui_event(ui, "started", json_pack("{s:s, s:s}", "address", address_of(node), "verb", vr_verb_name(verb)));
+    vr_ui_event(ui, "started",
+                json_pack("{s:s, s:s}", "address", address_of(node), "verb", vr_verb_name(verb)));
 }
 
-static void on_progress(void *payload, const struct vr_node *node, enum vr_verb verb, const char *text)
+static void on_progress(void *payload, const struct vr_node *node, enum vr_verb verb,
+                        const char *text)
 {
     struct vr_ui *ui = payload;
     struct running *step = *find(ui, node);
@@ -259,15 +262,17 @@ static void on_progress(void *payload, const struct vr_node *node, enum vr_verb 
     }
     if (!ui->quiet && !ui->live)
         vr_ui_say(ui, "  %s: %s", address_of(node), text);
-    vr_ui_event(ui, "progress", json_pack("{s:s, s:s, s:s}", "address", address_of(node), "verb", vr_verb_name(verb), "text",
-                                          text));
+    vr_ui_event(ui, "progress",
+                json_pack("{s:s, s:s, s:s}", "address", address_of(node), "verb",
+                          vr_verb_name(verb), "text", text));
 }
 
 static const char *past(enum vr_verb verb)
 {
     static const char *const words[] = {
-        [VR_VERB_READ] = "read",       [VR_VERB_CREATE] = "created", [VR_VERB_UPDATE] = "changed",
-        [VR_VERB_DELETE] = "destroyed", [VR_VERB_ADD] = "members added", [VR_VERB_REMOVE] = "removed",
+        [VR_VERB_READ] = "read",         [VR_VERB_CREATE] = "created",
+        [VR_VERB_UPDATE] = "changed",    [VR_VERB_DELETE] = "destroyed",
+        [VR_VERB_ADD] = "members added", [VR_VERB_REMOVE] = "removed",
     };
     return words[verb];
 }
@@ -280,11 +285,13 @@ static void on_done(void *payload, const struct vr_node *node, enum vr_verb verb
     if (ui->quiet)
         return;
     vr_ui_say(ui, "  %s: %s (%.1f s)", address_of(node), past(verb), seconds);
-    vr_ui_event(ui, "done", json_pack("{s:s, s:s, s:f}", "address", address_of(node), "verb", vr_verb_name(verb), "seconds",
-                                      seconds));
+    vr_ui_event(ui, "done",
+                json_pack("{s:s, s:s, s:f}", "address", address_of(node), "verb",
+                          vr_verb_name(verb), "seconds", seconds));
 }
 
-static void on_failed(void *payload, const struct vr_node *node, enum vr_verb verb, const struct vr_error *err)
+static void on_failed(void *payload, const struct vr_node *node, enum vr_verb verb,
+                      const struct vr_error *err)
 {
     struct vr_ui *ui = payload;
     drop(ui, node);
@@ -296,15 +303,18 @@ static void on_failed(void *payload, const struct vr_node *node, enum vr_verb ve
         fflush(stdout);
         struct vr_error told = {0};
         vr_error_copy(&told, err);
-        vr_error_set(&told, err->code, "%s: %s failed: %s", address_of(node), vr_verb_name(verb), masked);
+        vr_error_set(&told, err->code, "%s: %s failed: %s", address_of(node), vr_verb_name(verb),
+                     masked);
         if (err->hint)
             vr_error_hint(&told, "%s", err->hint);
         if (node->file && node->line > 0)
             vr_error_place(&told, node->file, node->line);
         vr_cli_error(&told);
         vr_error_clear(&told);
-        vr_ui_event(ui, "failed", json_pack("{s:s, s:s, s:s, s:s*, s:s*}", "address", address_of(node), "verb",
-                                            vr_verb_name(verb), "message", masked, "code", err->code, "hint", err->hint));
+        vr_ui_event(ui, "failed",
+                    json_pack("{s:s, s:s, s:s, s:s*, s:s*}", "address", address_of(node), "verb",
+                              vr_verb_name(verb), "message", masked, "code", err->code, "hint",
+                              err->hint));
     }
     free(masked);
 }
@@ -352,12 +362,16 @@ void vr_ui_summary(struct vr_ui *ui, const struct vr_run *run, double seconds)
     if (sum.adopted)
         vr_ui_say(ui, "%zu adopted.", sum.adopted);
     vr_ui_say(ui, "%s: %zu added, %zu changed, %zu destroyed in %.1f s.",
-              sum.cancelled ? "Stopped" : sum.failed ? "Failed" : "Done", sum.added, sum.changed, sum.destroyed, seconds);
+              sum.cancelled ? "Stopped"
+              : sum.failed  ? "Failed"
+                            : "Done",
+              sum.added, sum.changed, sum.destroyed, seconds);
     vr_ui_event(ui, "summary",
-                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "added", (json_int_t)sum.added, "changed",
-                          (json_int_t)sum.changed, "destroyed", (json_int_t)sum.destroyed, "adopted", (json_int_t)sum.adopted,
-                          "failed", (json_int_t)sum.failed, "skipped", (json_int_t)sum.skipped, "cancelled", sum.cancelled,
-                          "seconds", seconds, "critical_path", sum.critical_path));
+                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f}", "added",
+                          (json_int_t)sum.added, "changed", (json_int_t)sum.changed, "destroyed",
+                          (json_int_t)sum.destroyed, "adopted", (json_int_t)sum.adopted, "failed",
+                          (json_int_t)sum.failed, "skipped", (json_int_t)sum.skipped, "cancelled",
+                          sum.cancelled, "seconds", seconds, "critical_path", sum.critical_path));
 }
 
 void vr_ui_outputs(struct vr_ui *ui, const json_t *outputs)
@@ -367,7 +381,8 @@ void vr_ui_outputs(struct vr_ui *ui, const json_t *outputs)
     vr_ui_say(ui, "\nOutputs:");
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)outputs, name, value) {
+    json_object_foreach((json_t *)outputs, name, value)
+    {
         char *text = vr_show_value(value, 2);
         vr_ui_say(ui, "  %s = %s", name, text);
         free(text);

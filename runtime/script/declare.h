@@ -6,9 +6,11 @@
 #include <stdbool.h>
 
 struct vr_decls;
-/* The set that declarations go into from now on; NULL: none, and every function that needs one raises. */
+/* The set that declarations go into from now on; NULL: none, and every function that needs one
+ * raises. */
 void vr_declare_into(lua_State *L, struct vr_decls *decls);
-/* Pushes the message of a recipe that ran for too long, with its place, and forgets it; false and nothing if none did. */
+/* Pushes the message of a recipe that ran for too long, with its place, and forgets it; false and
+ * nothing if none did. */
 bool vr_declare_limit(lua_State *L);
 
 #endif

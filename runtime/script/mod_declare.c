@@ -1,5 +1,6 @@
-/* What the recipe language (stdlib/recipe/) builds with: expressions and declarations of the engine, as light userdata,
- * and proxies: userdata with a table behind them. Only the standard library gets this module, never a recipe. */
+/* What the recipe language (stdlib/recipe/) builds with: expressions and declarations of the
+ * engine, as light userdata, and proxies: userdata with a table behind them. Only the standard
+ * library gets this module, never a recipe. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -174,7 +175,8 @@ static int declare_index(lua_State *L)
 {
     struct vr_exprs *exprs = exprs_of(L);
     struct vr_expr *of = pointer(L, 1);
-    json_t *step = lua_isinteger(L, 2) ? json_integer(lua_tointeger(L, 2)) : json_string(luaL_checkstring(L, 2));
+    json_t *step = lua_isinteger(L, 2) ? json_integer(lua_tointeger(L, 2))
+                                       : json_string(luaL_checkstring(L, 2));
     if (!step)
         return luaL_error(L, "a name is not UTF-8 text");
     return push(L, vr_expr_index(exprs, of, step));
@@ -270,15 +272,16 @@ static int declare_add(lua_State *L)
     const struct vr_kind *kind = pointer(L, 1);
     struct vr_scope *scope = lua_isnoneornil(L, 4) ? NULL : pointer(L, 4);
     struct vr_error err = {0};
-    struct vr_decl *decl = vr_decls_add(decls, kind, luaL_checkstring(L, 2), luaL_checkstring(L, 3), scope,
-                                        luaL_checkstring(L, 5), (int)luaL_checkinteger(L, 6), &err);
+    struct vr_decl *decl =
+        vr_decls_add(decls, kind, luaL_checkstring(L, 2), luaL_checkstring(L, 3), scope,
+                     luaL_checkstring(L, 5), (int)luaL_checkinteger(L, 6), &err);
     return decl ? push(L, decl) : failed(L, &err);
 }
 
 static int declare_set(lua_State *L)
 {
-    vr_decl_set(decls_of(L), pointer(L, 1), luaL_checkstring(L, 2), pointer(L, 3), luaL_checkstring(L, 4),
-                (int)luaL_checkinteger(L, 5));
+    vr_decl_set(decls_of(L), pointer(L, 1), luaL_checkstring(L, 2), pointer(L, 3),
+                luaL_checkstring(L, 4), (int)luaL_checkinteger(L, 5));
     return 0;
 }
 
@@ -319,7 +322,8 @@ static int declare_address(lua_State *L)
 static int declare_collection(lua_State *L)
 {
     const struct vr_expr *expr = pointer(L, 1);
-    if (expr->type != VR_EXPR_REF || !expr->decl->kind->collection || json_array_size(expr->path) != 1)
+    if (expr->type != VR_EXPR_REF || !expr->decl->kind->collection ||
+        json_array_size(expr->path) != 1)
         return 0;
     const char *name = json_string_value(json_array_get(expr->path, 0));
     if (!name || strcmp(name, expr->decl->kind->collection) != 0)
@@ -337,8 +341,8 @@ static int declare_scope(lua_State *L)
 static int declare_output(lua_State *L)
 {
     struct vr_error err = {0};
-    if (!vr_decls_output(decls_of(L), luaL_checkstring(L, 1), pointer(L, 2), NULL, luaL_checkstring(L, 3),
-                         (int)luaL_checkinteger(L, 4), &err))
+    if (!vr_decls_output(decls_of(L), luaL_checkstring(L, 1), pointer(L, 2), NULL,
+                         luaL_checkstring(L, 3), (int)luaL_checkinteger(L, 4), &err))
         return failed(L, &err);
     lua_pushboolean(L, true);
     return 1;
@@ -385,8 +389,9 @@ static bool recipe_place(lua_State *L, int files, lua_Debug *ar)
     return false;
 }
 
-/* The message handler of evaluations. Lua code cannot handle the end of a recipe's time, since every further instruction
- * fails: that one is noted here, with its place, and passed on; all else goes to the function. */
+/* The message handler of evaluations. Lua code cannot handle the end of a recipe's time, since
+ * every further instruction fails: that one is noted here, with its place, and passed on; all else
+ * goes to the function. */
 static int handle(lua_State *L)
 {
     const char *text = lua_type(L, 1) == LUA_TSTRING ? lua_tostring(L, 1) : NULL;
@@ -464,7 +469,9 @@ static int read_whole(lua_State *L, const char *real, const char *path)
     }
     if (!S_ISREG(about.st_mode) || about.st_size > LARGEST_FILE) {
         lua_pushnil(L);
-        lua_pushfstring(L, S_ISREG(about.st_mode) ? "'%s' is larger than 64 MiB" : "'%s' is not a regular file", path);
+        lua_pushfstring(
+            L, S_ISREG(about.st_mode) ? "'%s' is larger than 64 MiB" : "'%s' is not a regular file",
+            path);
         return 2;
     }
     FILE *file = fopen(real, "rb");
@@ -482,13 +489,15 @@ static int read_whole(lua_State *L, const char *real, const char *path)
         errno = EIO;
         return no_file(L, path);
     }
-    /* The text is the program's until Lua has its own copy; a Lua that has no memory for it ends the recipe anyway. */
+    /* The text is the program's until Lua has its own copy; a Lua that has no memory for it ends
+     * the recipe anyway. */
     lua_pushlstring(L, text.data ? text.data : "", text.length);
     vr_buf_free(&text);
     return 1;
 }
 
-/* read(path [, root]) -> text, or nil, message, code. With a root, links that lead out of it are refused. */
+/* read(path [, root]) -> text, or nil, message, code. With a root, links that lead out of it are
+ * refused. */
 static int declare_read(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1), *root = luaL_optstring(L, 2, NULL);
@@ -543,18 +552,42 @@ static int declare_environment(lua_State *L)
 }
 
 static const luaL_Reg functions[] = {
-    {"proxy", declare_proxy},         {"data", declare_data},           {"literal", declare_literal},
-    {"sealed", declare_sealed},       {"array", declare_array},         {"object", declare_object},
-    {"ref", declare_ref},             {"item", declare_item},           {"index", declare_index},
-    {"join", declare_join},           {"call", declare_call},           {"gather", declare_gather},
-    {"secret", declare_secret},       {"constant", declare_constant},   {"tainted", declare_tainted},
-    {"text", declare_text},           {"eval", declare_eval},           {"functions", declare_functions},
-    {"kind", declare_kind},           {"add", declare_add},             {"set", declare_set},
-    {"after", declare_after},         {"trigger", declare_trigger},     {"ignore", declare_ignore},
-    {"lifecycle", declare_lifecycle}, {"address", declare_address},     {"collection", declare_collection},
-    {"scope", declare_scope},         {"output", declare_output},       {"moved", declare_moved},
-    {"removed", declare_removed},     {"error", declare_error},         {"handler", declare_handler},
-    {"read", declare_read},           {"list", declare_list},           {"stdlib", declare_stdlib},
+    {"proxy", declare_proxy},
+    {"data", declare_data},
+    {"literal", declare_literal},
+    {"sealed", declare_sealed},
+    {"array", declare_array},
+    {"object", declare_object},
+    {"ref", declare_ref},
+    {"item", declare_item},
+    {"index", declare_index},
+    {"join", declare_join},
+    {"call", declare_call},
+    {"gather", declare_gather},
+    {"secret", declare_secret},
+    {"constant", declare_constant},
+    {"tainted", declare_tainted},
+    {"text", declare_text},
+    {"eval", declare_eval},
+    {"functions", declare_functions},
+    {"kind", declare_kind},
+    {"add", declare_add},
+    {"set", declare_set},
+    {"after", declare_after},
+    {"trigger", declare_trigger},
+    {"ignore", declare_ignore},
+    {"lifecycle", declare_lifecycle},
+    {"address", declare_address},
+    {"collection", declare_collection},
+    {"scope", declare_scope},
+    {"output", declare_output},
+    {"moved", declare_moved},
+    {"removed", declare_removed},
+    {"error", declare_error},
+    {"handler", declare_handler},
+    {"read", declare_read},
+    {"list", declare_list},
+    {"stdlib", declare_stdlib},
     {"environment", declare_environment},
     {NULL, NULL},
 };

@@ -1,5 +1,5 @@
-/* A kind's page is Lua; the engine's struct vr_kind is filled from kind.describe(page) once, and its payload leads back to
- * the page. */
+/* A kind's page is Lua; the engine's struct vr_kind is filled from kind.describe(page) once, and
+ * its payload leads back to the page. */
 #include "script/provider.h"
 
 #include <assert.h>
@@ -80,8 +80,9 @@ static unsigned field_flags(const json_t *field)
         const char *name;
         unsigned flag;
     } flags[] = {
-        {"replace", VR_FIELD_REPLACE},      {"secret", VR_FIELD_SECRET}, {"computed", VR_FIELD_COMPUTED},
-        {"owned_elements", VR_FIELD_OWNED}, {"ignore", VR_FIELD_IGNORE}, {"unordered", VR_FIELD_UNORDERED},
+        {"replace", VR_FIELD_REPLACE},   {"secret", VR_FIELD_SECRET},
+        {"computed", VR_FIELD_COMPUTED}, {"owned_elements", VR_FIELD_OWNED},
+        {"ignore", VR_FIELD_IGNORE},     {"unordered", VR_FIELD_UNORDERED},
     };
     unsigned all = 0;
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
@@ -93,21 +94,25 @@ static unsigned field_flags(const json_t *field)
 /* A field and its parts; lists add nothing to the path. */
 static void add_field(struct vr_kind *kind, const char *path, const json_t *field)
 {
-    vr_kind_add_field(kind, path, field_flags(field), json_string_value(json_object_get(field, "key")));
+    vr_kind_add_field(kind, path, field_flags(field),
+                      json_string_value(json_object_get(field, "key")));
     const json_t *inner = field, *elem;
-    while ((elem = json_object_get(inner, "elem")) && json_is_string(json_object_get(inner, "type")) &&
+    while ((elem = json_object_get(inner, "elem")) &&
+           json_is_string(json_object_get(inner, "type")) &&
            strcmp(json_string_value(json_object_get(inner, "type")), "list") == 0)
         inner = elem;
     json_t *fields = json_object_get(inner, "fields"), *part;
     const char *name;
-    json_object_foreach(fields, name, part) {
+    json_object_foreach(fields, name, part)
+    {
         char *below = vr_format("%s.%s", path, name);
         add_field(kind, below, part);
         free(below);
     }
 }
 
-/* Calls a function of the page with fields and the target: one value is on the stack, or nothing and false. */
+/* Calls a function of the page with fields and the target: one value is on the stack, or nothing
+ * and false. */
 static bool call_page(const struct vr_kind *kind, const char *function, const json_t *fields)
 {
     struct vr_page *page = kind->payload;
@@ -161,7 +166,8 @@ static json_t *kind_predict(const struct vr_kind *kind, const json_t *fields)
 
 static void describe_verbs(struct vr_kind *kind, const json_t *described)
 {
-    json_t *verbs = json_object_get(described, "verbs"), *timeouts = json_object_get(described, "timeouts");
+    json_t *verbs = json_object_get(described, "verbs"),
+           *timeouts = json_object_get(described, "timeouts");
     for (int verb = 0; verb < VR_VERBS; verb++) {
         const char *name = vr_verb_name((enum vr_verb)verb);
         if (json_is_true(json_object_get(verbs, name)))
@@ -181,7 +187,8 @@ static struct vr_kind *kind_of(const json_t *described)
     json_t *part;
     json_object_foreach(json_object_get(described, "fields"), name, part)
         add_field(kind, name, part);
-    json_object_foreach(json_object_get(described, "outputs"), name, part) {
+    json_object_foreach(json_object_get(described, "outputs"), name, part)
+    {
         unsigned flags = json_is_true(json_object_get(part, "secret")) ? VR_OUTPUT_SECRET : 0;
         if (json_is_true(json_object_get(part, "volatile")))
             flags |= VR_OUTPUT_VOLATILE;
@@ -225,7 +232,8 @@ static bool same_page(struct vr_page *page, lua_State *L, int index)
     return same;
 }
 
-const struct vr_kind *vr_provider_page(struct vr_provider *provider, lua_State *L, int index, struct vr_error *err)
+const struct vr_kind *vr_provider_page(struct vr_provider *provider, lua_State *L, int index,
+                                       struct vr_error *err)
 {
     index = lua_absindex(L, index);
     lua_pushcfunction(L, describe);
@@ -239,7 +247,8 @@ const struct vr_kind *vr_provider_page(struct vr_provider *provider, lua_State *
     lua_pop(L, 1);
     if (!described)
         return NULL;
-    struct vr_page *page = find_page(provider, json_string_value(json_object_get(described, "name")));
+    struct vr_page *page =
+        find_page(provider, json_string_value(json_object_get(described, "name")));
     if (page && same_page(page, L, index)) {
         json_decref(described);
         return page->kind;
@@ -270,7 +279,8 @@ static int find_kind(lua_State *L)
     return 2;
 }
 
-const struct vr_kind *vr_provider_kind(struct vr_provider *provider, const char *name, struct vr_error *err)
+const struct vr_kind *vr_provider_kind(struct vr_provider *provider, const char *name,
+                                       struct vr_error *err)
 {
     struct vr_page *known = find_page(provider, name);
     if (known)

@@ -77,7 +77,8 @@ static json_t *take_list(lua_State *L, const char *name)
     return json_array();
 }
 
-static void read_recipe(struct vr_recipe *recipe, lua_State *L, const struct vr_recipe_options *options)
+static void read_recipe(struct vr_recipe *recipe, lua_State *L,
+                        const struct vr_recipe_options *options)
 {
     lua_pushcfunction(L, evaluate);
     lua_pushlightuserdata(L, (void *)options);
@@ -89,7 +90,8 @@ static void read_recipe(struct vr_recipe *recipe, lua_State *L, const struct vr_
         vr_script_error(L, -1, &err); /* before the limits are lifted: they know the place */
     }
     vr_script_limit(L, 0, 0);
-    if (status == LUA_OK && vr_declare_limit(L)) /* swallowed by a pcall of the recipe at its very end */
+    if (status == LUA_OK &&
+        vr_declare_limit(L)) /* swallowed by a pcall of the recipe at its very end */
         lua_pop(L, 1);
     if (status == LUA_OK) {
         recipe->params = take_list(L, "params");
@@ -102,7 +104,8 @@ static void read_recipe(struct vr_recipe *recipe, lua_State *L, const struct vr_
     lua_pop(L, 1);
 }
 
-struct vr_recipe *vr_recipe_load(struct vr_provider *provider, const struct vr_recipe_options *options)
+struct vr_recipe *vr_recipe_load(struct vr_provider *provider,
+                                 const struct vr_recipe_options *options)
 {
     lua_State *L = vr_provider_lua(provider);
     struct vr_recipe *recipe = vr_alloc(sizeof(*recipe));

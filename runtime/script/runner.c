@@ -1,5 +1,6 @@
-/* A step is one task that calls recipe.step.run(page, verb, ctx, ...). What a verb gives back is sealed again: by the kind's
- * word (secret outputs and fields), and wherever a text holds one of the secrets that went in. */
+/* A step is one task that calls recipe.step.run(page, verb, ctx, ...). What a verb gives back is
+ * sealed again: by the kind's word (secret outputs and fields), and wherever a text holds one of
+ * the secrets that went in. */
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,7 +141,8 @@ static void set_unknown(lua_State *L, const json_t *paths)
         for (size_t k = 0; k < json_array_size(path); k++) {
             const json_t *step = json_array_get(path, k);
             if (json_is_integer(step))
-                vr_buf_printf(&text, "%s%" JSON_INTEGER_FORMAT, k ? "." : "", json_integer_value(step) + 1);
+                vr_buf_printf(&text, "%s%" JSON_INTEGER_FORMAT, k ? "." : "",
+                              json_integer_value(step) + 1);
             else
                 vr_buf_printf(&text, "%s%s", k ? "." : "", json_string_value(step));
         }
@@ -217,7 +219,8 @@ static json_t *take_result(lua_State *L, struct running *running, struct vr_erro
     json_t *item = json_object_get(json_object_get(described, "collection"), "item");
     json_t *members = json_object_get(result, "members");
     if (json_is_array(members)) {
-        json_t *type = json_pack("{s:s, s:{s:s, s:O?}}", "type", "list", "elem", "type", "object", "fields", item);
+        json_t *type = json_pack("{s:s, s:{s:s, s:O?}}", "type", "list", "elem", "type", "object",
+                                 "fields", item);
         json_t *typed = vr_seal_typed(members, type);
         json_object_set_new(result, "members", vr_seal_known(typed, running->secrets));
         json_decref(typed);

@@ -9,7 +9,8 @@
 
 enum { SHORTEST = 6 }; /* what is shorter stands in too many texts by chance */
 
-/* A copy for Lua: secrets as plain texts, without what is not known (nil in a table, null in a list). */
+/* A copy for Lua: secrets as plain texts, without what is not known (nil in a table, null in a
+ * list). */
 static json_t *plain(const json_t *value)
 {
     if (vr_is_unknown(value))
@@ -28,7 +29,8 @@ static json_t *plain(const json_t *value)
     if (json_is_object(value)) {
         json_t *copy = json_object(), *item;
         const char *key;
-        json_object_foreach((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             json_t *part = plain(item);
             if (part)
                 json_object_set_new(copy, key, part);
@@ -45,7 +47,8 @@ void vr_seal_push(lua_State *L, const json_t *value)
         const char *key;
         json_t *item;
         void *next;
-        json_object_foreach_safe(copy, next, key, item) {
+        json_object_foreach_safe(copy, next, key, item)
+        {
             if (json_is_null(item))
                 json_object_del(copy, key);
         }
@@ -72,8 +75,7 @@ void vr_seal_collect(const json_t *value, json_t *found)
     } else if (json_is_object(value)) {
         const char *key;
         json_t *item;
-        json_object_foreach((json_t *)value, key, item)
-            vr_seal_collect(item, found);
+        json_object_foreach((json_t *)value, key, item) vr_seal_collect(item, found);
     }
 }
 
@@ -136,8 +138,8 @@ json_t *vr_seal_typed(json_t *value, const json_t *type)
     if (json_is_object(value) && (elem || fields)) {
         json_t *copy = json_object(), *item;
         const char *key;
-        json_object_foreach(value, key, item)
-            json_object_set_new(copy, key, vr_seal_typed(item, elem ? elem : json_object_get(fields, key)));
+        json_object_foreach(value, key, item) json_object_set_new(
+            copy, key, vr_seal_typed(item, elem ? elem : json_object_get(fields, key)));
         return copy;
     }
     return json_incref(value);
@@ -151,7 +153,8 @@ void vr_seal_part(json_t *result, const char *part, const json_t *types, const j
         return;
     json_t *copy = json_object();
     const char *key;
-    json_object_foreach(values, key, item) {
+    json_object_foreach(values, key, item)
+    {
         json_t *typed = vr_seal_typed(item, json_object_get(types, key));
         json_object_set_new(copy, key, vr_seal_known(typed, secrets));
         json_decref(typed);
@@ -165,7 +168,8 @@ void vr_seal_mask(char **text, const json_t *secrets)
         const char *secret = json_string_value(json_array_get(secrets, i));
         char *at;
         while ((at = strstr(*text, secret))) {
-            char *masked = vr_format("%.*s(secret)%s", (int)(at - *text), *text, at + strlen(secret));
+            char *masked =
+                vr_format("%.*s(secret)%s", (int)(at - *text), *text, at + strlen(secret));
             free(*text);
             *text = masked;
         }

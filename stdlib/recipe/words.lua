@@ -324,7 +324,7 @@ local function each(collection, fn)
   if d.class == "list" then
     scope, item = d.scope, d.value
   elseif d.class == "reference" then
-    local decl, of = declare.collection(d.expr)
+    local decl = declare.collection(d.expr)
     if not decl then
       now.raise(("each wants a list that the recipe knows, or the members of a collection such as %s; got %s"):format(
         "azure.virtual_machine_scale_set.workers.instances", value.text(d)), "each")
@@ -333,7 +333,6 @@ local function each(collection, fn)
     scope, message = declare.scope(decl)
     if not scope then now.raise(message, "each") end
     item = value.reference(declare.item(scope), d.spec and d.spec.elem)
-    item = of and item or item
   else
     now.raise(("each wants a list, got %s"):format(value.text(d)), "each")
   end

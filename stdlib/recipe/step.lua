@@ -27,16 +27,14 @@ end
 
 --- `page`: the kind; `verb`: its verb's name; `argument`: how many (add) or whose id (remove).
 function M.run(page, verb, ctx, seconds, argument)
+  local started = task.now()
   local answer, message, code = task.deadline(seconds, call, page[verb], ctx, argument)
-  if not answer then
-    if code == "timeout" then
+  local err = not answer and fail { tostring(message), code = code } or not answer.ok and answer.result
+  if err then
+    if type(err) == "table" and err.code == "timeout" and task.now() - started >= seconds then
       error(fail { ("%s did not end within %g s"):format(verb, seconds), code = "timeout",
         hint = "run it again: it goes on from what is there" })
     end
-    error(fail { tostring(message), code = code })
-  end
-  if not answer.ok then
-    local err = answer.result
     if type(err) == "string" then
       error(fail { ("%s of %s failed in its own code: %s"):format(verb, page.name, err), code = "internal" })
     end

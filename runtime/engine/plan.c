@@ -203,6 +203,11 @@ void vr_plan_error_add(struct vr_plan *plan, const struct vr_node *node, struct 
     struct vr_error *kept = &plan->errors[plan->error_count++];
     memset(kept, 0, sizeof(*kept));
     vr_error_move(kept, err);
+    if (node && node->address && !strstr(kept->message, node->address)) { /* what a verb says */
+        char *named = vr_format("%s: %s", node->address, kept->message);
+        free(kept->message);
+        kept->message = named;
+    }
     if (node && !kept->file && node->file)
         vr_error_place(kept, node->file, node->line);
 }

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Hosts through the command line: a real sshd on loopback that is three hosts, two reached through the first; ssh, exec,
+# inventory, and no key anywhere but where it lives.
+set -u
+cd "$(dirname "$0")/../.."
+VMRUN=${VMRUN:-$PWD/build/release/vmrun}
+work=$(mktemp -d)
+sshd=
+trap '[ -n "$sshd" ] && kill "$sshd" 2>/dev/null; rm -rf "$work"' EXIT
+cd "$work" || exit 1
+unset AZURE_SUBSCRIPTION_ID VMRUN_PATH SSH_AUTH_SOCK
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); }
+not_ok() {
+  failed=$((failed + 1))
+  echo "not ok: $1"
+  sed 's/^/    /' out err 2>/dev/null | head -40
+}
+run() {
+  local wanted=$1 code=0
+  shift
+  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
+  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
+}
+has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
+is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+
+server=$(command -v sshd || echo /usr/sbin/sshd)
+net=127.84.$((RANDOM % 250)) port=$((20000 + RANDOM % 9000)) user=$(id -un)
+[ "$(id -u)" -eq 0 ] && mkdir -p /run/sshd
+ssh-keygen -q -t ed25519 -N "" -C canary -f client
+ssh-keygen -q -t ed25519 -N "" -C host -f host
+cat >sshd_config <<CONFIG
+ListenAddress $net.1
+ListenAddress $net.2
+ListenAddress $net.3
+Port $port
+HostKey $work/host
+AuthorizedKeysFile $work/client.pub
+UsePAM no
+StrictModes no
+PidFile none
+PasswordAuthentication no
+PermitRootLogin yes
+CONFIG
+"$server" -D -f sshd_config -E sshd.log &
+sshd=$!
+
+cat >hosts.lua <<'LUA'
+local ssh = use "ssh"
+local p = params {
+  net = param.string {}, port = param.integer {}, user = param.string {}, host_key = param.string {}, key = param.secret {},
+}
+local function host(name, groups, number, via)
+  return ssh.host(name) { address = p.net .. "." .. number, port = p.port, user = p.user, key = p.key, host_keys = { p.host_key },
+    groups = groups, via = via }
+end
+local jump = host("jump", { "jumps" }, 1)
+host("web-1", { "web" }, 2, jump)
+host("web-2", { "web" }, 3, jump)
+LUA
+given=(net="$net" port="$port" user="$user" host_key="$(cut -d' ' -f1,2 host.pub)" key=@client)
+
+run 0 apply hosts.lua "${given[@]}"
+has out "Done: 3 added"
+run 0 plan hosts.lua "${given[@]}" --detailed-exitcode
+
+# inventories
+run 0 inventory hosts.lua
+if command -v ansible-inventory >/dev/null; then
+  cp out inventory.yaml
+  ansible-inventory -i inventory.yaml --list >listed 2>err
+  is "$(python3 -c 'import json; d = json.load(open("listed")); print(sorted(d["web"]["hosts"]), d["_meta"]["hostvars"]["web-1"]["ansible_port"])')" \
+    "['web-1', 'web-2'] $port"
+fi
+run 0 inventory hosts.lua --format ssh
+has out "Host web-1"
+has out "ProxyJump jump"
+run 1 inventory hosts.lua --format tf
+has err "--format is ansible or ssh, not 'tf'"
+
+# ssh: a command, its exit code, its output, through the jump host
+run 0 ssh hosts.lua web-1 key=@client -- 'echo "hello from $(whoami)"'
+is "$(cat out)" "hello from $user"
+run 7 ssh hosts.lua jump key=@client -- 'exit 7'
+run 1 ssh hosts.lua web-3 key=@client
+has err "did you mean 'web-1'?"
+run 1 ssh hosts.lua web-1
+has err "parameter 'key' has no default and was not given"
+
+# exec: all at once, with names in front, the worst exit code
+run 0 exec hosts.lua 'web-*' key=@client -- echo hi there
+is "$(sort out)" "web-1 | hi there
+web-2 | hi there"
+run 0 exec hosts.lua web,jumps key=@client -- 'echo $((1 + 2)); echo warn >&2'
+is "$(sort out | tr '\n' ' ')" "jump | 3 web-1 | 3 web-2 | 3 "
+has err "web-2 | warn"
+run 3 exec hosts.lua all key=@client -- 'exit 3'
+has err "jump: exit code 3"
+run 1 exec hosts.lua db key=@client -- true
+has err "no host fits 'db'"
+
+# the key is nowhere but in its file
+canary=$(sed -n 3p client)
+if grep -rqF -- "$canary" .vmrun out err inventory.yaml 2>/dev/null; then not_ok "the key came out"; else ok; fi
+if ls -d /tmp/vmrun-ssh* >/dev/null 2>&1; then not_ok "a folder of ssh is left"; else ok; fi
+
+# a host that shows another key, and one that is not there
+ssh-keygen -q -t ed25519 -N "" -f other
+run 1 plan hosts.lua net="$net" port="$port" user="$user" key=@client host_key="$(cut -d' ' -f1,2 other.pub)"
+run 0 state list hosts.lua
+kill "$sshd"; wait "$sshd" 2>/dev/null; sshd=
+run 1 plan hosts.lua "${given[@]}" --detailed-exitcode
+has out "unknown"
+
+echo "hosts: $passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]

@@ -16,12 +16,21 @@
 
 const struct vr_opt vr_inventory_options[] = {
     VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT",
-           "ansible (the default, YAML) or ssh (an ssh_config)"),
+           "ansible (the default, JSON), ssh (an ssh_config) or known_hosts"),
+    VR_OPT("identity", 'i', VR_OPT_TEXT, identity, "FILE",
+           "the file of the private key, to be named in it"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
 const struct vr_opt vr_kubeconfig_options[] = {
     VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE", "where to write it, mode 0600; `-` is stdout"),
+    VR_OPT("user", 'u', VR_OPT_TEXT, user, "NAME",
+           "a certificate for this user, instead of the administrator's"),
+    VR_OPT("group", 'g', VR_OPT_TEXTS, groups, "NAME", "and this group of Kubernetes users"),
+    VR_OPT("hours", 0, VR_OPT_TEXT, hours, "N",
+           "how long the user's certificate is good (default: 8)"),
+    VR_OPT("merge", 0, VR_OPT_FLAG, merge, NULL,
+           "put it into $KUBECONFIG or ~/.kube/config, and make it current"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
@@ -30,9 +39,14 @@ const struct vr_opt vr_report_options[] = {
     VR_OPT_COMMON,
     VR_OPT_END,
 };
-const struct vr_opt vr_ssh_options[] = {VR_OPT_COMMON, VR_OPT_END};
+const struct vr_opt vr_ssh_options[] = {
+    VR_OPT("tty", 't', VR_OPT_FLAG, tty, NULL, "a terminal for the command, too"),
+    VR_OPT_COMMON,
+    VR_OPT_END,
+};
 const struct vr_opt vr_exec_options[] = {
     VR_OPT("user", 'u', VR_OPT_TEXT, user, "NAME", "run as this user, by sudo"),
+    VR_OPT("timeout", 0, VR_OPT_TEXT, timeout, "SECONDS", "give up on a host after so long"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };
@@ -47,10 +61,13 @@ static json_t *texts(const struct vr_texts *list)
 
 json_t *vr_tool_args(const struct vr_args *args)
 {
-    return json_pack("{s:s*, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:b, s:b, s:b}", "recipe",
-                     args->recipe, "words", texts(&args->words), "rest", texts(&args->rest),
-                     "format", args->format, "out", args->out, "user", args->user, "clock",
-                     args->clock, "json", args->json, "all", args->all, "force", args->force);
+    return json_pack(
+        "{s:s*, s:o, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:b, s:b, s:b, s:b, s:b}",
+        "recipe", args->recipe, "words", texts(&args->words), "rest", texts(&args->rest), "groups",
+        texts(&args->groups), "format", args->format, "out", args->out, "user", args->user,
+        "identity", args->identity, "timeout", args->timeout, "hours", args->hours, "clock",
+        args->clock, "json", args->json, "all", args->all, "force", args->force, "merge",
+        args->merge, "tty", args->tty);
 }
 
 static json_t *call_of(struct vr_session *session)

@@ -17,7 +17,8 @@ local function settle_names(hosts)
   end
 end
 
---- A list of `{ row =, name =, address =, port =, user =, groups =, via = (another host or nil), host_key = }`, by name.
+--- A list of `{ row =, name =, address =, port =, user =, groups =, via = (another host or nil), host_key =, host_keys = }`,
+-- by name.
 function M.list(session)
   local hosts, by_row = {}, {}
   for _, row in ipairs(session.rows) do
@@ -29,7 +30,7 @@ function M.list(session)
       if not name or name == own then name = text(f.hostname) or name or own end
       local host = { row = row.address, name = name, address = f.address, port = f.port or 22, user = f.user or "root",
         groups = type(f.groups) == "table" and f.groups or {}, via_row = type(f.via) == "table" and f.via["$ref"] or nil,
-        host_key = row.outputs.host_key, host_keys = f.host_keys }
+        host_key = row.outputs.host_key, host_keys = type(f.host_keys) == "table" and f.host_keys or {} }
       hosts[#hosts + 1], by_row[row.address] = host, host
     end
   end
@@ -45,56 +46,77 @@ local function names(hosts)
   return list
 end
 
---- The host of a name (or row address). Raises a failure with the nearest name.
-function M.find(session, name)
+local function no_hosts(session)
+  error(fail { ("stack '%s' has no hosts"):format(session.stack), code = "host", hint = "apply the recipe first" })
+end
+
+local function those(hosts, fits)
+  local found = {}
+  for _, host in ipairs(hosts) do if fits(host) then found[#found + 1] = host end end
+  return found
+end
+
+--- The host of a name, an address, a resource's address or the end of a name. Raises a failure with the nearest name.
+function M.find(session, given)
   local hosts = M.list(session)
-  for _, host in ipairs(hosts) do
-    if host.name == name or host.row == name then return host end
+  if #hosts == 0 then no_hosts(session) end
+  local found = those(hosts, function(host) return host.name == given or host.row == given end)
+  if #found == 0 then found = those(hosts, function(host) return host.address == given end) end
+  if #found == 0 and given ~= "" then found = those(hosts, function(host) return host.name:sub(-#given) == given end) end
+  if #found == 1 then return found[1] end
+  if #found > 1 then
+    error(fail { ("'%s' may be one of several hosts"):format(given), code = "host", hint = "say which: " .. table.concat(names(found), ", ") })
   end
-  if #hosts == 0 then
-    error(fail { ("stack '%s' has no hosts"):format(session.stack), code = "host", hint = "apply the recipe first" })
-  end
-  local found = near.nearest(name, names(hosts))
-  error(fail { ("there is no host '%s'"):format(name), code = "host",
-    hint = found and ("did you mean '%s'?"):format(found) or "it is one of " .. table.concat(names(hosts), ", ") })
+  local best = near.nearest(given, names(hosts))
+  error(fail { ("there is no host '%s'%s"):format(given, best and ("; did you mean '%s'?"):format(best) or ""), code = "host",
+    hint = "hosts are " .. table.concat(names(hosts), ", ") })
 end
 
 local function glob(pattern)
   return "^" .. pattern:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".") .. "$"
 end
 
---- The hosts that a pattern means: `all`, a group, or names with `*` and `?`, several with commas between.
+local function has_group(host, pattern)
+  for _, group in ipairs(host.groups) do
+    if group:find(pattern) then return true end
+  end
+  return false
+end
+
+-- The hosts that one part of a pattern means.
+local function part_of(hosts, part)
+  local group = part:match("^@(.+)$")
+  local wanted = glob(group or part)
+  return those(hosts, function(host)
+    if group then return has_group(host, wanted) end
+    return part == "all" or host.name:find(wanted) or has_group(host, wanted) or host.row == part or host.address == part
+  end)
+end
+
+--- The hosts that a pattern means: `all`, names and groups with `*` and `?`, `@GROUP`; several with commas between, `!` in
+-- front of those to leave out. Each part must fit a host: a misspelt one shall not pass unseen.
 function M.match(session, pattern)
-  local chosen, seen = {}, {}
-  local hosts = M.list(session)
-  for part in pattern:gmatch("[^,]+") do
-    local wanted = glob(part)
-    for _, host in ipairs(hosts) do
-      local fits = part == "all" or host.name:find(wanted) or host.row == part
-      for _, group in ipairs(host.groups) do fits = fits or group == part end
-      if fits and not seen[host] then
-        seen[host] = true
-        chosen[#chosen + 1] = host
-      end
+  local hosts, chosen, left_out, positive = M.list(session), {}, {}, false
+  if #hosts == 0 then no_hosts(session) end
+  for word in pattern:gmatch("[^,]+") do
+    local part = word:match("^!(.+)$")
+    local found = part_of(hosts, part or word)
+    if #found == 0 then
+      error(fail { ("no host fits '%s'"):format(word), code = "host", hint = "hosts are " .. table.concat(names(hosts), ", ") })
     end
+    positive = positive or not part
+    for _, host in ipairs(found) do (part and left_out or chosen)[host] = true end
   end
-  if #chosen == 0 then
-    error(fail { ("no host fits '%s'"):format(pattern), code = "host",
-      hint = #hosts > 0 and "hosts are " .. table.concat(names(hosts), ", ") or "apply the recipe first" })
-  end
-  return chosen
+  local list = those(hosts, function(host) return (chosen[host] or not positive) and not left_out[host] end)
+  if #list == 0 then error(fail { ("no host is left of '%s'"):format(pattern), code = "host" }) end
+  return list
 end
 
 --- Where a host answers for programs of this machine: address and port. On the emulator that is a loopback address.
 function M.reach(session, host)
-  local target = session.target
-  if type(target) == "table" and target.kind == "emulator" then
-    local ok, found = pcall(function()
-      return require("dial").resolve(target, host.address, host.port, host.via and { address = host.via.address, port = host.via.port })
-    end)
-    local address, port = tostring(ok and found or ""):match("^(.*):(%d+)$")
-    if address then return address, math.tointeger(tonumber(port)) end
-  end
+  local ok, found = pcall(require("dial").resolve, session.target, host.address, host.port, host.via)
+  local address, port = tostring(ok and found or ""):match("^(.*):(%d+)$")
+  if address then return address, math.tointeger(tonumber(port)) end
   return host.address, host.port
 end
 

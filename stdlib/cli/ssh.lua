@@ -1,8 +1,12 @@
---- `vmrun ssh RECIPE HOST [-- COMMAND]`: the system's ssh, with the host's key in an agent of its own: no key is written
--- to a file, and the host's key is known before.
-local fail, fs, hosts, json, process = require "fail", require "fs", require "cli.hosts", require "json", require "process"
+--- `vmrun ssh RECIPE HOST [-- COMMAND]`: a shell or a command on a host, over the connection that roles use: the host's key
+-- is known before, and its private key is on no disk and in no process's arguments.
+local fail, hosts, json, process, task = require "fail", require "cli.hosts", require "json", require "process", require "task"
+local terminal = require "terminal"
+local quote = require("host.shell").quote
 
 local M = {}
+
+local LOST = 255 -- as ssh says it
 
 local function wanted(call)
   local name = call.args.words[1]
@@ -15,64 +19,140 @@ end
 --- The resources whose values are needed.
 function M.choose(call) return json.array { wanted(call).row } end
 
--- A host and those that it is reached through, the nearest first.
-local function chain(value)
-  local list = {}
-  while type(value) == "table" do
-    table.insert(list, 1, value)
-    value = value.via
+local HELP = "\r\n~.   end the connection\r\n~^Z  stop vmrun for now\r\n~~   send a ~\r\n~?   this text\r\n"
+
+--- What a person types, with ssh's escapes: behind a line's start, `~` begins one. Returns a function that takes a chunk
+-- and gives what is to be sent, and "end" or "stop" when that was asked for.
+function M.escapes(say)
+  local at_start, tilde = true, false
+  return function(chunk)
+    local out = {}
+    for c in chunk:gmatch(".") do
+      if tilde then
+        tilde = false
+        if c == "." then return table.concat(out), "end" end
+        if c == "\26" then return table.concat(out), "stop" end
+        if c == "?" then
+          say(HELP)
+        elseif c == "~" then
+          out[#out + 1], at_start = c, false
+        else
+          out[#out + 1], at_start = "~" .. c, c == "\r" or c == "\n"
+        end
+      elseif c == "~" and at_start then
+        tilde = true
+      else
+        out[#out + 1], at_start = c, c == "\r" or c == "\n"
+      end
+    end
+    return table.concat(out)
   end
-  return list
 end
 
-local function write_config(folder, session, list)
-  local lines, known = {}, {}
-  for i, host in ipairs(list) do
-    local alias = "hop" .. i
-    local at = { address = host.address, port = host.port or 22, via = list[i - 1] }
-    local address, port = hosts.reach(session, at)
-    for _, line in ipairs(host.host_keys or {}) do known[#known + 1] = ("%s %s"):format(alias, line) end
-    lines[#lines + 1] = ("Host %s\n  HostName %s\n  Port %d\n  User %s\n  HostKeyAlias %s\n  StrictHostKeyChecking yes\n" ..
-      "  UserKnownHostsFile %s/known_hosts\n  LogLevel ERROR%s\n"):format(alias, address, port, host.user or "root", alias, folder,
-      i > 1 and "\n  ProxyJump hop" .. (i - 1) or "")
+-- Sends what comes on our standard input. Returns "end" when the person said so.
+local function send(channel, screen)
+  local input = terminal.input()
+  if type(input) == "string" then
+    channel:write(input)
+    channel:eof()
+    return
   end
-  fail.check(fs.write(folder .. "/config", table.concat(lines, "\n"), { mode = 384 }))
-  fail.check(fs.write(folder .. "/known_hosts", table.concat(known, "\n") .. "\n", { mode = 384 }))
-  return "hop" .. #list
-end
-
--- The keys reach ssh-add through the environment of a shell that forgets them before ssh starts.
-local SCRIPT = [[
-i=1
-while eval "key=\${VMRUN_KEY_$i-}"; [ -n "$key" ]; do
-  printf '%s\n' "$key" | ssh-add -q - || exit 1
-  unset "VMRUN_KEY_$i"
-  i=$((i + 1))
-done
-unset key i
-exec ssh "$@"
-]]
-
-function M.run(call)
-  local session, value = call.session, call.values[wanted(call).row]
-  if type(value) ~= "table" or not value.address then error(fail { "the host is not known yet", code = "host", hint = "apply the recipe first" }) end
-  local list = chain(value)
-  local folder = fail.check(fs.mktemp("vmrun-ssh"))
-  local cleanup <close> = setmetatable({}, { __close = function() fs.remove(folder, { recursive = true }) end })
-  local alias = write_config(folder, session, list)
-  local env, seen, n = process.environ(), {}, 0
-  for _, host in ipairs(list) do
-    if host.key and not seen[host.key] then
-      seen[host.key], n = true, n + 1
-      env["VMRUN_KEY_" .. n] = host.key
+  local escapes = screen and M.escapes(function(text) io.stdout:write(text) io.stdout:flush() end)
+  while true do
+    local chunk = input:read()
+    if not chunk then break end
+    local asked
+    if escapes then chunk, asked = escapes(chunk) end
+    if chunk ~= "" and not channel:write(chunk) then break end
+    if asked == "end" then return "end" end
+    if asked == "stop" then
+      screen:restore()
+      process.kill(process.pid(), "STOP")
+      screen:raw()
+      local columns, rows = screen:size()
+      if columns then channel:resize(columns, rows) end
     end
   end
-  local argv = { "ssh-agent", "sh", "-c", SCRIPT, "ssh", "-F", folder .. "/config", alias }
-  for _, word in ipairs(call.args.rest) do argv[#argv + 1] = word end
-  local child, message, code = process.spawn { argv = argv, env = env, stdin = "inherit", stdout = "inherit", stderr = "inherit" }
-  if not child then error(fail { message, code = code, hint = "install openssh-client" }) end
-  local status, signal = child:wait()
-  return { code = status or (signal and 128 + signal) or 1 }
+  channel:eof()
+end
+
+local function receive(channel)
+  while true do
+    local stream, data, code = channel:next()
+    if not stream then return code == nil, data end
+    local file = stream == "stderr" and io.stderr or io.stdout
+    file:write(data)
+    file:flush()
+  end
+end
+
+local function follow_size(channel, screen)
+  while true do
+    local columns, rows = screen:resized()
+    if columns then channel:resize(columns, rows) end
+  end
+end
+
+-- The first of these to end says what happens; then the others are cancelled.
+local function converse(channel, screen)
+  local over, running, ended = task.event(), {}, nil
+  local function start(name, fn)
+    running[#running + 1] = task.spawn(function()
+      local ok, first, second = pcall(fn, channel, screen)
+      if name ~= "send" or not ok or first == "end" then
+        ended = ended or { name = name, ok = ok, first = first, second = second }
+        over:set()
+      end
+    end)
+  end
+  start("send", send)
+  start("receive", receive)
+  if screen then start("size", follow_size) end
+  local stop <close> = setmetatable({}, { __close = function()
+    for _, one in ipairs(running) do one:cancel("over") end
+    for _, one in ipairs(running) do one:join() end
+  end })
+  over:wait()
+  return ended
+end
+
+local function command_of(args)
+  if #args.rest <= 1 then return args.rest[1] end
+  local words = {}
+  for i, word in ipairs(args.rest) do words[i] = quote(word) end
+  return table.concat(words, " ")
+end
+
+function M.run(call)
+  local host, value = wanted(call), nil
+  value = call.values[host.row]
+  if type(value) ~= "table" or not value.address then
+    error(fail { ("host '%s' is not known yet"):format(host.name), code = "host", hint = "apply the recipe first" })
+  end
+  local command = command_of(call.args)
+  local conn = require("host.connection").open(call.session.target, value)
+  local screen <close> = (not command or call.args.tty) and terminal.open() or nil
+  local pty
+  if screen then
+    local columns, rows = screen:size()
+    pty = { term = process.env("TERM"), cols = columns, rows = rows }
+  end
+  local channel <close> = fail.check(conn:open(command, { pty = pty }))
+  if screen then screen:raw() end
+  local ended = converse(channel, screen)
+  if screen then screen:restore() end
+  if not ended.ok then error(ended.first, 0) end
+  if ended.name == "send" then
+    io.stderr:write(("connection to %s ended\n"):format(host.name))
+    return { code = LOST }
+  end
+  local code, signal, why = channel:wait(10)
+  if why or not ended.first then
+    io.stderr:write(("connection to %s lost: %s\n"):format(host.name, tostring(why and signal or ended.second)))
+    return { code = LOST }
+  end
+  if signal then io.stderr:write(("%s: ended by signal %s\n"):format(host.name, signal)) end
+  return { code = code or LOST }
 end
 
 return M

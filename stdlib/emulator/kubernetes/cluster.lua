@@ -25,7 +25,7 @@ function Cluster.open(options)
     store = Store.open(options.table), resources = Resources.new(),
     service_cidr = record.service_cidr or "10.96.0.0/12", pod_cidr = record.pod_cidr, issuer = record.issuer
       or "https://kubernetes.default.svc.cluster.local",
-    members = record.members or {}, alive = {}, controllers = {}, kubelets = {},
+    members = record.members or {}, alive = {}, controllers = {}, kubelets = {}, servers = {}, started = task.time(),
   }, Cluster)
   record.members = self.members
   self.objects = Objects.new(self)
@@ -63,6 +63,23 @@ function Cluster:add_member(member)
   return member
 end
 
+--- The member with a peer URL, or nil.
+function Cluster:member_of(peer)
+  for _, member in pairs(self.members) do
+    if member.peer == peer then return member end
+  end
+end
+
+--- An announced member has started: it has its name, and a vote.
+function Cluster:rename_member(member, name)
+  for key, m in pairs(self.members) do
+    if m == member then self.members[key] = nil end
+  end
+  member.name, member.learner = name, nil
+  self.members[name] = member
+  self.save(self.record)
+end
+
 --- Removes a member by its name.
 function Cluster:remove_member(name)
   self.members[name] = nil
@@ -80,13 +97,58 @@ end
 --- Do enough members run to agree on a write? Returns false and why.
 function Cluster:quorum()
   local total, up = 0, 0
-  for name in pairs(self.members) do
-    total = total + 1
-    if self.alive[name] then up = up + 1 end
+  for name, member in pairs(self.members) do
+    if not member.learner then
+      total = total + 1
+      if self.alive[name] then up = up + 1 end
+    end
   end
   if total == 0 then return false, "no etcd member exists" end
   if up < total // 2 + 1 then return false, ("%d of %d etcd members run"):format(up, total) end
   return true
+end
+
+local function addresses(self)
+  local out = {}
+  for _, address in pairs(self.servers) do out[#out + 1] = address end
+  return out
+end
+
+--- An API server came up: the first one makes what every cluster begins with.
+function Cluster:server_started(server, address)
+  self.servers[server] = address
+  if self:quorum() then
+    self:bootstrap()
+    self:advertise(addresses(self))
+  end
+  self:note()
+end
+
+--- An API server went away.
+function Cluster:server_stopped(server)
+  self.servers[server] = nil
+  if self.closed then return end
+  if self:quorum() and next(self.servers) then self:advertise(addresses(self)) end
+  self:note()
+end
+
+--- A controller manager or scheduler came up on a machine, or went away.
+function Cluster:component_started(name, machine)
+  self.controllers[name] = self.controllers[name] or {}
+  self.controllers[name][machine] = true
+  self:note()
+end
+
+function Cluster:component_stopped(name, machine)
+  if self.controllers[name] then self.controllers[name][machine] = nil end
+  self:note()
+end
+
+--- Ends what runs for the cluster; its objects stay.
+function Cluster:close()
+  self.closed = true
+  if self.flux then self.flux:close() end
+  if self.manager then self.manager:close() end
 end
 
 --- Tells who waits that something about the machines changed.

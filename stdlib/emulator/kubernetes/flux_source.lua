@@ -1,0 +1,169 @@
+--- source-controller's part: a GitRepository becomes an artifact, the files of one commit.
+local crypto = require "crypto"
+local git = require "git"
+local value = require "emulator.kubernetes.value"
+local state = require "emulator.kubernetes.flux_status"
+
+local source = {}
+
+local KEY, MANAGER = "source.toolkit.fluxcd.io/gitrepositories", "source-controller"
+local FLOOR = 5       -- seconds between two looks at a repository, however fast the clock
+
+local function decoded(secret, name)
+  local text = secret and secret.data and secret.data[name]
+  return text and crypto.unbase64(text)
+end
+
+-- How to get at the repository; or nil, reason and message.
+local function access(flux, o)
+  local spec = o.spec
+  local out = { url = spec.url, timeout = math.max(20, math.min(60, value.duration(spec.timeout) or 60)) }
+  local ssh = spec.url:match("^ssh://")
+  local secret
+  if spec.secretRef then
+    secret = flux.cluster.store:get("/secrets", o.metadata.namespace, spec.secretRef.name)
+    if not secret then
+      return nil, "AuthenticationFailed", ("failed to get secret '%s/%s': secrets \"%s\" not found")
+        :format(o.metadata.namespace, spec.secretRef.name, spec.secretRef.name)
+    end
+  end
+  if ssh then
+    out.key, out.passphrase = decoded(secret, "identity"), decoded(secret, "password")
+    local hosts = decoded(secret, "known_hosts")
+    if not out.key then return nil, "AuthenticationFailed", "failed to configure authentication options: invalid 'ssh' auth option: 'identity' is required" end
+    if not hosts then return nil, "AuthenticationFailed", "failed to configure authentication options: invalid 'ssh' auth option: 'known_hosts' is required" end
+    out.known_hosts = {}
+    for line in hosts:gmatch("[^\r\n]+") do out.known_hosts[#out.known_hosts + 1] = line end
+  elseif secret then
+    out.username, out.password = decoded(secret, "username"), decoded(secret, "password")
+    local bearer = decoded(secret, "bearerToken")
+    if bearer then out.username, out.password = "git", bearer end
+    out.ca = decoded(secret, "ca.crt") or decoded(secret, "caFile")
+  end
+  local host, port = spec.url:match("^%a+://[^/]-@?([%w.-]+):?(%d*)/")
+  if host and not host:match("^127%.") and host ~= "localhost" and flux.world.fabric and flux.world.fabric.knows then
+    local where = flux.world.fabric.knows(host) and flux.world.fabric.dial({ internet = "0.0.0.0" }, host,
+      tonumber(port) or (ssh and 22 or 443))
+    if where then out.connect_to = ("%s:%d"):format(where.host, where.port) end
+  end
+  return out
+end
+
+local function reference(o)
+  local ref = o.spec.ref or {}
+  if ref.commit then return ref.branch or "", ref.commit end
+  if ref.name then return ref.name, ref.name end
+  if ref.tag then return ref.tag, "refs/tags/" .. ref.tag end
+  return ref.branch or "master", nil
+end
+
+local function failed(flux, o, reason, message)
+  state.write(flux, KEY, o, MANAGER, function(new)
+    new.status.observedGeneration = new.metadata.generation
+    state.condition(new, "FetchFailed", "True", reason, message)
+    state.condition(new, "Reconciling", "True", "ProgressingWithRetry", message)
+    state.condition(new, "Ready", "False", reason, message)
+  end)
+  flux.cluster:event(o, "Warning", reason, message, MANAGER)
+  return math.min(10, flux:interval(o.spec.interval, FLOOR))
+end
+
+local function stored(flux, o, revision, files, size)
+  local m = o.metadata
+  local commit = revision:match("sha1:(%x+)$")
+  local path = ("gitrepository/%s/%s/%s.tar.gz"):format(m.namespace, m.name, commit)
+  flux.artifacts[m.namespace .. "/" .. m.name] = { revision = revision, files = files, uid = m.uid }
+  local message = ("stored artifact for revision '%s'"):format(revision)
+  local before = value.get(o, "status", "artifact", "revision")
+  state.write(flux, KEY, o, MANAGER, function(new)
+    local s = new.status
+    s.observedGeneration = new.metadata.generation
+    if value.get(s, "artifact", "revision") ~= revision then
+      s.artifact = { revision = revision, path = path, digest = "sha256:" .. crypto.sha256(revision .. path), size = size, lastUpdateTime = value.time(),
+        url = ("http://source-controller.%s.svc.cluster.local./%s"):format(m.namespace, path) }
+    end
+    state.clear(new, "FetchFailed")
+    state.clear(new, "Reconciling")
+    state.condition(new, "Ready", "True", "Succeeded", message)
+    state.condition(new, "ArtifactInStorage", "True", "Succeeded", message)
+  end)
+  if before ~= revision then flux.cluster:event(o, "Normal", "NewArtifact", message, MANAGER) end
+end
+
+-- An artifact that is in memory and still of the branch's head needs no clone.
+local function unchanged(flux, o, options, branch, commit)
+  local have = flux.artifacts[o.metadata.namespace .. "/" .. o.metadata.name]
+  if not have or have.uid ~= o.metadata.uid then return nil end
+  if commit and not commit:match("^%x+$") then return nil end
+  local head = commit
+  if not head then
+    local why, code
+    options.branch = branch
+    head, why, code = git.head(options)
+    if not head then return nil, why, code end
+  end
+  return have.revision:match("sha1:(%x+)$") == head and have or nil
+end
+
+local function given(options, more)
+  local out = value.shallow(options)
+  for k, v in pairs(more) do out[k] = v end
+  return out
+end
+
+--- Brings one GitRepository up to date; returns the seconds until the next look.
+function source.reconcile(flux, o)
+  if o.metadata.deletionTimestamp then
+    flux.artifacts[o.metadata.namespace .. "/" .. o.metadata.name] = nil
+    state.release(flux, KEY, o, MANAGER)
+    return nil
+  end
+  state.hold(flux, KEY, o, MANAGER)
+  if o.spec.suspend then return nil end
+  local options, reason, message = access(flux, o)
+  if not options then return failed(flux, o, reason, message) end
+  local branch, commit = reference(o)
+  local again = flux:interval(o.spec.interval, FLOOR)
+  local have = unchanged(flux, o, given(options, {}), branch, commit)
+  if have then
+    stored(flux, o, have.revision, have.files)
+    return again
+  end
+  local answer, why
+  if commit and commit:match("^refs/") or commit and commit:match("^%x+$") then
+    answer, why = source.checkout(given(options, { ref = commit }))
+  else
+    answer, why = git.read(given(options, { branch = branch, prefix = "" }))
+  end
+  if not answer then
+    return failed(flux, o, "GitOperationFailed", ("failed to checkout and determine revision: unable to clone '%s': %s"):format(o.spec.url, why))
+  end
+  local size = 0
+  for _, text in pairs(answer.files) do size = size + #text end
+  local label = branch ~= "" and branch .. "@sha1:" or "sha1:"
+  stored(flux, o, label .. answer.commit, answer.files, size)
+  return again
+end
+
+local function read_tree(root, folder, files)
+  local fs = require "fs"
+  for _, name in ipairs(fs.list(root .. folder) or {}) do
+    local path = folder == "" and "/" .. name or folder .. "/" .. name
+    local stat = fs.stat(root .. path)
+    if stat.type == "directory" and name ~= ".git" then read_tree(root, path, files)
+    elseif stat.type == "file" then files[path:sub(2)] = fs.read(root .. path) end
+  end
+  return files
+end
+
+--- Reads the tree of a tag or commit, which has no branch.
+function source.checkout(options)
+  local fs = require "fs"
+  local dir = fs.mktemp "vmrun-flux-"
+  local guard <close> = setmetatable({}, { __close = function() fs.remove(dir, { recursive = true }) end })
+  local answer, why = git.checkout(given(options, { dir = dir .. "/tree" }))
+  if not answer then return nil, why end
+  return { commit = answer.commit, files = read_tree(dir .. "/tree", "", {}) }
+end
+
+return source

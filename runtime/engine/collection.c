@@ -128,6 +128,11 @@ static void choose_victims(struct vr_nodes *there, size_t count)
     }
 }
 
+static bool is_made(const struct vr_node *node)
+{
+    return node->action == VR_ACTION_CREATE || node->action == VR_ACTION_REPLACE;
+}
+
 /* Members of the state that the world does not have any more. */
 static void forget_vanished(struct vr_node *collection, const char *reason)
 {
@@ -141,8 +146,7 @@ static void forget_vanished(struct vr_node *collection, const char *reason)
         member->member = vr_arena_strdup(plan->arena, held->row->member);
         member->action = VR_ACTION_FORGET;
         member->reason = reason;
-        member->private->absent = true;
-        member->private->gone = true;
+        member->private->absent = member->private->gone = !is_made(collection);
         member->private->outputs = member->private->was ? json_incref(member->private->was) : NULL;
         vr_node_planned(member);
     }
@@ -205,11 +209,6 @@ static void shrink(struct vr_node *node, struct vr_nodes *there, size_t have, si
     node->private->note = true;
     if (node->action == VR_ACTION_NOOP)
         node->reason = vr_plan_format(node->private->plan, "shrinks from %zu to %zu", have, want);
-}
-
-static bool is_made(const struct vr_node *node)
-{
-    return node->action == VR_ACTION_CREATE || node->action == VR_ACTION_REPLACE;
 }
 
 /* Members that are there: those that stay go to the node's list. */

@@ -41,7 +41,7 @@ struct standing {
     struct vr_node *replaced; /* what it lives on is replaced */
     struct vr_node *acting;   /* a dependency that the plan does something about */
     bool existing;            /* a whole reference to what exists */
-    const struct vr_kind *kind;
+    const struct vr_node *node;
 };
 
 static bool comes(const struct vr_node *node)
@@ -49,11 +49,29 @@ static bool comes(const struct vr_node *node)
     return node->action == VR_ACTION_CREATE || (node->private->type == VR_NODE_MEMBER && !node->member);
 }
 
+static void is_same_node(void *payload, struct vr_node *to, const char *field)
+{
+    const struct vr_node **wanted = payload;
+    (void)field;
+    if (to == *wanted)
+        *wanted = NULL;
+}
+
+/* Its row, if there is one, says that it lived on this before. */
+static bool lived_on(const struct vr_node *node, const struct vr_node *to, const char *field)
+{
+    const struct vr_node *wanted = to;
+    if (!node->private->row)
+        return true;
+    vr_value_refs(node->private->plan, json_object_get(node->private->inputs, field), is_same_node, &wanted);
+    return wanted == NULL;
+}
+
 static void stand_on(void *payload, struct vr_node *to, const char *field)
 {
     struct standing *s = payload;
-    const struct vr_field *spec = field ? vr_kind_field(s->kind, field) : NULL;
-    bool lives_on = spec && spec->flags & VR_FIELD_REPLACE;
+    const struct vr_field *spec = field ? vr_kind_field(s->node->kind, field) : NULL;
+    bool lives_on = spec && spec->flags & VR_FIELD_REPLACE && lived_on(s->node, to, field);
     if (comes(to)) {
         s->created = to;
         if (lives_on)
@@ -68,12 +86,12 @@ static void stand_on(void *payload, struct vr_node *to, const char *field)
 static struct standing stands(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
-    struct standing s = {.kind = node->kind};
+    struct standing s = {.node = node};
     for (size_t i = 0; i < p->deps.count; i++) {
         struct vr_node *dep = p->deps.items[i];
         if (dep->action == VR_ACTION_UNKNOWN)
             s.unknown = dep;
-        if (vr_node_acts(dep) && dep->action != VR_ACTION_ADOPT)
+        if (dep->private->acts || (vr_node_acts(dep) && dep->action != VR_ACTION_ADOPT))
             s.acting = dep;
     }
     if (p->refs)
@@ -159,9 +177,13 @@ static void enqueue_read(struct vr_node *node)
 
 static void visit_gather(struct vr_node *node)
 {
-    for (size_t i = 0; i < node->private->deps.count; i++)
-        if (node->private->deps.items[i]->private->blocked)
-            node->private->blocked = true;
+    for (size_t i = 0; i < node->private->deps.count; i++) {
+        const struct vr_node *dep = node->private->deps.items[i];
+        node->private->blocked = node->private->blocked || dep->private->blocked;
+        node->private->acts = node->private->acts || vr_node_acts(dep);
+        if (dep->action == VR_ACTION_UNKNOWN)
+            node->action = VR_ACTION_UNKNOWN;
+    }
     vr_node_planned(node);
 }
 
@@ -241,10 +263,11 @@ void vr_node_was_read(struct vr_node *node, struct vr_job *job)
     struct vr_error *err = &job->error;
     bool lost = err->message && err->code && strcmp(err->code, "unreachable") == 0;
     struct standing s = stands(node);
-    if (err->message && (s.created || s.replaced) && (lost || vr_has_unknown(p->fields))) {
-        p->absent = p->look = true; /* it cannot be asked before what it is on is there: looked at in apply */
+    bool early = err->message && (lost || vr_has_unknown(p->fields)); /* asked before what it is on is there */
+    if (early && !p->plan->cancel_reason && (s.replaced || (s.created && !p->was))) {
+        p->absent = p->look = true; /* looked at again in apply */
         vr_node_compare(node);
-    } else if (lost) {
+    } else if (lost || (early && p->was && !p->plan->cancel_reason)) {
         unreachable(node, err);
     } else if (err->message) {
         block(node, p->plan->cancel_reason ? NULL : err);

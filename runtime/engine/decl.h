@@ -39,7 +39,7 @@ struct vr_decl {
     size_t after_count;
     /* lifecycle, set by the script layer */
     bool protect;               /* refuses destruction and replacement */
-    bool create_before_destroy; /* a replacement is made before the old one goes */
+    bool create_before_destroy; /* a replacement is made before the old one goes, where its identity is another */
     const char **ignore_changes; /* field paths as in kind.h; "*": all */
     size_t ignore_count;
     struct vr_expr **triggers; /* replace_triggered_by: a change of any value replaces */

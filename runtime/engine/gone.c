@@ -31,7 +31,7 @@ static void add_row(struct vr_plan *plan, struct vr_row *row)
     node->file = row->file ? vr_arena_strdup(plan->arena, row->file) : NULL;
     node->line = row->line;
     node->member = row->member ? vr_arena_strdup(plan->arena, row->member) : NULL;
-    node->decl = NULL;
+    plan->deposed = plan->deposed || strchr(row->address, '#');
 }
 
 /* Where the recipe still says what the row is: its secrets can be had from there. */
@@ -62,6 +62,12 @@ static void find_decl(struct vr_node *node)
         instances->items[plan->slot[decl->index]] = node;
 }
 
+/* A member that is not even in the state any more. */
+static bool is_forgotten(const struct vr_plan *plan, const char *address)
+{
+    return address && *address && address[strlen(address) - 1] == ']' && !vr_state_find(plan->options.state, address);
+}
+
 static void needs_recorded(struct vr_node *node)
 {
     json_t *deps = node->private->row->deps ? json_loads(node->private->row->deps, 0, NULL) : NULL;
@@ -69,8 +75,11 @@ static void needs_recorded(struct vr_node *node)
     json_t *item;
     json_array_foreach(deps, index, item) {
         struct vr_node *dep = vr_plan_address(node->private->plan, json_string_value(item));
+        const char *address = json_string_value(item);
         if (dep && dep != node)
             vr_node_needs(node, dep);
+        else if (!dep && is_forgotten(node->private->plan, address))
+            node->private->gone = true;
     }
     json_decref(deps);
 }
@@ -229,5 +238,36 @@ void vr_gone_was_read(struct vr_node *node, struct vr_job *job)
             decide(node, VR_ACTION_FORGET, p->was ? "is gone already" : "was never made");
         else
             will_delete(node, VR_EXACT, NULL);
+    }
+}
+
+/* What an unreachable thing stands on stays: taking that away would be destructive for it. */
+static void keep(struct vr_nodes *list, struct vr_node *base, const struct vr_node *user)
+{
+    struct vr_plan *plan = base->private->plan;
+    if (base->action != VR_ACTION_DELETE && base->action != VR_ACTION_REMOVE)
+        return;
+    base->action = VR_ACTION_UNKNOWN;
+    base->reason = vr_plan_format(plan, "stays, for `%s` stands on it and is not reachable", user->address);
+    vr_error_set(&base->error, "unreachable", "%s stays: %s stands on it and could not be read", base->address, user->address);
+    vr_node_add(plan, list, base);
+}
+
+void vr_gone_settle(struct vr_plan *plan)
+{
+    struct vr_nodes list = {0};
+    for (size_t i = 0; !plan->options.destroy && i < plan->all.count; i++)
+        if (plan->all.items[i]->action == VR_ACTION_UNKNOWN && plan->all.items[i]->private->row)
+            vr_node_add(plan, &list, plan->all.items[i]);
+    for (size_t i = 0; i < list.count; i++) {
+        const struct vr_row *row = list.items[i]->private->row;
+        json_t *deps = row && row->deps ? json_loads(row->deps, 0, NULL) : NULL, *item;
+        size_t index;
+        json_array_foreach(deps, index, item) {
+            struct vr_node *base = vr_plan_address(plan, json_string_value(item));
+            if (base)
+                keep(&list, base, list.items[i]);
+        }
+        json_decref(deps);
     }
 }

@@ -60,7 +60,9 @@ struct vr_node_private {
     bool refs;       /* fields hold whole references */
     bool open;       /* fields hold unknowns outside of whole references */
     bool partial;    /* outputs that are missing are not known yet */
+    bool acts;       /* a gather: the plan does something about one of its nodes */
     bool cbd;        /* a replacement that is made before the old one goes */
+    bool last;       /* a replacement whose old one must go first */
     bool adopt;      /* exists without a row */
     bool tentative;  /* a member whose number is not known yet */
     bool renewed;     /* evaluated again in apply */
@@ -128,6 +130,7 @@ struct vr_plan {
     size_t left_out;
     struct vr_refusal *refusals; /* records asked for at plan time */
     char *cancel_reason;
+    bool deposed; /* an earlier run left old ones of replacements */
     bool started, finished, applied;
     vr_plan_done done;
     void *payload;
@@ -198,6 +201,7 @@ char *vr_member_address(const struct vr_node *collection, const char *id);
 /* gone.c */
 void vr_gone_add(struct vr_plan *plan);              /* nodes for all rows that nobody took */
 void vr_gone_visit(struct vr_node *node);            /* like vr_node_visit */
+void vr_gone_settle(struct vr_plan *plan);           /* when all is planned */
 void vr_gone_was_read(struct vr_node *node, struct vr_job *job);
 
 /* show.c */

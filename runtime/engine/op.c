@@ -61,22 +61,80 @@ static void add_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then
     then->waits++;
 }
 
-/* A replacement that comes first needs what it depends on to come first as well. */
+/* Calls visit for all that a node depends on, now or (says its row) until now. */
+static bool any_base(struct vr_node *node, bool (*visit)(void *payload, struct vr_node *base), void *payload)
+{
+    const struct vr_node_private *p = node->private;
+    json_t *deps = p->row && p->row->deps ? json_loads(p->row->deps, 0, NULL) : NULL, *item;
+    size_t index;
+    bool any = false;
+    for (size_t d = 0; d < p->deps.count; d++)
+        any = visit(payload, p->deps.items[d]) || any;
+    json_array_foreach(deps, index, item) {
+        struct vr_node *base = vr_plan_address(p->plan, json_string_value(item));
+        any = (base && visit(payload, base)) || any;
+    }
+    json_decref(deps);
+    return any;
+}
+
+static bool is_last(void *payload, struct vr_node *base)
+{
+    (void)payload;
+    return base->private->last;
+}
+
+static bool keeps_identity(const struct vr_node *node)
+{
+    const struct vr_node_private *p = node->private;
+    char *identity = node->kind->identity ? node->kind->identity(node->kind, p->fields) : NULL;
+    bool same = identity && p->prior_id && strcmp(identity, p->prior_id) == 0;
+    free(identity);
+    return same;
+}
+
+/* Two things of one identity cannot be there at once, so the old one goes first; what stands on it goes before. */
+static void find_last(struct vr_plan *plan)
+{
+    for (size_t i = 0; i < plan->all.count; i++) {
+        struct vr_node *node = plan->all.items[i];
+        node->private->last = node->action == VR_ACTION_REPLACE && keeps_identity(node);
+    }
+    for (bool more = true; more;) { /* nodes stand nearly in order: once or twice */
+        more = false;
+        for (size_t i = 0; i < plan->all.count; i++) {
+            struct vr_node *node = plan->all.items[i];
+            if (!node->private->last && any_base(node, is_last, NULL))
+                more = node->private->last = true;
+        }
+    }
+}
+
+static bool also_first(void *payload, struct vr_node *base)
+{
+    if (!base->private->cbd && !base->private->last) {
+        base->private->cbd = true;
+        vr_node_add(base->private->plan, payload, base);
+    }
+    return false;
+}
+
+/* A replacement that comes first needs what it depends on, however far, to come first as well. */
 static void spread_cbd(struct vr_plan *plan)
 {
     struct vr_nodes list = {0};
     for (size_t i = 0; i < plan->all.count; i++)
         if (plan->all.items[i]->action == VR_ACTION_REPLACE && plan->all.items[i]->private->cbd)
             vr_node_add(plan, &list, plan->all.items[i]);
+    if (list.count == 0)
+        return;
+    find_last(plan);
     for (size_t i = 0; i < list.count; i++) {
-        struct vr_nodes *deps = &list.items[i]->private->deps;
-        for (size_t d = 0; d < deps->count; d++) {
-            struct vr_node *dep = deps->items[d];
-            if (dep->private->cbd || (dep->action != VR_ACTION_REPLACE && dep->private->type != VR_NODE_GATHER))
-                continue;
-            dep->private->cbd = true;
-            vr_node_add(plan, &list, dep);
-        }
+        struct vr_node *node = list.items[i];
+        if (node->private->last)
+            node->private->cbd = false;
+        else
+            any_base(node, also_first, &list);
     }
 }
 
@@ -104,6 +162,17 @@ static void stands_on(struct vr_ops *ops, struct vr_node *node, struct vr_node *
         add_edge(ops, p->act, base->private->del, true);
 }
 
+/* What an interrupted run left of a replacement may still be in use by what used the thing of that address. */
+static void stands_on_old(struct vr_ops *ops, struct vr_node *node, const char *address)
+{
+    struct vr_plan *plan = node->private->plan;
+    struct vr_node *old = vr_plan_address(plan, vr_plan_format(plan, "%s#replaced", address));
+    for (int i = 2; old; i++) {
+        stands_on(ops, node, old);
+        old = vr_plan_address(plan, vr_plan_format(plan, "%s#replaced%d", address, i));
+    }
+}
+
 static void del_edges(struct vr_ops *ops, struct vr_node *node)
 {
     struct vr_row *row = node->private->row;
@@ -113,6 +182,8 @@ static void del_edges(struct vr_ops *ops, struct vr_node *node)
         struct vr_node *base = vr_plan_address(node->private->plan, json_string_value(item));
         if (base)
             stands_on(ops, node, base);
+        if (node->private->plan->deposed)
+            stands_on_old(ops, node, json_string_value(item));
     }
     json_decref(deps);
 }

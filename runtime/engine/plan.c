@@ -591,6 +591,7 @@ static void finish(struct vr_plan *plan)
         vr_error_set(&err, "cancelled", "the plan was cancelled: %s", plan->cancel_reason);
         vr_plan_error_add(plan, NULL, &err);
     }
+    vr_gone_settle(plan);
     vr_plan_sort(plan);
     plan->finished = true;
     plan->phase = PHASE_DONE;

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "engine/expr.h"
+#include "engine/node.h"
 
 struct fake_step {
     struct vr_step *step;
@@ -185,10 +186,37 @@ static void check_needs(struct fake *fake, const struct vr_step *step)
     }
 }
 
+/* Nothing is done that the plan did not show, and with no other values. */
+static void check_shown(struct fake *fake, const struct vr_step *step)
+{
+    static const unsigned allowed[] = {
+        [VR_ACTION_CREATE] = 1u << VR_VERB_CREATE | 1u << VR_VERB_UPDATE | 1u << VR_VERB_ADD,
+        [VR_ACTION_UPDATE] = 1u << VR_VERB_UPDATE | 1u << VR_VERB_ADD,
+        [VR_ACTION_REPLACE] = 1u << VR_VERB_DELETE | 1u << VR_VERB_CREATE | 1u << VR_VERB_ADD,
+        [VR_ACTION_DELETE] = 1u << VR_VERB_DELETE,
+        [VR_ACTION_ADD] = 1u << VR_VERB_ADD,
+        [VR_ACTION_REMOVE] = 1u << VR_VERB_REMOVE,
+        [VR_ACTION_UNKNOWN] = 0,
+    };
+    const struct vr_node *node = vr_plan_find(fake->plan, step->address);
+    if (!node || !(allowed[node->action] & 1u << step->verb)) {
+        broke(fake, "not in the plan", step->address);
+        return;
+    }
+    for (size_t i = 0; step->verb == VR_VERB_CREATE && i < node->change_count; i++) {
+        const struct vr_change *change = &node->changes[i];
+        const json_t *field = json_object_get(step->fields, change->path);
+        if (field && change->after && !vr_value_fills(change->after, field) &&
+            !vr_value_same(fake->plan, change->after, field, false))
+            broke(fake, "other than shown", step->address);
+    }
+}
+
 static void check_start(struct fake *fake, const struct vr_step *step)
 {
     if (step->verb == VR_VERB_READ)
         return;
+    check_shown(fake, step);
     if (step->verb == VR_VERB_CREATE || step->verb == VR_VERB_UPDATE) {
         check_refs(fake, step->fields, step->address);
         check_needs(fake, step);
@@ -212,15 +240,31 @@ static char *fake_identity(const struct vr_kind *kind, const json_t *fields)
 
 static json_t *fake_predict(const struct vr_kind *kind, const json_t *fields)
 {
+    const struct fake *fake = kind->payload;
     char *id = fake_identity(kind, fields);
-    json_t *known = id ? json_pack("{s:s}", "id", id) : NULL;
+    json_t *known = id ? json_pack("{s:s,s:s}", "id", id, "etag", fake->predict_wrong ? "e0" : "e1") : NULL;
     free(id);
     return known;
 }
 
+/* What carries this address as a tag, but for the old one of a replacement. */
+static struct fake_thing *find_tag(struct fake *fake, const char *address)
+{
+    struct fake_thing *thing = fake_find(fake, address);
+    char *deposed = vr_format("%s#replaced", address);
+    const struct vr_row *old = vr_state_find(fake->state, deposed);
+    free(deposed);
+    if (!thing || !old || !old->identity || strcmp(thing->id, old->identity) != 0)
+        return thing;
+    for (struct fake_thing *other = fake->things; other; other = other->next)
+        if (other != thing && strcmp(other->address, address) == 0)
+            return other;
+    return NULL;
+}
+
 static struct fake_thing *target_of(struct fake *fake, const struct vr_step *step)
 {
-    return step->identity ? find_id(fake, step->identity) : fake_find(fake, step->address); /* as by a tag */
+    return step->identity ? find_id(fake, step->identity) : find_tag(fake, step->address);
 }
 
 static void add_members(struct fake *fake, struct fake_thing *thing, size_t count, json_t *fresh)
@@ -240,7 +284,10 @@ static void add_members(struct fake *fake, struct fake_thing *thing, size_t coun
 static json_t *do_create(struct fake *fake, struct vr_step *step, struct vr_error *err)
 {
     char *identity = fake_identity(step->kind, step->fields);
-    bool twice = find_id(fake, identity) || (!identity && fake_find(fake, step->address));
+    char *deposed = vr_format("%s#replaced", step->address);
+    bool first = vr_state_find(fake->state, deposed); /* the new one is made before the old one goes */
+    bool twice = find_id(fake, identity) || (!identity && !first && fake_find(fake, step->address));
+    free(deposed);
     if (!identity)
         identity = vr_format("id-%zu", ++fake->next_id);
     if (twice) {
@@ -551,6 +598,7 @@ void fake_free(struct fake *fake)
 static void set_up_kind(const struct fake *fake, struct vr_kind *kind, unsigned verbs)
 {
     kind->verbs = verbs;
+    kind->payload = (void *)fake;
     vr_kind_add_field(kind, "name", VR_FIELD_REPLACE, NULL);
     vr_kind_add_field(kind, "on", VR_FIELD_REPLACE, NULL);
     vr_kind_add_field(kind, "pw", VR_FIELD_SECRET, NULL);

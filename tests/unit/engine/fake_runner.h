@@ -36,6 +36,7 @@ struct fake {
     bool sync;             /* steps end inside of start */
     bool members_at_once;  /* create of a set makes its members */
     bool predict;          /* a named thing's id is known before creation */
+    bool predict_wrong;    /* ... and its etag, wrongly */
     bool no_identity;      /* kinds do not know identities before creation */
     size_t each;           /* limit that must hold; 0: none */
     char *broken;          /* the first rule that was broken */

@@ -158,7 +158,9 @@ START_TEST(unreachable_is_neither_drift_nor_absence)
     ck_assert_uint_eq(sum.skipped, 0);
     fake_recipe(fake, "c: v=2");
     shows(fake, "delete t.x.b; delete t.x.d; unknown t.x.a");
-    fake->lost_address = NULL;
+    fake->lost_address = "t.x.b"; /* what it stands on stays, too */
+    shows(fake, "delete t.x.d; unknown t.x.a; unknown t.x.b");
+    ck_assert_str_eq(node(fake, "t.x.a")->reason, "stays, for `t.x.b` stands on it and is not reachable");
     fake_free(fake);
 }
 END_TEST

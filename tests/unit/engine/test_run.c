@@ -392,7 +392,7 @@ static char *random_recipe(struct fake *fake, size_t count)
 {
     struct vr_buf text = {0};
     bool sets[40] = {false};
-    size_t of[40] = {0};
+    size_t of[40] = {0}, counts[40] = {0};
     for (size_t i = 0; i < count; i++) {
         sets[i] = fake_random(fake, 8) == 0;
         size_t set = fake_random(fake, count);
@@ -402,14 +402,22 @@ static char *random_recipe(struct fake *fake, size_t count)
             vr_buf_printf(&text, "@n%zu", of[i] - 1);
         vr_buf_puts(&text, ":");
         if (!of[i] && fake_random(fake, 2))
-            vr_buf_printf(&text, " name=\"n%zu\"", i);
+            vr_buf_printf(&text, " name=\"n%zu%s\"", i, fake_random(fake, 5) ? "" : "x");
+        counts[i] = sets[i] ? fake_random(fake, 4) : 0;
         if (sets[i])
-            vr_buf_printf(&text, " count=%zu", (size_t)fake_random(fake, 4));
+            vr_buf_printf(&text, " count=%zu", counts[i]);
         vr_buf_printf(&text, " v=%zu", (size_t)fake_random(fake, 3));
         for (size_t e = fake_random(fake, 4); i > 0 && e-- > 0;) {
             size_t to = fake_random(fake, i);
             const char *star = of[to] && of[to] != of[i] ? "*" : "";
-            switch (fake_random(fake, 4)) {
+            switch (fake_random(fake, 6)) {
+            case 4:
+                vr_buf_printf(&text, " h%zu=%sn%zu.etag", e, star, to);
+                break;
+            case 5:
+                if (counts[of[to] ? of[to] - 1 : 0] > 0 && *star)
+                    vr_buf_printf(&text, " on=*n%zu[1] q=*n%zu[1].id", to, to);
+                break;
             case 0:
                 vr_buf_printf(&text, " f%zu=%sn%zu.id", e, star, to);
                 break;
@@ -450,8 +458,14 @@ static bool plan_and_apply(struct fake *fake)
     fake_plan(fake);
     for (size_t i = 0; i < vr_plan_error_count(fake->plan); i++)
         ck_abort_msg("%s", vr_plan_error_at(fake->plan, i)->message);
-    bool empty = vr_plan_empty(fake->plan);
+    bool empty = vr_plan_empty(fake->plan), loud = getenv("VMRUN_SEED");
+    char *planned = fake_show(fake->plan);
     fake_apply(fake);
+    char *log = fake_take_log(fake);
+    if (loud)
+        printf("plan %s\ndone %s%s\n", planned, log, fake->crashed ? "; crash" : "");
+    free(planned);
+    free(log);
     return empty;
 }
 
@@ -463,18 +477,27 @@ static void live_through(uint64_t seed)
     fake->predict = fake_random(fake, 2);
     fake->members_at_once = fake_random(fake, 2);
     fake->record = fake_random(fake, 4) == 0;
+    fake->predict_wrong = fake_random(fake, 4) == 0;
     for (int round = 0; round < 3; round++) {
         char *text = round == 2 ? vr_strdup("") : random_recipe(fake, 1 + fake_random(fake, 14));
         fake_recipe(fake, text);
+        for (size_t i = 0; i < vr_decls_count(fake->text->decls); i++)
+            vr_decls_at(fake->text->decls, i)->create_before_destroy = fake_random(fake, 6) == 0;
+        for (struct fake_thing *thing = fake->things; thing; thing = thing->next)
+            thing->unreachable = fake_random(fake, 10) == 0;
         fake->fail_percent = (unsigned)fake_random(fake, 3) * 10;
         if (fake_random(fake, 2))
             fake->crash_after = (long)fake_random(fake, 12);
         if (fake_random(fake, 4) == 0)
             fake->cancel_after = (long)fake_random(fake, 8);
         fake->cancel_how = fake_random(fake, 2) ? VR_CANCEL_NOW : VR_CANCEL_GRACEFUL;
+        if (getenv("VMRUN_SEED"))
+            printf("round %d\n%s", round, text);
         plan_and_apply(fake);
         fake->fail_percent = 0;
         fake->crash_after = fake->cancel_after = -1;
+        for (struct fake_thing *thing = fake->things; thing; thing = thing->next)
+            thing->unreachable = false;
         drift(fake);
         bool empty = false;
         for (int tries = 0; tries < 8 && !empty && !fake->broken; tries++)

@@ -9,6 +9,7 @@ local status = require "emulator.kubernetes.status"
 local rbac = require "emulator.kubernetes.rbac"
 local authentication = require "emulator.kubernetes.authentication"
 local selector = require "emulator.kubernetes.selector"
+local protobuf = require "emulator.kubernetes.protobuf"
 local printer = require "emulator.kubernetes.printer"
 local discovery = require "emulator.kubernetes.discovery"
 local openapi = require "emulator.kubernetes.openapi"
@@ -57,19 +58,24 @@ local function manager(req)
   return (agent:match("^([^/]+)") or "unknown"):sub(1, 128)
 end
 
+local PROTOBUF = "application/vnd.kubernetes.protobuf"
+
 local function decode_body(req, kinds)
   local kind = (req.headers["content-type"] or "application/json"):match("^%s*([^;%s]+)")
   if not req.body or req.body == "" then return nil, kind end
   if kinds and not kinds[kind] then error(status.unsupported_media(table.concat(value.keys(kinds), ", ")), 0) end
   local body, why
-  if kind:find("yaml", 1, true) then body, why = yaml.decode(req.body) else body, why = json.decode(req.body) end
+  if kind == PROTOBUF then
+    body, why = protobuf.decode(req.body)
+    if not body then error(status.unsupported_media("application/json, application/yaml (" .. why .. ")"), 0) end
+  elseif kind:find("yaml", 1, true) then body, why = yaml.decode(req.body) else body, why = json.decode(req.body) end
   if body == nil then
     error(status.bad_request(("the object provided is unrecognized: couldn't get version/kind; json parse error: %s"):format(why)), 0)
   end
   return body, kind
 end
 
-local body_kinds = { ["application/json"] = true, ["application/yaml"] = true }
+local body_kinds = { ["application/json"] = true, ["application/yaml"] = true, [PROTOBUF] = true }
 local patch_kinds = { ["application/json-patch+json"] = true, ["application/merge-patch+json"] = true,
   ["application/strategic-merge-patch+json"] = true, ["application/apply-patch+yaml"] = true }
 

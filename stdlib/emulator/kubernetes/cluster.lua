@@ -25,7 +25,7 @@ function Cluster.open(options)
     store = Store.open(options.table), resources = Resources.new(),
     service_cidr = record.service_cidr or "10.96.0.0/12", pod_cidr = record.pod_cidr, issuer = record.issuer
       or "https://kubernetes.default.svc.cluster.local",
-    members = record.members or {}, alive = {}, controllers = {}, kubelets = {}, servers = {}, started = task.time(),
+    members = record.members or {}, alive = {}, controllers = {}, kubelets = {}, servers = {}, seen_events = {}, started = task.time(),
   }, Cluster)
   record.members = self.members
   self.objects = Objects.new(self)
@@ -196,15 +196,18 @@ function Cluster:event(object, kind, reason, message, component, host)
   local m = object.metadata
   local namespace = m.namespace or "default"
   if not self.store:get("/namespaces", nil, namespace) then return end
-  local name = ("%s.%s"):format(m.name, crypto.sha256(table.concat({ m.uid or "", reason, message, component }, "|")):sub(1, 16))
+  local same = table.concat({ namespace, m.uid or m.name, reason, message, component }, "|")
   local now = value.time()
-  local old = self.store:get("/events", namespace, name)
+  local old = self.seen_events[same] and self.store:get("/events", namespace, self.seen_events[same])
   if old then
     local new = value.copy(old)
     new.count, new.lastTimestamp = (old.count or 1) + 1, now
     self.store:put("/events", new)
     return
   end
+  self.event_time = math.max(math.floor(task.time() * 1e9), (self.event_time or 0) + 1)
+  local name = ("%s.%x"):format(m.name, self.event_time)
+  self.seen_events[same] = name
   local ns = self.store:get("/namespaces", nil, namespace)
   if ns.metadata.deletionTimestamp then return end
   self.store:put("/events", { apiVersion = "v1", kind = "Event", metadata = { name = name, namespace = namespace,

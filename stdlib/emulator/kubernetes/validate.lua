@@ -92,7 +92,7 @@ local function metadata(errors, res, m)
       message = "Too long: may not be more than 262144 bytes" }
   end
   for i, f in ipairs(m.finalizers or {}) do
-    if res.builtin and not f:find("/", 1, true) and not value.contains({ "foregroundDeletion", "orphan", "kubernetes" }, f) then
+    if res.group == "" and not f:find("/", 1, true) and not value.contains({ "foregroundDeletion", "orphan", "kubernetes" }, f) then
       errors[#errors + 1] = field.invalid(("metadata.finalizers[%d]"):format(i - 1), f,
         "name is neither a standard finalizer name nor is it fully qualified")
     end

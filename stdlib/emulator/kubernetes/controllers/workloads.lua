@@ -207,6 +207,18 @@ local function recreate(cluster, d, new, old, sets)
   scale(cluster, d, new, d.spec.replicas)
 end
 
+-- A condition whose status or reason changes goes to the end of the list, as the real controller leaves it.
+local function set_condition(conditions, type_, state, reason, message)
+  local old, at = value.find(conditions, "type", type_)
+  if old and old.status == state and old.reason == reason then
+    old.message = message
+    return
+  end
+  if at then table.remove(conditions, at) end
+  conditions[#conditions + 1] = { type = type_, status = state, reason = reason, message = message, lastUpdateTime = value.time(),
+    lastTransitionTime = old and old.status == state and old.lastTransitionTime or value.time() }
+end
+
 local function deployment_status(cluster, d, new, sets)
   local total, ready, available = totals(sets, "replicas"), totals(sets, "readyReplicas"), totals(sets, "availableReplicas")
   local updated = new and (value.get(new, "status", "replicas") or 0) or 0
@@ -216,23 +228,24 @@ local function deployment_status(cluster, d, new, sets)
     local conditions = value.copy(o.status and o.status.conditions or json.array {})
     local wanted = o.spec.replicas
     local least = o.spec.strategy and o.spec.strategy.type == "Recreate" and wanted or wanted - unavailable
-    if available >= least then
-      pods.condition(conditions, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", true)
-    else
-      pods.condition(conditions, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", true)
-    end
     local name = new and new.metadata.name or ""
-    local complete = new and updated == wanted and total == wanted and available == wanted
-    if o.spec.paused then
-      pods.condition(conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused", true)
-    elseif complete then
-      pods.condition(conditions, "Progressing", "True", "NewReplicaSetAvailable", ('ReplicaSet "%s" has successfully progressed.'):format(name), true)
+    if #conditions == 0 then
+      set_condition(conditions, "Progressing", "True", "NewReplicaSetCreated", ('Created new replica set "%s"'):format(name))
+    end
+    if available >= least then
+      set_condition(conditions, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     else
-      local c = value.find(conditions, "type", "Progressing")
-      local was_complete = c and c.reason == "NewReplicaSetAvailable" and c.message:find('"' .. name .. '"', 1, true)
-      if not was_complete then
-        pods.condition(conditions, "Progressing", "True", "ReplicaSetUpdated", ('ReplicaSet "%s" is progressing.'):format(name), true)
-      end
+      set_condition(conditions, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+    end
+    local complete = new and updated == wanted and total == wanted and available == wanted
+    local c = value.find(conditions, "type", "Progressing")
+    local was_complete = c and c.reason == "NewReplicaSetAvailable" and c.message:find('"' .. name .. '"', 1, true)
+    if o.spec.paused then
+      set_condition(conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
+    elseif complete then
+      set_condition(conditions, "Progressing", "True", "NewReplicaSetAvailable", ('ReplicaSet "%s" has successfully progressed.'):format(name))
+    elseif not was_complete then
+      set_condition(conditions, "Progressing", "True", "ReplicaSetUpdated", ('ReplicaSet "%s" is progressing.'):format(name))
     end
     o.status = { observedGeneration = o.metadata.generation, replicas = some(total), updatedReplicas = some(updated),
       readyReplicas = some(ready), availableReplicas = some(available),

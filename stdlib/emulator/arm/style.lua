@@ -1,0 +1,55 @@
+--- How the services of Azure differ in form. A statement of a type names one of these.
+--
+--   etag          "weak" (W/"guid"), "counter" ("1", "2"), "guid", or none
+--   pending       provisioningState while created / updated
+--   operation     path segment of the operation's URL; none: PUT is done when it is answered
+--   put_status    created, updated
+--   put_location  PUT also gives Location
+--   delete        "async": 202 with both headers, "sync": 200
+--   retry         nominal seconds of Retry-After
+local clock = require "emulator.clock"
+
+local style = {}
+
+style.network = {
+  name = "network", etag = "weak", pending = { "Updating", "Updating" }, operation = "operations", result = "operationResults",
+  put_status = { 201, 200 }, delete = "async", retry = 3, state = "provisioningState",
+  body = function(op) return { status = op.status, error = op.error } end,
+}
+
+style.compute = {
+  name = "compute", etag = "counter", etag_on_put = true, pending = { "Creating", "Updating" }, operation = "operations",
+  put_status = { 201, 200 }, delete = "async", retry = 10,
+  body = function(op)
+    return { startTime = clock.iso(op.started), endTime = op.finished and clock.iso(op.finished) or nil, status = op.status,
+      name = op.id, error = op.error, properties = op.output and { output = op.output } or nil }
+  end,
+}
+
+style.disk = {
+  name = "disk", pending = { "Updating", "Updating" }, operation = "DiskOperations", put_status = { 202, 202 },
+  put_location = true, delete = "async", retry = 2, body = style.compute.body, brief = true,
+}
+
+style.dns = {
+  name = "dns", etag = "guid", pending = { "Updating", "Updating" }, operation = "privateDnsOperationStatuses",
+  result = "privateDnsOperationResults", in_group = true, put_status = { 202, 202 }, put_location = true, empty_put = true,
+  delete = "async", retry = 5, body = style.network.body,
+}
+
+style.storage = {
+  name = "storage", pending = { "Creating", "Succeeded" }, operation = "asyncoperations", put_status = { 202, 200 },
+  put_location = true, no_async = true, empty_put = true, update_at_once = true, delete = "sync", retry = 17, location_body = true,
+  body = style.network.body,
+}
+
+style.vault = { name = "vault", pending = { "RegisteringDns", "Succeeded" }, put_status = { 200, 200 }, delete = "sync", by_state = true,
+  retry = 5 }
+
+--- Done at once, no operation.
+style.plain = { name = "plain", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "sync", retry = 5 }
+
+style.group = { name = "group", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "location",
+  operation = "operationresults", retry = 15, body = style.network.body }
+
+return style

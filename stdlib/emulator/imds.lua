@@ -1,0 +1,77 @@
+--- The instance metadata service: tokens for managed identities. On Azure it asks nothing but to be on the machine; here
+-- a machine says which one it is in its address (`/machine/ID/metadata/...`) or asks as the emulator's own identity.
+local json = require "json"
+local world = require "emulator.world"
+
+local function refuse(status, name, text)
+  return { status = status, json = { error = name, error_description = text } }
+end
+
+--- Identities of a machine (a virtual machine's or a scale set instance's record).
+local function identities(record)
+  local body = record.body
+  local ids = body.identity and body.identity.userAssignedIdentities
+  if not ids and record.set then
+    local set = world.arm.get(record.set)
+    ids = set and set.body.identity and set.body.identity.userAssignedIdentities
+  end
+  local list = {}
+  for id in pairs(ids or {}) do
+    local identity = world.arm.get(id)
+    if identity then list[#list + 1] = identity end
+  end
+  table.sort(list, function(a, b) return a.id < b.id end)
+  return list
+end
+
+local function principal_of(identity)
+  local p = identity.body.properties
+  return { client_id = p.clientId, object_id = p.principalId, name = identity.name, resource = identity.id }
+end
+
+local function choose(req, machine)
+  local q = req.query
+  if not machine then return world.store:get("principal", world.client_id) end
+  local record = world.arm.get(machine)
+  local list = record and identities(record) or {}
+  for _, identity in ipairs(list) do
+    local p = identity.body.properties
+    local wanted = q.client_id or q.object_id or q.principal_id or q.msi_res_id or q.mi_res_id
+    if not wanted and #list == 1 then return principal_of(identity) end
+    if wanted and (wanted == p.clientId or wanted == p.principalId or wanted:lower() == identity.id:lower()) then
+      return principal_of(identity)
+    end
+  end
+  return nil
+end
+
+local function instance(machine)
+  local record = machine and world.arm.get(machine)
+  if not record then return { status = 404, json = { error = "Not found" } } end
+  local p = record.body.properties
+  return { status = 200, json = { compute = { azEnvironment = "AzurePublicCloud", location = record.body.location, name = record.name,
+    resourceId = record.id, resourceGroupName = record.id:match("/resource[gG]roups/([^/]+)"), subscriptionId = world.subscription,
+    vmId = p.vmId, vmSize = p.hardwareProfile and p.hardwareProfile.vmSize, osType = "Linux",
+    vmScaleSetName = record.set and record.set:match("[^/]+$") or "", zone = record.body.zones and record.body.zones[1] or "",
+    tagsList = json.array {} }, network = { interface = json.array {} } } }
+end
+
+local function handle(req)
+  local machine, path = req.path:match("^/machine(/.+)(/metadata/.*)$")
+  path = path or req.path
+  if path:find("^/metadata/") and req.headers.metadata ~= "true" then
+    return refuse(400, "invalid_request", "Required metadata header not specified")
+  end
+  if path:find("^/metadata/instance") then return instance(machine) end
+  if not path:find("^/metadata/identity/oauth2/token/?$") then return { status = 404, json = { error = "Not found" } } end
+  if not req.query.resource then
+    return refuse(400, "invalid_request", "Required audience parameter not specified")
+  end
+  local principal = choose(req, machine)
+  if not principal then return refuse(400, "invalid_request", "Identity not found") end
+  local token, expires = world.entra.issue(principal, req.query.resource)
+  return { status = 200, json = { access_token = token, client_id = principal.client_id, expires_in = "3599", ext_expires_in = "3599",
+    expires_on = tostring(expires), not_before = tostring(expires - 3604), resource = req.query.resource, token_type = "Bearer" } }
+end
+
+return { handle = handle }

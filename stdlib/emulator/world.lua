@@ -1,0 +1,15 @@
+--- What all parts of one emulator share. `main.lua` fills it; the parts find each other here.
+--
+--   dir         where this world is kept
+--   store       durable values by table and key        store.lua
+--   clock       time that runs faster                   clock.lua
+--   addresses   loopback and public addresses           addresses.lua
+--   ca          {cert, key} of this world's authority
+--   origin      "https://127.X.0.1:8443": ARM, Entra ID and Key Vault answer there
+--   arm         resources and operations                arm/engine.lua
+--   entra       principals and tokens                   entra.lua
+--   fabric      who reaches whom                        fabric.lua
+--   writes      what was written, by service            writes.lua
+--   machines    what instances run on (absent: instances are records only)
+--   kubernetes  the control planes' API (absent: none)
+return {}

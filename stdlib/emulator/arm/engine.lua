@@ -307,6 +307,7 @@ function work.put(op)
     record.state, record.op = "Succeeded", nil
     if not (statement.style.etag == "counter" and not (op.created and statement.provision_counts)) then new_etag(record) end
     engine.save(record)
+    if statement.output then op.output = engine.show(record) end
   end
 end
 
@@ -570,7 +571,7 @@ local function complete(statement, body, ctx)
       body.properties[list] = elements
     end
     if elements then
-      json.array(elements)
+      body.properties[list] = json.array(elements)
       for i, element in ipairs(elements) do
         if type(element.name) ~= "string" then
           raise(400, "InvalidRequestFormat", ("Cannot parse the request: '%s' has an element without a name."):format(list))
@@ -604,8 +605,9 @@ local function accept(statement, record, body, ctx)
   record.changed = task.time()
   local seconds = created and (ctx.seconds and ctx.seconds.create or statement.seconds.create)
     or (ctx.seconds and ctx.seconds.update or statement.seconds.update) or 0
+  if statement.duration then seconds = statement.duration(body, old_body) end
   local op
-  local at_once = how.update_at_once and not created or statement.immediate
+  local at_once = how.update_at_once and not created or statement.immediate or statement.immediate_create and created
   if how.by_state then
     if created and seconds > 0 then record.state = how.pending[1] end
     if record.state ~= "Succeeded" then
@@ -644,7 +646,7 @@ local function put_answer(statement, record, op, created, ctx, shown)
   end
   if how.by_state and record.state ~= "Succeeded" then headers = clock.retry_after(how.retry) end
   if how.etag and how.etag_on_put then headers.ETag = record.etag end
-  local status = how.put_status[created and 1 or 2]
+  local status = (statement.put_status or how.put_status)[created and 1 or 2]
   local body = shown or engine.show(record, ctx)
   if how.empty_put and op and op.status == "InProgress" then body = how.name == "dns" and {} or nil end
   if how.brief and op and op.status == "InProgress" and statement.brief then body = statement.brief(record, body) end

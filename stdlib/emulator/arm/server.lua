@@ -74,6 +74,8 @@ local function route(ctx)
   if subscription and subscription:lower() ~= world.subscription then
     raise(404, "SubscriptionNotFound", ("The subscription '%s' could not be found."):format(subscription), { gateway = true })
   end
+  local vault = ctx.req.method == "POST" and ctx.path:lower():match("/microsoft%.keyvault/locations/[^/]+/deletedvaults/([^/]+)/purge$")
+  if vault then return engine.purge_vault(vault, ctx) end
   answer = engine.handle(ctx)
   if answer then return answer end
   raise(404, "NotFound", ("No resource or operation answers at '%s'."):format(ctx.path), { gateway = true })

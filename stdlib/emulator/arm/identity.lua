@@ -1,0 +1,23 @@
+--- Microsoft.ManagedIdentity: user-assigned identities.
+local crypto = require "crypto"
+local world = require "emulator.world"
+local engine, style = require "emulator.arm.engine", require "emulator.arm.style"
+
+engine.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
+  style = style.plain, stateless = true, name = "^[%w][%w_-]*$", shortest = 3, longest = 128,
+  new_id = function(id, group)
+    return ("/subscriptions/%s/resourcegroups/%s/providers/Microsoft.ManagedIdentity/userAssignedIdentities/%s"):format(
+      world.subscription, group.name, id.name)
+  end,
+  prepare = function(body, ctx)
+    local old = ctx.old and ctx.old.body.properties
+    body.tags = body.tags or {}
+    body.properties = { tenantId = world.tenant, principalId = old and old.principalId or crypto.uuid(),
+      clientId = old and old.clientId or crypto.uuid() }
+  end,
+  put_headers = function(record, headers, created)
+    if created then headers.Location = record.id end
+  end,
+})
+
+return {}

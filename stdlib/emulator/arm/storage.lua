@@ -1,0 +1,79 @@
+--- Microsoft.Storage: accounts and blob containers, as far as a control plane shows them.
+local crypto, json = require "crypto", require "json"
+local clock = require "emulator.clock"
+local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
+  require "emulator.arm.value"
+
+local raise = problem.raise
+local ACCOUNT = "Microsoft.Storage/storageAccounts"
+
+engine.define(ACCOUNT, {
+  style = style.storage, name = "^[%l%d]+$", shortest = 3, longest = 24, seconds = { create = 20 },
+  fixed = { "properties.isHnsEnabled" },
+  prepare = function(body, ctx)
+    if not ctx.old then
+      for record in engine.each(ACCOUNT) do
+        if record.name == ctx.name then
+          raise(409, "StorageAccountAlreadyTaken", ("The storage account named %s is already taken."):format(ctx.name))
+        end
+      end
+    end
+    local p, old = body.properties, ctx.old and ctx.old.body
+    if old then
+      body.sku, body.kind = body.sku or old.sku, body.kind or old.kind
+      for key, item in pairs(old.properties) do
+        if p[key] == nil then p[key] = value.copy(item) end
+      end
+    end
+    if not body.sku or not body.sku.name or not body.kind then
+      raise(400, "InvalidRequestPropertiesValue", "The properties sku.name and kind are required.")
+    end
+    body.sku.tier = body.sku.name:match("^(%a+)_")
+    body.tags = body.tags or {}
+    local now = clock.iso()
+    value.fill(p, { keyCreationTime = { key1 = now, key2 = now }, allowCrossTenantReplication = false, privateEndpointConnections =
+      json.array {}, supportsHttpsTrafficOnly = true, creationTime = now, primaryLocation = body.location, statusOfPrimary = "available",
+      minimumTlsVersion = "TLS1_2", allowBlobPublicAccess = false,
+      networkAcls = { ipv6Rules = json.array {}, bypass = "AzureServices", virtualNetworkRules = json.array {}, ipRules = json.array {},
+        defaultAction = "Allow" },
+      encryption = { services = { file = { enabled = true, keyType = "Account" }, blob = { enabled = true, keyType = "Account" } },
+        keySource = "Microsoft.Storage" } })
+    for _, service in pairs(p.encryption.services or {}) do service.lastEnabledTime = service.lastEnabledTime or now end
+    local endpoints = {}
+    for _, service in ipairs(body.kind == "StorageV2" and { "dfs", "web", "blob", "queue", "table", "file" }
+      or { "blob", "queue", "table", "file" }) do
+      endpoints[service] = ("https://%s.%s.core.windows.net/"):format(ctx.name, service)
+    end
+    p.primaryEndpoints = p.primaryEndpoints or endpoints
+    if body.sku.name:find("GRS") and not p.secondaryLocation then
+      p.secondaryLocation, p.statusOfSecondary = "westus", "available"
+    end
+  end,
+  actions = { listKeys = { sync = true, run = function(record)
+    local private = record.private
+    private.keys = private.keys or { crypto.base64(crypto.random(64)), crypto.base64(crypto.random(64)) }
+    engine.save(record)
+    local keys = {}
+    for i, key in ipairs(private.keys) do
+      keys[i] = { creationTime = record.body.properties.keyCreationTime["key" .. i], keyName = "key" .. i, value = key, permissions = "FULL" }
+    end
+    return { keys = json.array(keys) }
+  end } },
+})
+
+-- The one blob service of an account is there by itself.
+engine.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
+
+engine.define(ACCOUNT .. "/blobServices/containers", {
+  style = style.plain, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
+  not_found = function()
+    raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))
+  end,
+  prepare = function(body)
+    value.fill(body.properties, { publicAccess = "None", leaseStatus = "Unlocked", leaseState = "Available", hasImmutabilityPolicy = false,
+      hasLegalHold = false, lastModifiedTime = clock.iso(), defaultEncryptionScope = "$account-encryption-key",
+      denyEncryptionScopeOverride = false })
+  end,
+})
+
+return {}

@@ -1,6 +1,6 @@
 --- Addresses of one world: a 127.X.0.0/16 of its own, and the public addresses that ARM shows.
 -- 127.X.0.1 is the emulator itself, 127.X.1.0 to 127.X.15.255 are frontends of load balancers, the rest are machines.
-local crypto, stream = require "crypto", require "stream"
+local crypto = require "crypto"
 local fail = require "fail"
 
 local addresses = {}
@@ -47,21 +47,15 @@ end
 --- Gives an address back.
 function addresses:release(kind, key) self.store:delete("address." .. kind, key) end
 
-local function free(net, port)
-  local listener = stream.listen { host = net .. ".0.1", port = port }
-  if not listener then return false end
-  listener:close()
-  return true
-end
-
 --- Claims a network: the remembered one when it is free, else the next one from a start that the folder gives.
-local function claim(store, dir, port)
+-- `take(net)` listens there; false: somebody else is.
+local function claim(store, dir, take)
   local remembered = store:get("world", "net")
   local start = remembered or tonumber(crypto.sha256(dir):sub(1, 4), 16) % 250
   for i = 0, 249 do
     local number = (start + i) % 250
     local net = ("127.%d"):format(number + 2)
-    if free(net, port) then
+    if take(net) then
       if remembered ~= number then store:put("world", "net", number) end
       return setmetatable({ net = net, front = net .. ".0.1", store = store }, addresses)
     end

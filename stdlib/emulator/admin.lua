@@ -1,0 +1,113 @@
+--- The emulator's own paths, `/emulator/...`, for vmrun and for tests. All want the token of endpoint.json.
+local json, task = require "json", require "task"
+local world, clock = require "emulator.world", require "emulator.clock"
+
+local function answer(body, status) return { status = status or 200, json = body } end
+
+local routes = {}
+
+routes["GET /emulator/status"] = function()
+  local count = {}
+  for _, record in pairs(world.store:all("arm")) do count[record.type] = (count[record.type] or 0) + 1 end
+  return answer { id = world.id, pid = world.pid, dir = world.dir, factor = clock.factor, net = world.addresses.net,
+    uptime = task.time() - world.started, resources = count, operations = (function()
+      local n = 0
+      for _ in pairs(world.arm.running) do n = n + 1 end
+      return n
+    end)(), tasks = task.count(), writes = world.writes.counts }
+end
+
+routes["GET /emulator/writes"] = function()
+  return answer { counts = world.writes.counts, last = json.array(world.writes.last) }
+end
+
+routes["GET /emulator/dial"] = function(req)
+  local q = req.query
+  local from = q.machine and { machine = q.machine } or { internet = q.source or "203.0.113.250" }
+  if q.via and q.via ~= "" then
+    local id = world.fabric.machine_at(q.via)
+    if not id then return answer({ error = { code = "timeout", message = ("no machine has the address %s"):format(q.via) } }, 404) end
+    from = { machine = id }
+  end
+  local to, why, code = world.fabric.dial(from, q.host or "", tonumber(q.port) or 22)
+  if not to then return answer({ error = { code = code or why, message = why } }, 404) end
+  return answer(to)
+end
+
+local function machine_list()
+  local items = {}
+  for _, type_name in ipairs { "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines" } do
+    for record in world.arm.each(type_name) do
+      local machine = world.machines and world.machines.get(record.id)
+      if machine then
+        items[#items + 1] = { id = record.id, address = machine.address, root = machine.root, power = machine.power,
+          hostname = machine.hostname, pids = machine.pids and json.array(machine.pids) or nil }
+      end
+    end
+  end
+  return json.array(items)
+end
+
+--- Everything that exists here, as the world shows it.
+routes["GET /emulator/list"] = function()
+  local arm = {}
+  for record in world.arm.each() do arm[#arm + 1] = record.id end
+  for record in world.arm.each() do
+    for list in pairs(world.arm.statement(record.type).children or {}) do
+      for _, element in ipairs(record.body.properties[list] or {}) do arm[#arm + 1] = element.id end
+    end
+  end
+  table.sort(arm)
+  local vaults = {}
+  for i, gone in ipairs(world.vaults.list_deleted()) do
+    vaults[i] = { name = gone.name, id = gone.properties.vaultId, until_date = gone.properties.scheduledPurgeDate }
+  end
+  return answer { arm = json.array(arm), deleted_vaults = json.array(vaults), machines = machine_list(),
+    kubernetes = world.kubernetes and world.kubernetes.list and world.kubernetes:list() or json.array {},
+    leftovers = world.machines and world.machines.leftovers and world.machines.leftovers() or json.array {} }
+end
+
+routes["PUT /emulator/faults"] = function(req)
+  local rules = json.decode(req.body)
+  if type(rules) ~= "table" then return answer({ error = { code = "BadRequest", message = "wants a JSON list of rules" } }, 400) end
+  world.faults.rules = rules
+  return answer {}
+end
+
+routes["PUT /emulator/clock"] = function(req)
+  local body = json.decode(req.body)
+  local factor = type(body) == "table" and tonumber(body.factor)
+  if not factor or factor <= 0 then return answer({ error = { code = "BadRequest", message = "wants {\"factor\": NUMBER}" } }, 400) end
+  clock.factor = factor
+  world.store:put("world", "factor", factor)
+  return answer { factor = factor }
+end
+
+--- Evicts a Spot machine: what Azure does when it needs the capacity back.
+routes["POST /emulator/evict"] = function(req)
+  local record = world.arm.get(req.query.id or "/")
+  if not record then return answer({ error = { code = "NotFound", message = "no machine has this id" } }, 404) end
+  world.arm.statement("Microsoft.Compute/virtualMachines").actions.simulateEviction.run(record, {}, {})
+  return answer {}
+end
+
+routes["POST /emulator/stop"] = function()
+  world.stopping:set()
+  return answer { pid = world.pid }
+end
+
+--- Lets another part answer paths of its own: `admin.route("GET /emulator/x", function(req) -> {status=, json=})`.
+local function route(form, fn) routes[form] = fn end
+
+local function handle(req)
+  if req.headers.authorization ~= "Bearer " .. world.token then
+    return answer({ error = { code = "Unauthorized", message = "the token of endpoint.json is required" } }, 401)
+  end
+  local fn = routes[req.method .. " " .. req.path]
+  if not fn then return answer({ error = { code = "NotFound", message = "no such path: " .. req.path } }, 404) end
+  local result = fn(req)
+  world.store:sync()
+  return result
+end
+
+return { handle = handle, route = route }

@@ -1,0 +1,1 @@
+return { start = function() end, stop = function() end }

@@ -1,36 +1,36 @@
---- Where an address of a target answers for programs of this machine. On Azure that is the address itself; the emulator keeps
--- its machines on loopback addresses and lets in only whom its security groups and balancers would.
-local fs, http, json = require "fs", require "http", require "json"
+--- Where a connection really goes. On Azure: where it says. On the emulator, addresses of the virtual networks and public ones
+-- are translated to loopback by the emulator, which also says what Azure would not let through.
+local dial = {}
 
-local M = {}
+local known = {}
 
-local function is_local(host) return host == "localhost" or host == "::1" or host:find("^127%.%d+%.%d+%.%d+$") ~= nil end
+local function endpoint_of(dir)
+  if not known[dir] then known[dir] = require("emulator.endpoint").read(dir) end
+  return known[dir]
+end
 
 local function escape(text)
-  return (tostring(text):gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
+  return (tostring(text):gsub("[^%w._~-]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 
-local function endpoint_of(target)
-  local text = target.emulator_dir and fs.read(target.emulator_dir .. "/endpoint.json")
-  local value = text and json.decode(text)
-  return type(value) == "table" and value or nil
+--- The "addr:port" that a connection to host:port must be made to, or nil when nothing is translated; nil, message, code when
+-- it cannot get there. `via`: the host (a table with `address`) that the connection is made from.
+function dial.resolve(target, host, port, via)
+  if not target or target.kind ~= "emulator" or host:find("^127%.") then return nil end
+  local endpoint = endpoint_of(target.emulator_dir)
+  if not endpoint then return nil, "the emulator does not answer", "unreachable" end
+  local path = ("dial?host=%s&port=%d"):format(escape(host), port)
+  if via then path = path .. "&via=" .. escape(via.address) end
+  local answer, status = require("emulator.endpoint").ask(endpoint, "GET", path)
+  if not answer then
+    known[target.emulator_dir] = nil
+    return nil, "the emulator does not answer: " .. tostring(status), "unreachable"
+  end
+  if status ~= 200 then
+    local why = type(answer.error) == "table" and answer.error.message or "no way there"
+    return nil, ("connection timed out (%s)"):format(why), "unreachable"
+  end
+  return ("%s:%d"):format(answer.host, answer.port)
 end
 
---- "addr:port" where a connection goes; nil when it is the address itself; nil, message, code ("unreachable") when nothing
--- lets us through. `via` is the jump host that connects ({address=}), or nil: we do.
-function M.resolve(target, host, port, via)
-  if type(target) ~= "table" or target.kind ~= "emulator" or is_local(host) then return nil end
-  local endpoint = endpoint_of(target)
-  if not endpoint then return nil, "the emulator does not run; start it: vmrun emulator start", "unreachable" end
-  local query = ("host=%s&port=%d"):format(escape(host), port) .. (via and "&via=" .. escape(via.address) or "")
-  local answer, message = http.request { url = endpoint.arm .. "/emulator/dial?" .. query, ca = endpoint.ca, timeout = 30,
-    connect_timeout = 5, proxy = "", headers = { Authorization = "Bearer " .. tostring(endpoint.token) } }
-  if not answer then return nil, "the emulator does not answer: " .. message, "unreachable" end
-  local told = json.decode(answer.body)
-  if answer.status == 200 and type(told) == "table" and told.host then return ("%s:%d"):format(told.host, told.port) end
-  local why = type(told) == "table" and type(told.error) == "table" and told.error.message or ("HTTP %d"):format(answer.status)
-  return nil, why == "timeout" and "the connection timed out" or why == "refused" and "the connection was refused" or why,
-    "unreachable"
-end
-
-return M
+return dial

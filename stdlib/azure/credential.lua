@@ -86,7 +86,7 @@ end
 function sources.managed_identity(cloud)
   local base = cloud.imds or "http://169.254.169.254"
   local probe = http.request { method = "GET", url = base .. "/metadata/identity/oauth2/token", timeout = 1,
-    connect_timeout = 1, no_proxy = true }
+    connect_timeout = 1 }
   if not probe then return nil, "no instance metadata service answers" end
   local client = cloud.env("AZURE_CLIENT_ID")
   return { name = "managed identity" .. (client and (" " .. client) or ""), token = function(audience)

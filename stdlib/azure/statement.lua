@@ -279,8 +279,10 @@ local function define(statement)
     return f
   end
 
+  -- The kind's own come first; the verbs made below take their names in the page.
+  local own_identity, own_predict = statement.identity, statement.predict
   local function identity(f, target)
-    if statement.identity then return statement.identity(f, target) end
+    if own_identity then return own_identity(f, target) end
     local parent = f[statement.parent]
     if type(parent) ~= "table" or not parent.id or not f.name then return nil end
     if statement.parent == "group" then return ("%s/providers/%s/%s"):format(parent.id, statement.type, f.name) end
@@ -317,7 +319,7 @@ local function define(statement)
     identity = identity,
     predict = function(f, target)
       local id = identity(f, target)
-      local known = statement.predict and statement.predict(f, id) or {}
+      local known = own_predict and own_predict(f, id) or {}
       known.id = id
       return known
     end,

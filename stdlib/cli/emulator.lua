@@ -97,7 +97,10 @@ function verbs.reset(call)
 end
 
 function verbs.serve(call)
-  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or "") })
+  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or ""), ready = function()
+    io.stdout:write("ready\n")
+    io.stdout:flush()
+  end })
   return {}
 end
 

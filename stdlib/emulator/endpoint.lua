@@ -22,7 +22,7 @@ function endpoint.remove(dir) fs.remove(endpoint.path(dir)) end
 function endpoint.ask(value, method, path, body, timeout)
   local answer, why, code = http.request { method = method, url = value.arm .. "/emulator/" .. path, ca = value.ca,
     headers = { Authorization = "Bearer " .. value.token, ["Content-Type"] = body and "application/json" or nil },
-    body = body and json.encode(body), timeout = timeout or 30, connect_timeout = 5, no_proxy = true }
+    body = body and json.encode(body), timeout = timeout or 30, connect_timeout = 5 }
   if not answer then return nil, why, code end
   return json.decode(answer.body), answer.status
 end

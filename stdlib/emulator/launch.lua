@@ -1,0 +1,105 @@
+--- Starts, stops and forgets the emulator of a state folder. It is a process of its own that outlives who started it.
+local fs, process, task = require "fs", require "process", require "task"
+local endpoint = require "emulator.endpoint"
+local fail = require "fail"
+
+local launch = {}
+
+local PATIENCE = 30 -- seconds until a fresh emulator must answer
+
+local function running(dir)
+  local value = endpoint.read(dir)
+  return value and process.alive(value.pid) and endpoint.alive(value) and value or nil
+end
+
+local function last_words(path)
+  local text = fs.read(path) or ""
+  local lines = {}
+  for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
+  return table.concat(lines, "\n", math.max(1, #lines - 4))
+end
+
+-- The new process says "ready" on its standard output when it answers, or ends.
+local function start(dir, options)
+  local log = dir .. "/emulator.log"
+  local argv = { process.self(), "emulator", "serve", dir }
+  if options.factor then
+    argv[#argv + 1] = "--clock"
+    argv[#argv + 1] = tostring(options.factor)
+  end
+  local child = fail.check(process.spawn { argv = argv, cwd = "/", stdin = "null", stdout = "pipe", stderr = log, detached = true })
+  local said = task.deadline(PATIENCE, function() return child:read() or "" end)
+  child:close()
+  if not said or not said:find("ready", 1, true) then
+    local words = last_words(log)
+    error(fail { ("the emulator of %s did not start%s"):format(dir, words ~= "" and ": " .. words or ""), code = "emulator",
+      hint = "its log is " .. log })
+  end
+end
+
+--- The endpoint of a folder's emulator, which is started when it does not run. options: factor. Two who ask at once start one.
+function launch.ensure(dir, options)
+  local value = running(dir)
+  if value then return value end
+  fail.check(fs.mkdir(dir, 448))
+  local deadline = task.now() + PATIENCE
+  while true do
+    local lock, message, code = fs.lock(dir .. "/start.lock")
+    if lock then
+      local held <close> = lock
+      value = running(dir)
+      if not value then
+        start(dir, options or {})
+        value = running(dir)
+      end
+      if not value then error(fail { ("the emulator of %s does not answer"):format(dir), code = "emulator" }) end
+      return value
+    end
+    if code ~= "locked" then error(fail { message, code = code }) end
+    if task.now() > deadline then error(fail { ("another process has been starting the emulator of %s for too long"):format(dir), code = "emulator" }) end
+    -- Another process is starting it; its lock says nothing when it goes.
+    task.sleep(0.05)
+    value = running(dir)
+    if value then return value end
+  end
+end
+
+--- Stops it; false when it does not run. Its world stays on the disk.
+function launch.stop(dir)
+  local value = endpoint.read(dir)
+  if not value or not process.alive(value.pid) then return false end
+  endpoint.ask(value, "POST", "stop", nil, 10)
+  local deadline = task.now() + 15
+  while process.alive(value.pid) do
+    if task.now() > deadline then
+      process.kill(value.pid, 9)
+    end
+    task.sleep(0.02)
+  end
+  return true
+end
+
+--- Stops it and removes its world.
+function launch.reset(dir)
+  launch.stop(dir)
+  if fs.stat(dir) then fail.check(fs.remove(dir, { recursive = true })) end
+end
+
+local function bundle(value, dir)
+  local path = dir .. "/ca-bundle.pem"
+  local system = fs.read("/etc/ssl/certs/ca-certificates.crt") or ""
+  fail.check(fs.write(path, system .. value.ca, { mode = 384, atomic = true }))
+  return path
+end
+
+--- The environment in which `az`, the SDKs and Terraform talk to the emulator.
+function launch.env(value, dir)
+  local ca = bundle(value, dir)
+  local proxy = "http://" .. value.arm:match("^https://(.+)$")
+  return { HTTPS_PROXY = proxy, HTTP_PROXY = proxy, NO_PROXY = "localhost,127.0.0.0/8", REQUESTS_CA_BUNDLE = ca, SSL_CERT_FILE = ca,
+    NODE_EXTRA_CA_CERTS = ca, AZURE_TENANT_ID = value.tenant, AZURE_SUBSCRIPTION_ID = value.subscription,
+    AZURE_CLIENT_ID = value.client_id, AZURE_CLIENT_SECRET = value.client_secret, ARM_TENANT_ID = value.tenant,
+    ARM_SUBSCRIPTION_ID = value.subscription, ARM_CLIENT_ID = value.client_id, ARM_CLIENT_SECRET = value.client_secret }
+end
+
+return launch

@@ -99,7 +99,7 @@ function client:request(method, url, body, options)
     local headers = {
       Authorization = "Bearer " .. self:token(audience), Accept = "application/json",
       ["x-ms-client-request-id"] = crypto.uuid(), ["x-ms-correlation-request-id"] = self.correlation,
-      ["If-Match"] = options.etag, ["If-None-Match"] = options.none,
+      ["If-Match"] = options.etag or nil, ["If-None-Match"] = options.none or nil,
       ["Content-Type"] = body and "application/json" or nil,
     }
     local answer, message, code = http.request {

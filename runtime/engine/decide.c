@@ -521,6 +521,22 @@ static bool needs_note(struct vr_node *node)
     return !same;
 }
 
+static void drop(json_t **value)
+{
+    json_decref(*value);
+    *value = NULL;
+}
+
+/* What only the comparison needed: most nodes of most plans end here. */
+static void drop_records(struct vr_node *node)
+{
+    struct vr_node_private *p = node->private;
+    drop(&p->inputs);
+    drop(&p->was);
+    drop(&p->own_changes);
+    drop(&p->seen_members);
+}
+
 void vr_node_compare(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
@@ -543,5 +559,7 @@ void vr_node_compare(struct vr_node *node)
         only_refresh(node);
     vr_collection_plan(node, p->seen_members);
     p->note = needs_note(node) || p->note;
+    if (node->action == VR_ACTION_NOOP && !p->note)
+        drop_records(node);
     vr_node_planned(node);
 }

@@ -210,9 +210,10 @@ static size_t look_up_members(void *payload, const struct vr_scope *scope)
     if (!collection || !collection->private->planned || collection->private->blocked)
         return SIZE_MAX;
     size_t count = collection->private->members.count;
+    size_t want = 0; /* where it could not be asked, there may be more than are known */
     bool open = count > 0 ? collection->private->members.items[count - 1]->private->tentative
-                          : collection->private->partial;
-    return open ? SIZE_MAX : count;
+                          : collection->private->partial || collection->action == VR_ACTION_UNKNOWN;
+    return open || (vr_collection_wants(collection, &want) && want > count) ? SIZE_MAX : count;
 }
 
 static void look_up_enter(void *payload, const struct vr_scope *scope, size_t index)

@@ -14,16 +14,8 @@ local connect
 
 local function attempt(target, host, timeout)
   local via = host.via and connect(target, host.via, timeout) or nil
-  local connect_to
-  if not via then
-    local reason, code
-    connect_to, reason, code = dial.resolve(target, host.address, host.port or 22)
-    if reason then return nil, reason, code or "unreachable" end
-  else
-    local reason, code
-    connect_to, reason, code = dial.resolve(target, host.address, host.port or 22, host.via)
-    if reason then return nil, reason, code or "unreachable" end
-  end
+  local connect_to, reason, reason_code = dial.resolve(target, host.address, host.port or 22, host.via)
+  if reason then return nil, reason, reason_code or "unreachable" end
   return ssh.connect { host = host.address, port = host.port or 22, user = host.user, key = host.key,
     host_keys = host.host_keys, via = via, connect_to = connect_to, timeout = timeout, keepalive = 15 }
 end
@@ -62,22 +54,28 @@ end
 
 M.open = connect
 
---- Takes a connection out of the pool, when it turned out to be lost.
-function M.drop(host)
+--- Takes a connection out of the pool, when it turned out to be lost: `conn`, or whichever is there.
+function M.drop(host, conn)
   local key = key_of(host)
   local entry = open[key]
+  if conn and entry and entry.conn ~= conn then return end
   open[key] = nil
   if entry and entry.conn then entry.conn:close() end
 end
 
+-- How long a host that answers may refuse our key: a machine that was just made may not have its users yet.
+local USERS_COME = 60
+
 --- Waits until a host answers, trying again until the deadline: a machine that was just made is still starting.
 function M.wait(target, host, seconds, progress)
-  local deadline, pause = task.now() + seconds, 0.2
+  local deadline, pause, refused = task.now() + seconds, 0.2, nil
   while true do
     local ok, conn = pcall(connect, target, host, math.max(1, math.min(15, deadline - task.now())))
     if ok then return conn end
-    local code = type(conn) == "table" and conn.code
-    if code ~= "unreachable" and code ~= "auth" or task.now() + pause >= deadline then error(conn, 0) end
+    local code, now = type(conn) == "table" and conn.code, task.now()
+    if code == "auth" then refused = refused or now end
+    local patient = code == "unreachable" or (code == "auth" and now - refused < USERS_COME)
+    if not patient or now + pause >= deadline then error(conn, 0) end
     if progress then progress("waiting for " .. host.address .. ": " .. tostring(conn)) end
     task.sleep(pause)
     pause = math.min(pause * 1.6, 5)

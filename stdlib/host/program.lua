@@ -1,33 +1,30 @@
 --- Tasks as one program: each task is a check and an apply, and the program reports as it goes. Checking sends the checks
 -- alone; applying re-checks each task just before it is changed, stops at the first failure, and checks once more after it.
+local clock = require "task"
 local crypto = require "crypto"
 local shell = require "host.shell"
 local task = require "host.task"
 
 local M = {}
 
--- $I is the number of the running task, $S what became of it.
+-- $I is the number of the running task. A check may count on r being 0.
 local CHECK = [[
-run() { I=$1; "c$1"; r=$?
+run() { I=$1 r=0; "c$1"; r=$?
   case $r in 0) say "$1" same ;; 1) say "$1" differs ;; *) say "$1" unclear "$r" ;; esac; }
 ]]
 local APPLY = [[
-run() { I=$1; "c$1"; r=$?
+run() { I=$1 r=0; "c$1"; r=$?
   if [ $r -eq 0 ]; then say "$1" same; return; fi
   say "$1" begins; printf '%s %s\n' "$M" "$1" >&2
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
-  if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -ne 1 ] || r=199; fi
+  if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
 ]]
 
-local function marks(tasks, declared)
+local function marks(declared)
   local words = {}
-  for _, name in ipairs(declared.notify) do
-    for _, other in ipairs(tasks) do
-      if other.name == name and other.type.handles then words[#words + 1] = other.fields.mark end
-    end
-  end
+  for i, name in ipairs(declared.notify) do words[i] = task.mark(declared.scope, name) end
   return table.concat(words, " ")
 end
 
@@ -41,7 +38,7 @@ function M.compile(mode, tasks, asks)
     if mode == "apply" then
       lines[#lines + 1] = ("a%d() (\n%s\n)"):format(i, task.apply(t))
       local verify = not (t.type.always and t.type.always(t.fields)) and "verify" or "trust"
-      lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(tasks, t)), verify)
+      lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(t)), verify)
     else
       lines[#lines + 1] = ("run %d"):format(i)
     end
@@ -56,8 +53,8 @@ function M.compile(mode, tasks, asks)
   return table.concat(lines, "\n") .. "\n", mark
 end
 
---- What reads a report: `reader:out(chunk)`, `reader:err(chunk)`, then `reader.tasks[i] = {state=, old={}, code=, output=}`,
--- `reader.answers`, `reader.ended`. `begun(i)` is called as a task begins to change something.
+--- What reads a report: `reader:out(chunk)`, `reader:err(chunk)`, then `reader.tasks[i] = {state=, old={}, code=, output=,
+-- seconds=}`, `reader.answers`, `reader.ended`. `begun(i)` is called as a task begins to change something.
 function M.reader(mark, tasks, begun)
   local reader = { tasks = {}, answers = {}, ended = false, tail = "" }
   for i = 1, #tasks do reader.tasks[i] = { state = "skipped", old = {}, output = "" } end
@@ -71,13 +68,18 @@ function M.reader(mark, tasks, begun)
     if words[2] == "answer" then reader.answers[words[3]] = crypto.unbase64(words[4] or "") return end
     if words[2] == "old" then
       local t = reader.tasks[tonumber(words[3])]
-      if t then t.old[words[4]] = crypto.unbase64(words[5] or "") end
+      if t then t.old[words[4]] = crypto.unbase64(words[5] or "") or "" end
       return
     end
     local t = reader.tasks[tonumber(words[2])]
     if not t then return end
     t.state, t.code = words[3], tonumber(words[4])
-    if t.state == "begins" and begun then begun(tonumber(words[2])) end
+    if t.state == "begins" then
+      t.since = clock.now()
+      if begun then begun(tonumber(words[2])) end
+    elseif t.since then
+      t.seconds = clock.now() - t.since
+    end
   end
 
   function reader:out(chunk)

@@ -30,12 +30,15 @@ V=/var/lib/vmrun
 say() { printf '%s %s\n' "$M" "$*" >&3; }
 old() { if [ "$MODE" = check ]; then _v=$(base64 | tr -d '\n'); say old "$I" "$1" "$_v"; else cat >/dev/null; fi; }
 oldis() { printf '%s' "$2" | old "$1"; }
-modeof() { stat -c %a "$1" 2>/dev/null; }
-ownerof() { stat -c %U:%G "$1" 2>/dev/null; }
-digest() { sha256sum <"$1" 2>/dev/null | cut -d' ' -f1; }
-put() { # PATH MODE OWNER, content on stdin
-  _t=$(dirname -- "$1")/.vmrun.$$ &&
-  { (umask 077; cat >"$_t") && chmod "$2" "$_t" && { [ -z "$3" ] || chown "$3" "$_t"; } && mv -f -- "$_t" "$1"; } ||
+look() { # PATH -> $mode, $owner (names), $ids
+  _s=$(stat -c '%a %U:%G %u:%g' -- "$1" 2>/dev/null) || _s='- - -'
+  mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} ids=${_s#* }
+}
+digest() { _s=$(sha256sum <"$1" 2>/dev/null) && printf %s "${_s%% *}"; }
+put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the file unless it succeeds
+  [ ! -d "$1" ] || { echo "$1 is a directory" >&2; return 1; }
+  _t=$(dirname -- "$1")/.vmrun.$$ && rm -f -- "$_t" &&
+  { (umask 077; set -C; new >"$_t") && chmod "$2" "$_t" && { [ -z "$3" ] || chown "$3" "$_t"; } && mv -f -- "$_t" "$1"; } ||
   { rm -f -- "$_t"; return 1; }
 }
 fetch() { # URL FILE
@@ -46,9 +49,9 @@ pending() { [ -e "$V/pending/$1" ]; }
 notify() { mkdir -p "$V/pending" && : >"$V/pending/$1"; }
 settle() { rm -f -- "$V/pending/$1"; }
 apt_stale() { notify apt; }
-apt_fresh() {
+apt_fresh() { # SECONDS
   if pending apt || [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -60 2>/dev/null | head -n 1)" ]; then
-    apt-get -o DPkg::Lock::Timeout=300 update -qq && settle apt
+    timeout -k 10 "$1" apt-get -o DPkg::Lock::Timeout=300 update -qq && settle apt
   fi
 }
 ]]

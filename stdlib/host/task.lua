@@ -6,6 +6,7 @@
 --       check = function(t, sh) return snippet end,      -- returns 0: as it should be, 1: differs, else: cannot tell
 --       apply = function(t, sh) return snippet end,      -- makes it so; run only when check said 1
 --       shown = function(t) return { mode = t.mode } end -- what check's `old KEY` values are compared with on the screen
+--       handles = true,                                  -- a task's `notify` may name it; check asks `pending {mark}`
 --     }
 --
 -- Snippets are POSIX sh with `{field}` for the quoted value of a field. In check, `oldis KEY TEXT` and `old KEY` (text on
@@ -25,6 +26,9 @@ local COMMON = {
 }
 
 function M.is(value) return getmetatable(value) == meta end
+
+--- The name of the mark on the host that says that a service or handler of a role was notified and has not acted yet.
+function M.mark(scope, name) return ((scope .. "." .. name):gsub("[^%w_.@-]", "_")) end
 
 --- The type of a name; nil and a message with the nearest name when there is none.
 function M.find(name)
@@ -50,17 +54,23 @@ end
 function M.check(t) return snippet(t.type.check, t.fields) end
 function M.apply(t) return snippet(t.type.apply, t.fields) end
 
---- A declared task: its type, its fields in canonical form, its title for people. Raises what is wrong with it.
-function M.declare(kind, name, given)
+--- A declared task: its type, its fields in canonical form, its title for people. `scope` is the role's name: marks of
+-- notified services and handlers are told apart by it. Raises what is wrong with it.
+function M.declare(kind, name, given, scope)
   local fields, problems = {}, {}
   for key, value in pairs(given) do fields[key] = value end
   if kind.key and fields[kind.key] == nil then fields[kind.key] = name end
-  if type(fields.notify) == "string" then fields.notify = { fields.notify } end
+  for key, value in pairs(fields) do
+    local spec = kind.all_fields[key]
+    if type(value) == "string" and spec and spec.type == "list" then fields[key] = { value } end
+  end
   local checked = field.check_fields(kind.all_fields, fields, {}, problems)
   if problems[1] then error(("%s \"%s\": %s"):format(kind.name, name, problems[1].text), 0) end
+  checked.seconds = ("%d"):format(math.ceil(checked.timeout))
+  checked.mark = kind.handles and M.mark(scope or "", name) or nil
   if kind.prepare then kind.prepare(checked, name) end
-  return { type = kind, name = name, title = ("%s %s"):format(kind.name, name), fields = checked,
-    notify = checked.notify or {} }
+  return { type = kind, name = name, title = kind.title and kind.title(checked, name) or ("%s %s"):format(kind.name, name),
+    fields = checked, notify = checked.notify or {}, scope = scope or "" }
 end
 
 return setmetatable(M, { __call = function(_, name)

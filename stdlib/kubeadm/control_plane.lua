@@ -45,7 +45,7 @@ end
 -- and is reset before it starts again; what somebody else made is never reset.
 function M.once(what, command)
   return ([[set -e; d=/var/lib/vmrun; mkdir -p $d
-if [ -e $d/%s.begun ]; then kubeadm reset -f; fi
+if [ -e $d/%s.begun ]; then kubeadm reset -f </dev/null; fi
 : > $d/%s.begun
 %s
 mv -f $d/%s.begun $d/%s.done]]):format(what, what, command, what, what)

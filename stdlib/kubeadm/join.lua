@@ -15,8 +15,8 @@ inputs.endpoint_address = field.ip { required = true, doc = "The address that th
 inputs.cloud_provider = field.boolean { default = false }
 
 -- The configuration holds a token, so it comes on the standard input and is on the disk only while kubeadm reads it.
-local JOIN = [[umask 077; cat > /run/vmrun-join.yaml
-trap 'rm -f /run/vmrun-join.yaml' EXIT
+local JOIN = [[umask 077; trap 'rm -f /run/vmrun-join.yaml' EXIT; trap 'exit 1' HUP INT TERM
+cat > /run/vmrun-join.yaml
 kubeadm join --config /run/vmrun-join.yaml]]
 
 local function join_config(f, ctx)

@@ -21,7 +21,7 @@ return role "linux.base" {
     end
     -- A machine that cloud-init still works on would change under our hands, and hold apt's lock.
     host.command "cloud-init" { run = "cloud-init status --wait >/dev/null",
-      unless = "! command -v cloud-init || cloud-init status | grep -q 'status: done'" }
+      unless = "! command -v cloud-init || cloud-init status | grep -Eq 'status: (done|disabled)'" }
     host.package "packages" { names = f.packages }
     if not f.swap then host.swap "swap" {} end
     for _, name in ipairs(f.modules) do host.kernel_module (name) {} end

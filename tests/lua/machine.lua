@@ -114,6 +114,11 @@ function M.start(t, options)
     assert(fs.mkdir((root .. path):match("^(.*)/"), 493))
     assert(fs.write(root .. path, text))
   end
+  assert(fs.mkdir(root .. "/etc/alternatives", 493))
+  for _, name in ipairs { "awk", "nawk" } do
+    local target = fs.readlink("/etc/alternatives/" .. name)
+    if target then assert(fs.symlink(target, root .. "/etc/alternatives/" .. name)) end
+  end
   fs.write(root .. "/etc/ssh/sshd_config", table.concat(options.config or {}, "\n") .. "\n" .. SSHD)
   local key, pair = host_key(dir), require("crypto").keypair("ed25519", { comment = "client" })
   assert(fs.write(root .. "/etc/ssh/host_ed25519", key.private, { mode = 384 }))
@@ -134,15 +139,26 @@ function M.start(t, options)
   for name, text in pairs(options.commands or {}) do machine.command(name, text) end
 
   local ask = keeper(t).ask
-  local ok, message = ask { op = "up", machine = machine.name, root = root, commands = commands,
-    hostname = options.hostname or "fresh", address = machine.host, port = machine.port }
+  function machine.up()
+    return ask { op = "up", machine = machine.name, root = root, commands = commands, hostname = options.hostname or "fresh",
+      address = machine.host, port = machine.port }
+  end
+  local ok, message = machine.up()
   if not ok then t.skip(message) end
 
   --- Runs a command inside: { code, stdout, stderr }.
   function machine.run(argv, stdin)
     return assert(ask { op = "run", machine = machine.name, argv = json.array(argv), stdin = stdin or "" })
   end
+  --- Kills everything inside and stops listening; up() is a start of the same root.
   function machine.down() ask { op = "down", machine = machine.name } end
+
+  --- A command with the shell, which must succeed: its output.
+  function machine.sh(text)
+    local result = machine.run { "/usr/bin/dash", "-c", text }
+    assert(result.code == 0, text .. ": " .. result.stderr)
+    return (result.stdout:gsub("\n$", ""))
+  end
   function machine.read(path) return fs.read(root .. path) end
   function machine.write(path, text, mode)
     fs.mkdir((root .. path):match("^(.*)/"), 493)

@@ -19,18 +19,21 @@ return task "apt_repository" {
     local parts = { ("deb [%ssigned-by=%s] %s %s"):format(arch, keyring, t.url, t.suite) }
     for _, component in ipairs(t.components) do parts[#parts + 1] = component end
     t.keyring, t.source, t.entry = keyring, "/etc/apt/sources.list.d/" .. t.name .. ".list", table.concat(parts, " ")
-    if t.key and not t.key:find("\n$") then t.key = t.key .. "\n" end
+    -- Where a fetched key came from is written down, so that another place is seen.
+    if not t.key then t.entry = "# key: " .. t.key_url .. "\n" .. t.entry end
+    if t.key then t.key = t.key:gsub("%s+$", "") end
   end,
-  shown = function(t) return { entry = t.entry } end,
+  shown = function(t) return { entry = t.entry, key = t.key or "from " .. tostring(t.key_url) } end,
   check = function(t)
-    local key = t.key and "[ \"$(cat {keyring} 2>/dev/null)\" = \"$(printf %s {key})\" ]" or "[ -s {keyring} ]"
-    return key .. [[ || r=1
+    local key = t.key and "[ \"$(cat {keyring} 2>/dev/null)\" = {key} ]" or "[ -s {keyring} ]"
+    return key .. [[ || { oldis key "$(head -n 3 {keyring} 2>/dev/null)"; r=1; }
       [ "$(cat {source} 2>/dev/null)" = {entry} ] || { cat {source} 2>/dev/null | old entry; r=1; }
-      return ${r:-0}]]
+      return $r]]
   end,
   apply = function(t)
-    local key = t.key and "printf %s {key} | put {keyring} 644 ''" or
+    local key = t.key and "new() { printf '%s\\n' {key}; }; put {keyring} 644 ''" or
       "{ fetch {key_url} /etc/apt/keyrings/.vmrun.$$ && chmod 644 /etc/apt/keyrings/.vmrun.$$ && mv -f /etc/apt/keyrings/.vmrun.$$ {keyring} || { rm -f /etc/apt/keyrings/.vmrun.$$; false; }; }"
-    return "mkdir -p /etc/apt/keyrings && " .. key .. [[ && printf '%s\n' {entry} | put {source} 644 '' && apt_stale]]
+    return "mkdir -p /etc/apt/keyrings /etc/apt/sources.list.d && " .. key .. [[ || return
+      new() { printf '%s\n' {entry}; }; put {source} 644 '' && apt_stale]]
   end,
 }

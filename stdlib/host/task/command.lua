@@ -10,20 +10,17 @@ return task "command" {
     onlyif = field.string { doc = "Shell text: failure means that there is nothing to do." },
     input = field.secret { doc = "What the command reads on its standard input." },
   },
-  prepare = function(t)
-    t.seconds = string.format("%d", math.ceil(t.timeout))
-    t.input = t.input or ""
-  end,
+  prepare = function(t) t.input = t.input or "" end,
   shown = function(t) return { run = t.run } end,
   check = function(t)
     local lines = {}
-    if t.onlyif then lines[#lines + 1] = "sh -c {onlyif} >/dev/null 2>&1 || return 0" end
+    if t.onlyif then lines[#lines + 1] = "timeout -k 10 {seconds} sh -c {onlyif} >/dev/null 2>&1 || return 0" end
     if t.creates then lines[#lines + 1] = "[ ! -e {creates} ] || return 0" end
-    if t.unless then lines[#lines + 1] = "! sh -c {unless} >/dev/null 2>&1 || return 0" end
+    if t.unless then lines[#lines + 1] = "! timeout -k 10 {seconds} sh -c {unless} >/dev/null 2>&1 || return 0" end
     lines[#lines + 1] = "return 1"
     return table.concat(lines, "\n")
   end,
-  -- `timeout` ends the command with its children; its own exit code 124 is told apart by the driver.
+  -- `timeout` ends the command with its children.
   apply = "printf %s {input} | timeout -k 10 {seconds} sh -c {run}",
   always = function(t) return not (t.creates or t.unless) end,
 }

@@ -6,18 +6,20 @@ return task "download" {
   fields = {
     path = field.string { required = true, match = "^/" },
     url = field.string { required = true, match = "^%w+://%S+$" },
-    sha256 = field.string { required = true, match = "^%x+$", length = 64 },
-    mode = field.string { default = "0644", match = "^0?[0-7][0-7][0-7]$" },
+    sha256 = field.string { required = true, match = "^%x+$", min = 64, max = 64 },
+    mode = field.string { default = "0644", match = "^0?[0-7]?[0-7][0-7][0-7]$" },
   },
   prepare = function(t)
-    t.mode, t.sha256 = t.mode:gsub("^0", ""), t.sha256:lower()
-    t.seconds = string.format("%d", math.ceil(t.timeout))
+    t.mode, t.sha256 = ("%o"):format(tonumber(t.mode, 8)), t.sha256:lower()
   end,
   shown = function(t) return { sha256 = t.sha256, mode = t.mode } end,
-  check = [[[ "$(digest {path})" = {sha256} ] || { oldis sha256 "$(digest {path})"; r=1; }
-    [ "$(modeof {path})" = {mode} ] || { oldis mode "$(modeof {path})"; r=1; }
-    return ${r:-0}]],
-  apply = [[t=$(dirname -- {path})/.vmrun.$$
+  check = [[[ -f {path} ] || return 1
+    d=$(digest {path}) && [ "$d" = {sha256} ] || { oldis sha256 "$d"; r=1; }
+    look {path}
+    [ "$mode" = {mode} ] || { oldis mode "$mode"; r=1; }
+    return $r]],
+  apply = [[[ ! -d {path} ] || { echo {path}" is a directory" >&2; return 1; }
+    t=$(dirname -- {path})/.vmrun.$$
     mkdir -p -- "$(dirname -- {path})" && fetch {url} "$t" {seconds} || { rm -f -- "$t"; return 1; }
     s=$(digest "$t")
     [ "$s" = {sha256} ] || { rm -f -- "$t"; echo "the checksum of "{url}" is $s, not "{sha256} >&2; return 1; }

@@ -6,15 +6,14 @@ return task "file" {
   fields = {
     path = field.string { required = true, match = "^/" },
     content = field.string { doc = "The whole content." },
-    mode = field.string { default = "0644", match = "^0?[0-7][0-7][0-7]$" },
-    owner = field.string { default = "root:root", match = "^[%w_-]+:[%w_-]+$", doc = "`user:group`." },
+    mode = field.string { default = "0644", match = "^0?[0-7]?[0-7][0-7][0-7]$" },
+    owner = field.string { default = "root:root", match = "^[%w_.-]+:[%w_.-]+$", doc = "`user:group`." },
     secret = field.boolean { default = false, doc = "Never show the content." },
     state = field.choice { "present", "absent", default = "present" },
   },
   prepare = function(t, name)
     if t.state == "present" and not t.content then error("file \"" .. name .. "\": needs 'content'", 0) end
-    if t.content and t.content:find("\0", 1, true) then error("file \"" .. name .. "\": the content has a NUL byte inside", 0) end
-    t.mode = t.mode:gsub("^0", "")
+    t.mode = ("%o"):format(tonumber(t.mode, 8))
     t.digest = t.content and crypto.sha256(t.content)
   end,
   shown = function(t)
@@ -27,12 +26,13 @@ return task "file" {
       if [ -f {path} ] && [ ! -L {path} ]; then
         [ "$(digest {path})" = {digest} ] || { r=1; ]] .. (t.secret and "oldis digest '(secret)'" or
           "[ $(wc -c <{path}) -gt 65536 ] || old content <{path}") .. [[; }
-        [ "$(modeof {path})" = {mode} ] || { r=1; oldis mode "$(modeof {path})"; }
-        [ "$(ownerof {path})" = {owner} ] || { r=1; oldis owner "$(ownerof {path})"; }
+        look {path}
+        [ "$mode" = {mode} ] || { r=1; oldis mode "$mode"; }
+        [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { r=1; oldis owner "$owner"; }
       else r=1; fi; return $r]]
   end,
   apply = function(t)
     if t.state == "absent" then return "rm -f -- {path}" end
-    return "printf %s {content} | put {path} {mode} {owner}"
+    return "new() { printf %s {content}; }; put {path} {mode} {owner}"
   end,
 }

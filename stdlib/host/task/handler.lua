@@ -4,11 +4,7 @@ local field, task = require "field", require "host.task"
 return task "handler" {
   doc = "A command that runs once when notified.",
   fields = { run = field.string { required = true, doc = "Shell text." } },
-  handles = function(_, name) return "handler-" .. name end,
-  prepare = function(t, name)
-    t.mark = "handler-" .. name:gsub("[^%w_.-]", "_")
-    t.seconds = string.format("%d", math.ceil(t.timeout))
-  end,
+  handles = true,
   shown = function(t) return { run = t.run } end,
   check = "! pending {mark} || { oldis run pending; return 1; }",
   apply = "timeout -k 10 {seconds} sh -c {run} && settle {mark}",

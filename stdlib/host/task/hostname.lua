@@ -6,5 +6,5 @@ return task "hostname" {
   fields = { name = field.string { required = true, match = "^[%w][%w.-]*$" } },
   shown = function(t) return { name = t.name } end,
   check = [[[ "$(hostname)" = {name} ] && [ "$(cat /etc/hostname 2>/dev/null)" = {name} ] || { oldis name "$(hostname)"; return 1; }]],
-  apply = "printf '%s\\n' {name} | put /etc/hostname 644 root:root && hostname {name}",
+  apply = "new() { printf '%s\\n' {name}; }; put /etc/hostname 644 root:root && hostname {name}",
 }

@@ -10,7 +10,6 @@ return task "package" {
     state = field.choice { "present", "absent", default = "present" },
   },
   prepare = function(t)
-    if type(t.names) == "string" then t.names = { t.names } end
     t.list = table.concat(t.names, " ")
     t.version = t.version or ""
     t.held = t.hold and "1" or "0"
@@ -32,10 +31,12 @@ return task "package" {
       done; return $r]]
   end,
   apply = function(t)
-    if t.state == "absent" then return "apt-get -o DPkg::Lock::Timeout=300 remove -y -qq $(printf %s {list})" end
+    if t.state == "absent" then
+      return "timeout -k 10 {seconds} apt-get -o DPkg::Lock::Timeout=300 remove -y -qq $(printf %s {list})"
+    end
     return [[v={version} w=
       for p in $(printf %s {list}); do w="$w $p${v:+=$v}"; done
-      apt_fresh && apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+      apt_fresh {seconds} && timeout -k 10 {seconds} apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
       [ {held} = 0 ] || apt-mark hold $(printf %s {list}) >/dev/null]]
   end,

@@ -10,9 +10,8 @@ return task "service" {
     state = field.choice { "running", "stopped", "any", default = "running", doc = "`any`: others start and stop it." },
     reload = field.boolean { default = false, doc = "Reload instead of restart when notified." },
   },
-  handles = function(t) return "service-" .. t.name end,
+  handles = true,
   prepare = function(t)
-    t.mark = "service-" .. t.name
     t.want_enabled, t.on = t.enabled and "enabled" or "disabled", t.enabled and "enable" or "disable"
     t.want_active = t.state == "running" and "active" or t.state == "stopped" and "inactive" or "any"
     t.go = t.state == "running" and "start" or t.state == "stopped" and "stop" or "any"

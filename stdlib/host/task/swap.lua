@@ -9,10 +9,10 @@ return task "swap" {
     [ -z "$s" ] || { oldis active "$s"; r=1; }
     f=$(awk '$1 !~ /^#/ && $3 == "swap"' /etc/fstab 2>/dev/null)
     [ -z "$f" ] || { oldis fstab "$f"; r=1; }
-    return ${r:-0}]],
+    return $r]],
   apply = [[swapoff -a || return
-    [ ! -f /etc/fstab ] || awk '$1 !~ /^#/ && $3 == "swap" { print "#" $0; next } { print }' /etc/fstab |
-      put /etc/fstab "$(modeof /etc/fstab)" "$(ownerof /etc/fstab)" || return
+    new() { awk '$1 !~ /^#/ && $3 == "swap" { print "#" $0; next } { print }' /etc/fstab; }
+    [ ! -f /etc/fstab ] || { look /etc/fstab; put /etc/fstab "$mode" "$ids"; } || return
     for u in $(systemctl list-units --type=swap --plain --no-legend 2>/dev/null | awk '{ print $1 }'); do
       systemctl mask "$u"; done]],
 }

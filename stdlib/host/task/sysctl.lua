@@ -15,6 +15,6 @@ return task "sysctl" {
   check = [[n=$(sysctl -n {key} 2>/dev/null | tr '\t' ' ') || n=
     [ "$n" = {value} ] || { oldis value "$n"; r=1; }
     [ "$(cat {file} 2>/dev/null)" = {entry} ] || { cat {file} 2>/dev/null | old persistent; r=1; }
-    return ${r:-0}]],
-  apply = "printf '%s\\n' {entry} | put {file} 644 root:root && sysctl -q -w {key}={value}",
+    return $r]],
+  apply = "mkdir -p /etc/sysctl.d; new() { printf '%s\\n' {entry}; }; put {file} 644 root:root && sysctl -q -w {key}={value}",
 }

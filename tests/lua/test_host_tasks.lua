@@ -1,0 +1,560 @@
+--- Every task type of roles, on a root of its own behind a real sshd, with dash and with busybox's shell: what a check says
+-- and does not do, what an apply does, that a second one does nothing, and what is seen of changes made by others.
+local test = require "tap"
+local connection = require "host.connection"
+local crypto = require "crypto"
+local fs = require "fs"
+local machine = require "machine"
+local role = require "role"
+local task = require "task"
+local types = require "host.task"
+
+-- Commands that would act on the real machine: they keep what they are told in files.
+local STUBS = {
+  systemctl = [[
+d=/var/lib/stub; mkdir -p $d; echo "systemctl $*" >>/var/log/stub
+case $1 in
+is-enabled) [ -e "$d/unit.$2" ] || { echo "no unit $2" >&2; exit 1; }
+  [ -e "$d/enabled.$2" ] && echo enabled || { echo disabled; exit 1; } ;;
+is-active) [ "$2" = -q ] && { [ -e "$d/active.$3" ]; exit; }
+  [ -e "$d/active.$2" ] && echo active || { echo inactive; exit 3; } ;;
+enable | disable | start | stop | restart | reload)
+  [ -e "$d/unit.$2" ] || { echo "Unit $2.service not found." >&2; exit 5; }
+  case $1 in enable) : >"$d/enabled.$2" ;; disable) rm -f "$d/enabled.$2" ;; stop) rm -f "$d/active.$2" ;;
+  *) : >"$d/active.$2" ;; esac ;;
+list-units) [ ! -e $d/swap-unit ] || cat $d/swap-unit ;;
+mask) rm -f $d/swap-unit ;;
+daemon-reload) ;;
+*) exit 64 ;;
+esac]],
+  ["apt-get"] = [[
+d=/var/lib/stub; mkdir -p $d; echo "apt-get $*" >>/var/log/stub
+while :; do case $1 in -o) shift 2 ;; -*) shift ;; *) break ;; esac; done
+verb=$1; shift
+case $verb in
+update) mkdir -p /var/lib/apt/lists; : >/var/lib/apt/lists/x_Packages ;;
+install) for p; do case $p in -*) continue ;; esac
+    n=${p%%=*} v=${p#*=}; [ "$v" != "$p" ] || v=1.0
+    case $n in no-such*) echo "E: Unable to locate package $n" >&2; exit 100 ;; esac
+    printf '%s' "${v%\*}1" >"$d/package.$n"; done ;;
+remove) for p; do case $p in -*) continue ;; esac; rm -f "$d/package.$p"; done ;;
+*) exit 64 ;;
+esac]],
+  ["dpkg-query"] = [[
+shift 3; f=/var/lib/stub/package.$1
+[ -e "$f" ] || { echo "dpkg-query: no packages found matching $1" >&2; exit 1; }
+[ -e "/var/lib/stub/hold.$1" ] && printf 'hold ok installed ' || printf 'install ok installed '; cat "$f"]],
+  ["apt-mark"] = [[
+d=/var/lib/stub; verb=$1; shift
+case $verb in
+showhold) [ -e "$d/hold.$1" ] && echo "$1" || : ;;
+hold) for p; do : >"$d/hold.$p"; done ;;
+esac]],
+  lsmod = "echo 'Module  Size  Used by'; cat /var/lib/stub/modules 2>/dev/null || :",
+  modprobe = [[
+case $1 in no_such*) echo "modprobe: FATAL: Module $1 not found" >&2; exit 1 ;; esac
+mkdir -p /var/lib/stub; echo "$1 16384 0" | tr - _ >>/var/lib/stub/modules]],
+  sysctl = [[
+d=/var/lib/stub; mkdir -p $d
+case $1 in
+-n) [ -e "$d/sysctl.$2" ] && cat "$d/sysctl.$2" || exit 255 ;;
+-q) printf '%s\n' "${3#*=}" | tr ' ' '\t' >"$d/sysctl.${3%%=*}" ;;
+esac]],
+  swapon = "[ ! -e /var/lib/stub/swap ] || cat /var/lib/stub/swap",
+  swapoff = "rm -f /var/lib/stub/swap",
+  curl = [[
+while [ $# -gt 1 ]; do case $1 in -o) out=$2; shift 2 ;; --retry | --max-time) shift 2 ;; *) shift ;; esac; done
+case $1 in *missing*) echo "curl: (22) The requested URL returned error: 404" >&2; exit 22 ;; esac
+printf 'content of %s\n' "$1" >"$out"]],
+}
+
+local HOSTILE = {
+  "it's \"quoted\"", "$(touch /tmp/pwned)`touch /tmp/pwned`${HOME}$HOME", "-rf --help", "back\\slash \\n %s %% \\047",
+  "na\u{ef}ve \u{2713} \u{6f22}\u{5b57}", "  spaces  ", "; touch /tmp/pwned & # {path} {{", "*?[a-z]~!", "tab\there\r",
+}
+
+local URL = "https://example.org/file"
+
+-- A type: `declare(host)`; `before(m)` makes the fresh host; `drift(m)` is what somebody else does; `seen` are the changes that
+-- a check then tells: {path, old, new}; `after(t, m)` looks at what was made.
+local CASES = {
+  apt_repository = {
+    declare = function(host)
+      host.apt_repository "demo" { url = "https://example.org/deb", suite = "/", key = "-----BEGIN PGP-----\nit's $KEY\n-----END-----\n" }
+      host.apt_repository "far" { url = "https://example.org/far", suite = "stable", components = { "main", "more" }, key_url = URL }
+    end,
+    drift = function(m) m.sh "echo '# mine' >/etc/apt/sources.list.d/demo.list; echo x >/etc/apt/keyrings/demo.asc; chmod 600 /etc/apt/keyrings/far.asc" end,
+    seen = {
+      { path = "apt_repository demo.entry", old = "# mine\n", new = "deb [signed-by=/etc/apt/keyrings/demo.asc] https://example.org/deb /" },
+      { path = "apt_repository demo.key", old = "x", new = "-----BEGIN PGP-----\nit's $KEY\n-----END-----" },
+    },
+    after = function(t, m)
+      t.eq(m.read "/etc/apt/sources.list.d/far.list",
+        "# key: " .. URL .. "\ndeb [signed-by=/etc/apt/keyrings/far.asc] https://example.org/far stable main more\n")
+      t.eq(m.read "/etc/apt/keyrings/far.asc", "content of " .. URL .. "\n")
+    end,
+  },
+  command = {
+    declare = function(host)
+      host.command "made" { run = "echo made >/etc/made", creates = "/etc/made" }
+      host.command "unless" { run = "echo 2 >/etc/count", unless = "grep -qx 2 /etc/count" }
+      host.command "onlyif" { run = "rm /etc/rubbish", onlyif = "[ -e /etc/rubbish ]" }
+      host.command "input" { run = "cat >/etc/input", input = "in\nput $(x)", creates = "/etc/input" }
+    end,
+    before = function(m) m.write("/etc/rubbish", "") end,
+    drift = function(m) m.sh "rm /etc/made; echo 3 >/etc/count; : >/etc/rubbish" end,
+    seen = { { path = "command made", new = "echo made >/etc/made" }, { path = "command unless", new = "echo 2 >/etc/count" },
+      { path = "command onlyif", new = "rm /etc/rubbish" } },
+    after = function(t, m)
+      t.eq(m.read "/etc/input", "in\nput $(x)")
+      t.eq(m.read "/etc/rubbish", nil)
+    end,
+  },
+  directory = {
+    declare = function(host)
+      host.directory "/srv/a/it's $(x)" { mode = "0750" }
+      host.directory "/srv/sticky" { mode = "1777" }
+      host.directory "/etc/unwanted" { state = "absent" }
+    end,
+    before = function(m) m.sh "mkdir -p /etc/unwanted/deep; : >/etc/unwanted/deep/file" end,
+    drift = function(m) m.sh "chmod 700 \"/srv/a/it's \\$(x)\"; mkdir /etc/unwanted" end,
+    seen = { { path = "directory /srv/a/it's $(x).mode", old = "700", new = "750" },
+      { path = "directory /etc/unwanted.mode", old = "755", new = "" } },
+  },
+  download = {
+    declare = function(host)
+      host.download "/opt/tools/file" { url = URL, sha256 = crypto.sha256("content of " .. URL .. "\n"):upper(), mode = "0755" }
+    end,
+    drift = function(m) m.sh "echo other >/opt/tools/file; chmod 644 /opt/tools/file" end,
+    seen = { { path = "download /opt/tools/file.mode", old = "644", new = "755" },
+      { path = "download /opt/tools/file.sha256", old = crypto.sha256("other\n"), new = crypto.sha256("content of " .. URL .. "\n") } },
+  },
+  file = {
+    declare = function(host)
+      host.file "/etc/plain" { content = "one\ntwo\n\n" }
+      host.file "/etc/mode" { content = "", mode = "0640", owner = "0:0" }
+      host.file "/etc/secret" { content = "hush", mode = "0600", secret = true }
+      host.file "/etc/link" { content = "a file, not a link" }
+      host.file "/etc/gone" { state = "absent" }
+      for i, value in ipairs(HOSTILE) do host.file("/etc/" .. i .. value:gsub("/", "_")) { content = value .. "\n" .. value } end
+    end,
+    before = function(m) m.sh "ln -s /etc/hosts /etc/link; : >/etc/gone" end,
+    drift = function(m)
+      m.sh "echo three >/etc/plain; chmod 666 /etc/mode; echo other >/etc/secret; printf 'a\\377' >'/etc/7; touch _tmp_pwned & # {path} {{'; echo >/etc/gone; rm /etc/3-rf*"
+    end,
+    seen = {
+      { path = "file /etc/plain.content", old = "three\n", new = "one\ntwo\n\n" },
+      { path = "file /etc/mode.mode", old = "666", new = "640" },
+      { path = "file /etc/secret.digest", old = "(secret)", new = "(secret, changed)" },
+      { path = "file /etc/gone.content", old = "present", new = "" },
+      { path = "file /etc/3-rf --help", new = "-rf --help\n-rf --help" },
+      { path = "file /etc/7; touch _tmp_pwned & # {path} {{.content", old = "(2 bytes that are no text)",
+        new = HOSTILE[7] .. "\n" .. HOSTILE[7] },
+    },
+    after = function(t, m)
+      t.eq(m.read "/etc/plain", "one\ntwo\n\n")
+      t.eq(m.read "/etc/link", "a file, not a link")
+      t.eq(m.read "/etc/hosts", "127.0.0.1 localhost\n")
+      for i, value in ipairs(HOSTILE) do t.eq(m.read("/etc/" .. i .. value:gsub("/", "_")), value .. "\n" .. value) end
+    end,
+  },
+  handler = {
+    declare = function(host)
+      host.handler "tell" { run = "echo told >>/var/log/told" }
+      host.file "/etc/a" { content = "a\n", notify = "tell" }
+      host.file "/etc/b" { content = "b\n", notify = { "tell" } }
+    end,
+    drift = function(m) m.sh "rm /etc/a" end,
+    seen = { { path = "file /etc/a", new = "a\n" } },
+    after = function(t, m) t.eq(m.read "/var/log/told", "told\n") end,
+    mended = function(t, m) t.eq(m.read "/var/log/told", "told\ntold\n") end,
+  },
+  host_entry = {
+    declare = function(host)
+      host.host_entry "api.internal" { address = "10.0.0.4" }
+      host.host_entry "fresh" { address = "127.0.1.1" }
+    end,
+    before = function(m) m.write("/etc/hosts", "# api.internal\n127.0.0.1 localhost\n127.0.1.1 fresh.domain fresh # api.internal\n10.0.0.3\tapi.internal\n") end,
+    drift = function(m) m.sh "echo '10.9.9.9 api.internal other' >>/etc/hosts" end,
+    seen = { { path = "host_entry api.internal.address", old = "10.0.0.4\n10.9.9.9", new = "10.0.0.4" } },
+    after = function(t, m)
+      t.eq(m.read "/etc/hosts", "# api.internal\n127.0.0.1 localhost\n127.0.1.1 fresh.domain fresh # api.internal\n10.0.0.4 api.internal\n")
+    end,
+    mended = function(t, m)
+      t.has(m.read "/etc/hosts", "10.9.9.9 other\n10.0.0.4 api.internal\n")
+    end,
+  },
+  hostname = {
+    declare = function(host) host.hostname "cp-1" {} end,
+    drift = function(m) m.sh "hostname other" end,
+    seen = { { path = "hostname cp-1.name", old = "other", new = "cp-1" } },
+  },
+  kernel_module = {
+    declare = function(host)
+      host.kernel_module "br_netfilter" {}
+      host.kernel_module "nf-conntrack" {}
+    end,
+    before = function(m) m.write("/var/lib/stub/modules", "overlay 1 0\n") end,
+    drift = function(m) m.sh "echo >/var/lib/stub/modules; rm /etc/modules-load.d/nf-conntrack.conf" end,
+    seen = { { path = "kernel_module br_netfilter.loaded", old = "no", new = "yes" },
+      { path = "kernel_module nf-conntrack.loaded", old = "no", new = "yes" },
+      { path = "kernel_module nf-conntrack.persistent", old = "", new = "nf-conntrack" } },
+  },
+  line = {
+    declare = function(host)
+      host.line "PermitRootLogin no" { path = "/etc/conf", replaces = "^#?[[:space:]]*PermitRootLogin\\>" }
+      host.line "gone: yes" { path = "/etc/conf", state = "absent" }
+      host.line "only" { path = "/etc/only", state = "absent" }
+      for i, value in ipairs(HOSTILE) do host.line("v" .. i) { path = "/etc/new", line = value } end
+    end,
+    before = function(m)
+      m.write("/etc/conf", "first\n# PermitRootLogin yes\nmiddle\ngone: yes\nPermitRootLogin yes\n\nlast without end", 416)
+      m.write("/etc/only", "only\n")
+    end,
+    drift = function(m) m.sh "printf 'PermitRootLogin maybe\\ngone: yes\\n' >>/etc/conf; sed -i 1d /etc/new" end,
+    seen = {
+      { path = "line /etc/conf: PermitRootLogin no.line", old = "PermitRootLogin maybe", new = "PermitRootLogin no" },
+      { path = "line /etc/conf: gone: yes.line", old = "gone: yes", new = "" },
+      { path = "line /etc/new: " .. HOSTILE[1], new = HOSTILE[1] },
+    },
+    after = function(t, m)
+      t.eq(m.read "/etc/conf", "first\nPermitRootLogin no\nmiddle\n\nlast without end\n")
+      t.eq(m.sh "stat -c %a /etc/conf", "640")
+      t.eq(m.read "/etc/new", table.concat(HOSTILE, "\n") .. "\n")
+      t.eq(m.read "/etc/only", "")
+    end,
+  },
+  package = {
+    declare = function(host)
+      host.package "curl" {}
+      host.package "tools" { names = { "kubelet", "kubeadm" }, version = "1.36.1-*", hold = true }
+      host.package "snapd" { state = "absent" }
+    end,
+    before = function(m) m.write("/var/lib/stub/package.snapd", "2") end,
+    drift = function(m) m.sh "echo 1.35.0-1 >/var/lib/stub/package.kubeadm; rm /var/lib/stub/hold.kubelet; echo 1 >/var/lib/stub/package.snapd; rm /var/lib/stub/package.curl" end,
+    seen = { { path = "package curl.installed", old = "", new = "yes" }, { path = "package tools.held", old = "no", new = "yes" },
+      { path = "package tools.installed", old = "1.35.0-1", new = "1.36.1-*" }, { path = "package snapd.installed", old = "snapd", new = "" } },
+    after = function(t, m)
+      t.eq(m.read "/var/lib/stub/package.kubelet", "1.36.1-1")
+      t.eq(select(2, m.read("/var/log/stub"):gsub("update", "")), 1)
+    end,
+  },
+  service = {
+    declare = function(host)
+      host.file "/etc/early" { content = "1\n", notify = "demo" }
+      host.service "demo" {}
+      host.file "/etc/late" { content = "1\n", notify = "demo" }
+      host.service "quiet" { state = "stopped", enabled = false }
+      host.service "runtime" { name = "any-time", state = "any" }
+    end,
+    before = function(m) m.sh "mkdir -p /var/lib/stub; cd /var/lib/stub; : >unit.demo; : >unit.quiet; : >unit.any-time; : >active.quiet; : >enabled.quiet; : >active.demo" end,
+    drift = function(m) m.sh "cd /var/lib/stub; rm active.demo enabled.demo; : >enabled.quiet; echo 2 >/etc/late" end,
+    seen = { { path = "service demo.enabled", old = "disabled", new = "enabled" }, { path = "service demo.state", old = "inactive", new = "active" },
+      { path = "file /etc/late.content", old = "2\n", new = "1\n" }, { path = "service quiet.enabled", old = "enabled", new = "disabled" } },
+    after = function(t, m)
+      t.eq(select(2, m.read("/var/log/stub"):gsub("restart demo", "")), 2, "once in its turn, once for the late file")
+      t.eq(m.sh "ls /var/lib/vmrun/pending", "")
+    end,
+  },
+  swap = {
+    declare = function(host) host.swap "swap" {} end,
+    before = function(m)
+      m.write("/etc/fstab", "# swap\n/dev/sda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n", 384)
+      m.write("/var/lib/stub/swap", "/swapfile\n")
+      m.write("/var/lib/stub/swap-unit", "dev-sda2.swap loaded active active Swap\n")
+    end,
+    drift = function(m) m.sh "echo /dev/zram0 >/var/lib/stub/swap; echo '/dev/sdb none  swap sw' >>/etc/fstab" end,
+    seen = { { path = "swap swap.active", old = "/dev/zram0", new = "" }, { path = "swap swap.fstab", old = "/dev/sdb none  swap sw", new = "" } },
+    after = function(t, m)
+      t.eq(m.read "/etc/fstab", "# swap\n/dev/sda1 / ext4 defaults 0 1\n#/swapfile none swap sw 0 0\n")
+      t.eq(m.sh "stat -c %a /etc/fstab", "600")
+      t.eq(m.read "/var/lib/stub/swap-unit", nil)
+    end,
+  },
+  sysctl = {
+    declare = function(host)
+      host.sysctl "net.ipv4.ip_forward" { value = "1" }
+      host.sysctl "net.ipv4.tcp_rmem" { value = "4096 87380 6291456" }
+      host.sysctl "kernel.core_pattern" { value = "|/bin/false '%e' $(x)" }
+    end,
+    before = function(m) m.write("/var/lib/stub/sysctl.net.ipv4.ip_forward", "0\n") end,
+    drift = function(m) m.sh "echo 0 >/var/lib/stub/sysctl.net.ipv4.ip_forward; echo '# x' >/etc/sysctl.d/90-net.ipv4.tcp_rmem.conf" end,
+    seen = { { path = "sysctl net.ipv4.ip_forward.value", old = "0", new = "1" },
+      { path = "sysctl net.ipv4.tcp_rmem.persistent", old = "# x\n", new = "net.ipv4.tcp_rmem = 4096 87380 6291456" } },
+    after = function(t, m) t.eq(m.read "/etc/sysctl.d/90-net.ipv4.ip_forward.conf", "net.ipv4.ip_forward = 1\n") end,
+  },
+  template = {
+    declare = function(host)
+      host.template "/etc/rendered" { template = "name={{ who.name }}\nall={{all}}\n", values = { who = { name = "it's $(x)" }, all = 12 } }
+    end,
+    drift = function(m) m.sh "echo >>/etc/rendered" end,
+    seen = { { path = "template /etc/rendered.content", old = "name=it's $(x)\nall=12\n\n", new = "name=it's $(x)\nall=12\n" } },
+  },
+}
+
+local SHELLS = { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" }
+
+local function start(t, options)
+  options = options or {}
+  local m = machine.start(t, { commands = STUBS, user = options.user })
+  if options.shell then m.command("sh", options.shell) end
+  t.after(connection.close_all)
+  return m
+end
+
+local function context(m)
+  local told = {}
+  return { target = { kind = "none" }, fields = { host = m }, told = told,
+    progress = function(_, text) told[#told + 1] = text end }
+end
+
+-- A role without a kind: check(m, declare) -> changes, answers; apply(m, declare) -> how many changed, answers, progress.
+local PAGE = { name = "test.role", timeouts = { read = 20, create = 20 } }
+local function check(m, declare) return role.perform(PAGE, context(m), "check", declare) end
+local function apply(m, declare)
+  local ctx = context(m)
+  local changed, answers = role.perform(PAGE, ctx, "apply", declare)
+  return changed, answers, ctx.told
+end
+
+-- Everything on the root that counts, as a list of texts; and the temporary files that were found.
+local function snapshot(m)
+  local seen, temporary = {}, {}
+  local function walk(path)
+    local st = fs.stat(path)
+    seen[#seen + 1] = ("%s %s %o %d:%d %s"):format(path, st.type, st.mode, st.uid, st.gid,
+      st.type == "file" and crypto.sha256(fs.read(path)) or st.type == "link" and fs.readlink(path) or "")
+    if path:find("/%.vmrun[^/]*$") or path:find("^" .. m.root .. "/tmp/.") then temporary[#temporary + 1] = path end
+    if st.type == "directory" then
+      for _, name in ipairs(fs.list(path)) do walk(path .. "/" .. name) end
+    end
+  end
+  for _, name in ipairs { "etc", "opt", "srv", "root", "var/lib", "tmp" } do
+    if fs.stat(m.root .. "/" .. name) then walk(m.root .. "/" .. name) end
+  end
+  return seen, temporary
+end
+
+for _, name in ipairs(types.NAMES) do
+  test("task " .. name .. " has a case", function(t) t.ok(CASES[name], "a case for " .. name) end)
+end
+
+for shell, path in pairs(SHELLS) do
+  test("tasks with " .. shell, function(t)
+    local ran = {}
+    local m = start(t, { shell = path })
+    m.sh "mkdir -p /opt /srv"
+    for _, name in ipairs(types.NAMES) do
+      local case = CASES[name]
+      if case.before then case.before(m) end
+      m.sh "rm -f /var/log/stub"
+      local before = snapshot(m)
+      local found = check(m, case.declare)
+      t.ok(#found > 0, name .. " differs on a fresh root")
+      t.eq(snapshot(m), before, name .. " checks without a change")
+      t.ok(apply(m, case.declare) > 0, name .. " changes something")
+      if case.after then case.after(t, m) end
+      t.eq(check(m, case.declare), {}, name .. " is as it should be")
+      local made = snapshot(m)
+      t.eq(apply(m, case.declare), 0, name .. " has nothing more to do")
+      t.eq(snapshot(m), made, name .. " applied again")
+      case.drift(m)
+      t.eq(check(m, case.declare), case.seen, name .. " sees what others did")
+      t.ok(apply(m, case.declare) > 0)
+      if case.mended then case.mended(t, m) end
+      t.eq(check(m, case.declare), {}, name .. " is mended")
+      t.eq(select(2, snapshot(m)), {}, name .. " leaves no temporary file")
+      ran[#ran + 1] = name
+    end
+    t.eq(#ran, #types.NAMES)
+  end)
+end
+
+test("a task that differs does not make the next one differ", function(t)
+  local m = start(t)
+  m.sh "mkdir /etc/there; chown 0:0 /etc/there"
+  t.eq(check(m, function(host)
+    host.file "/etc/x" { content = "x" }
+    host.directory "/etc/there" {}
+  end), { { path = "file /etc/x", new = "x" } })
+end)
+
+test("a file of 10 MB", function(t)
+  local m = start(t)
+  local content = ("0123456789 it's $(x) `y`\n"):rep(420000)
+  local function declare(host) host.file "/etc/big" { content = content } end
+  t.eq(apply(m, declare), 1)
+  t.eq(crypto.sha256(m.read "/etc/big"), crypto.sha256(content))
+  t.eq(check(m, declare), {})
+  m.write("/etc/big", "x" .. content)
+  local found = check(m, declare)
+  t.eq(#found, 1)
+end)
+
+test("secrets are in no argument and no environment", function(t)
+  local m = start(t)
+  local canary = "canary-" .. crypto.hex(crypto.random(8))
+  local looking, seen = true, 0
+  local looker = task.spawn(function()
+    while looking do
+      for _, pid in ipairs(fs.list "/proc") do
+        if pid:find "^%d+$" then
+          for _, what in ipairs { "cmdline", "environ" } do
+            local text = fs.read("/proc/" .. pid .. "/" .. what)
+            seen = seen + 1
+            if text and text:find(canary, 1, true) then return pid .. " " .. what .. ": " .. text end
+          end
+        end
+      end
+      task.sleep(0.002)
+    end
+  end)
+  apply(m, function(host)
+    host.command "input" { run = "sleep 0.2; cat >/etc/got; sleep 0.1", input = canary }
+    host.file "/etc/secret" { content = canary .. ("x"):rep(1000000), secret = true }
+    host.line "secret" { path = "/etc/line", line = "password=" .. canary }
+  end)
+  looking = false
+  local ok, found = looker:join()
+  t.ok(ok, found)
+  t.eq(found, nil)
+  t.ok(seen > 100, "it looked")
+  t.eq(m.read "/etc/got", canary)
+end)
+
+test("a failing task says its last lines and stops the rest", function(t)
+  local m = start(t)
+  local function declare(host)
+    host.command "one" { run = "echo fine" }
+    host.command "two" { run = "echo on the way; echo 'no $space left' >&2; exit 7" }
+    host.file "/etc/three" { content = "3" }
+  end
+  local err = t.fails("`command two` failed: exit code 7\non the way\nno $space left", apply, m, declare)
+  t.eq(err.code, "task")
+  t.ok(not err.message:find("fine", 1, true), "the first task's words are its own")
+  t.eq(m.read "/etc/three", nil)
+  t.fails("it ran, but what it should have changed did not change", apply, m, function(host)
+    host.command "x" { run = "true", creates = "/etc/nothing" }
+  end)
+  t.fails("Unable to locate package no-such", apply, m, function(host) host.package "no-such" {} end)
+  t.fails("Unit ghost.service not found.", apply, m, function(host) host.service "ghost" {} end)
+  t.fails("the checksum of https://example.org/file is " .. crypto.sha256("content of " .. URL .. "\n"), apply, m, function(host)
+    host.download "/opt/x" { url = URL, sha256 = ("0"):rep(64) }
+  end)
+  t.fails("404", apply, m, function(host) host.download "/opt/x" { url = URL .. "/missing", sha256 = ("0"):rep(64) } end)
+  t.fails("/etc is a directory", apply, m, function(host) host.file "/etc" { content = "x" } end)
+  t.fails("cannot check `line /etc/x: a` (exit code 2)", check, m, function(host) host.line "a" { path = "/etc/x", replaces = "(" } end)
+  t.eq(select(2, snapshot(m)), {})
+end)
+
+test("a task that takes too long is ended with its children", function(t)
+  local m = start(t)
+  local began = task.now()
+  t.fails("`command slow` failed: no end after 1 s\nstarted", apply, m, function(host)
+    host.command "slow" { run = "echo started; sleep 771 & sleep 772", timeout = 1 }
+  end)
+  t.ok(task.now() - began < 4)
+  t.eq(m.run({ "pgrep", "-f", "sleep 77[12]" }).stdout, "")
+  local err = t.fails("exit code 124", apply, m, function(host) host.command "own" { run = "exit 124" } end)
+  t.ok(not err.message:find("no end", 1, true), "the command's own 124 is no timeout")
+end)
+
+test("handlers: once, at a flush, and after a crash between notify and act", function(t)
+  local m = start(t)
+  local function declare(host)
+    host.handler "tell" { run = "echo told >>/etc/told" }
+    host.file "/etc/a" { content = "a", notify = "tell" }
+    host.flush()
+    host.command "see" { run = "cp /etc/told /etc/seen", creates = "/etc/seen" }
+    host.file "/etc/b" { content = "b", notify = "tell" }
+    host.ask "true"
+    host.file "/etc/c" { content = "c", notify = "tell" }
+  end
+  apply(m, declare)
+  t.eq(m.read "/etc/seen", "told\n")
+  t.eq(m.read "/etc/told", "told\ntold\n", "one for the flush, one for both files behind it")
+
+  local function crash(host)
+    host.handler "reload" { run = "echo reloaded >>/etc/reloads" }
+    host.file "/etc/d" { content = "d", notify = "reload" }
+    host.command "crash" { run = ": >/tmp/here; [ ! -e /etc/wait ] || sleep 60; : >/etc/over", creates = "/etc/over" }
+  end
+  m.write("/etc/wait", "")
+  local running = task.spawn(apply, m, crash)
+  while not m.read "/tmp/here" do task.sleep(0.01) end
+  m.down()
+  local ok, err = running:join()
+  t.eq({ ok, err.code }, { false, "unreachable" })
+  t.eq(m.read "/etc/reloads", nil)
+  fs.remove(m.root .. "/etc/wait")
+  m.up()
+  t.eq(check(m, crash), { { path = "command crash", new = ": >/tmp/here; [ ! -e /etc/wait ] || sleep 60; : >/etc/over" },
+    { path = "handler reload.run", old = "pending", new = "echo reloaded >>/etc/reloads" } })
+  t.eq(apply(m, crash), 2)
+  t.eq(m.read "/etc/reloads", "reloaded\n")
+  t.eq(apply(m, crash), 0)
+
+  -- Another role's handler of the same name is another.
+  local page = { name = "other.role", timeouts = PAGE.timeouts }
+  m.sh "rm /etc/d; : >/etc/wait; rm /etc/over; rm /tmp/here"
+  running = task.spawn(apply, m, crash)
+  while not m.read "/tmp/here" do task.sleep(0.01) end
+  m.down()
+  running:join()
+  m.up()
+  t.eq(role.perform(page, context(m), "check", function(host) host.handler "reload" { run = "false" } end), {})
+end)
+
+test("answers and facts", function(t)
+  local m = start(t)
+  local order = {}
+  local _, _, told = apply(m, function(host)
+    t.eq(host.checking, false)
+    t.eq(host.facts.os .. " " .. host.facts.codename, "debian bookworm")
+    t.ok(math.type(host.facts.processors) == "integer" and host.facts.memory > 10)
+    host.file "/etc/a" { content = "it's\n" }
+    order[1] = host.ask "cat /etc/a; echo \"$((1 + 1))\"; echo noise >&2"
+    host.file "/etc/b" { content = order[1] }
+    t.fails("there is no fact 'memroy'; did you mean 'memory'?", function() return host.facts.memroy end)
+  end)
+  t.eq(order, { "it's\n2" })
+  t.eq(m.read "/etc/b", "it's\n2")
+  t.eq(told, { "file /etc/a", "file /etc/b" })
+  check(m, function(host)
+    t.eq(host.checking, true)
+    host.file "/etc/zzz" { content = "z" }
+    t.eq(host.ask "[ -e /etc/zzz ] || echo no", "no")
+  end)
+end)
+
+test("what is wrong with a declaration is said before anything runs", function(t)
+  local m = { address = "192.0.2.1", user = "root", host_keys = {} }
+  local function wrong(text, declare) t.fails("role test.role: " .. text, apply, m, declare) end
+  wrong("no task type 'fiel'; did you mean 'file'?", function(host) host.fiel "/etc/x" {} end)
+  wrong("file \"/etc/x\": has no field 'contents'; did you mean 'content'?", function(host) host.file "/etc/x" { contents = "x" } end)
+  wrong("file \"/etc/x\": needs 'content'", function(host) host.file "/etc/x" {} end)
+  wrong("file \"/etc/x\": 'content' holds a NUL byte", function(host) host.file "/etc/x" { content = "a\0b" } end)
+  wrong("line \"a\0b\": 'line' holds a NUL byte", function(host) host.line "a\0b" { path = "/x" } end)
+  wrong("file \"x\": 'path' wants text that matches", function(host) host.file "x" { content = "" } end)
+  wrong("file \"/x\": 'mode' wants text that matches", function(host) host.file "/x" { content = "", mode = "rw" } end)
+  wrong("package \"a b\": 'names", function(host) host.package "a b" {} end)
+  wrong("template \"/etc/t\": no value for {{who.name}}", function(host) host.template "/etc/t" { template = "{{who.name}}" } end)
+  wrong("service \"x\" has no fields; write {} after its name", function(host)
+    host.service "x"
+    host.file "/x" { content = "" }
+  end)
+  wrong("`file /x` notifies 'nobody', but no service or handler has that name", function(host)
+    host.file "/x" { content = "", notify = "nobody" }
+  end)
+end)
+
+test("a host without sudo, or with a wrong user", function(t)
+  local m = start(t, { user = "guest" })
+  m.command("sudo", "echo 'sudo: a password is required' >&2; exit 1")
+  local err = t.fails("the host's shell ended early (exit code 1): sudo: a password is required", check, m, function(host)
+    host.file "/x" { content = "" }
+  end)
+  t.eq({ err.code, err.hint }, { "shell", "'sudo -n' must work for user guest" })
+end)
+
+test.done()

@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "script/host.h"
 #include "script/page.h"
 #include "script/seal.h"
 #include "script/value.h"
 
 static const char provider_key;
+
+enum { FUNCTION_SECONDS = 5 };
 
 struct vr_provider *vr_provider_new(lua_State *L)
 {
@@ -123,8 +126,14 @@ static bool call_page(const struct vr_kind *kind, const char *function, const js
     lua_getfield(L, -1, function);
     vr_seal_push(L, fields);
     lua_rawgeti(L, LUA_REGISTRYINDEX, page->provider->target_ref);
-    /* A page may stumble over what is not known yet: then nothing is known of the result either. */
-    if (!lua_isfunction(L, -3) || lua_pcall(L, 2, 1, 0) != LUA_OK || lua_isnil(L, -1)) {
+    /* A page may stumble over what is not known yet: then nothing is known of the result either. It is called at once, so
+     * an endless loop would hold up everything. */
+    vr_script_limit(L, FUNCTION_SECONDS, 0);
+    int status = lua_isfunction(L, -3) ? lua_pcall(L, 2, 1, 0) : LUA_ERRRUN;
+    vr_script_limit(L, 0, 0);
+    if (status != LUA_OK && lua_isstring(L, -1))
+        vr_log(VR_LOG_DEBUG, "%s of %s: %s", function, kind->name, lua_tostring(L, -1));
+    if (status != LUA_OK || lua_isnil(L, -1)) {
         lua_settop(L, top);
         return false;
     }

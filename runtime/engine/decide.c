@@ -351,7 +351,7 @@ static void list_fields(struct vr_node *node)
         change->path = vr_arena_strdup(p->plan->arena, key);
         change->after = vr_value_redact(p->plan, value);
         change->why = VR_WHY_RECIPE;
-        change->secret = vr_has_secret(value) || (spec && spec->flags & VR_FIELD_SECRET);
+        change->secret = vr_value_hides(value) || (spec && spec->flags & VR_FIELD_SECRET);
     }
 }
 

@@ -267,8 +267,7 @@ static void emit(struct diff *d, const json_t *before, const json_t *after, enum
         return;
     struct vr_change *change = append(d);
     change->path = vr_arena_strdup(d->plan->arena, d->path.data);
-    change->secret = flags & VR_FIELD_SECRET || d->was_secret || vr_has_secret(before) || vr_has_secret(after) ||
-                     vr_is_digest(before);
+    change->secret = flags & VR_FIELD_SECRET || d->was_secret || vr_value_hides(before) || vr_value_hides(after);
     change->before = nothing(before) ? NULL : shown(d, before, change->secret);
     change->after = nothing(after) ? NULL : shown(d, after, change->secret);
     change->why = reason;

@@ -167,6 +167,7 @@ json_t *vr_value_live(struct vr_node *node, const json_t *recorded); /* a row's 
 json_t *vr_value_with_secrets(struct vr_node *node, const struct vr_decl *decl, json_t *recorded);
 json_t *vr_value_undigest(struct vr_node *node, const json_t *recorded); /* digests are unknown: a new reference */
 void vr_value_scan(const json_t *value, bool *refs, bool *open);         /* sets what it finds */
+bool vr_value_hides(const json_t *value);                          /* a secret or a digest outside of whole references */
 bool vr_value_open(const json_t *value);                           /* unknown outside of whole references */
 bool vr_value_fills(const json_t *planned, const json_t *actual);  /* only what was unknown became known */
 json_t *vr_value_taint(json_t *value, const struct vr_field *fields, size_t count, unsigned flag); /* stolen */

@@ -555,21 +555,21 @@ static json_t *fill_secrets(struct vr_plan *plan, const json_t *recorded, const 
     return share(recorded);
 }
 
-static bool has_digest(const json_t *value)
+bool vr_value_hides(const json_t *value)
 {
     const char *key;
     size_t index;
     json_t *item;
-    if (vr_is_digest(value))
+    if (vr_is_secret(value) || vr_is_digest(value))
         return true;
     if (json_is_object(value) && !is_ref(value)) {
         json_object_foreach((json_t *)value, key, item) {
-            if (has_digest(item))
+            if (vr_value_hides(item))
                 return true;
         }
     }
     json_array_foreach(value, index, item) {
-        if (has_digest(item))
+        if (vr_value_hides(item))
             return true;
     }
     return false;
@@ -578,7 +578,7 @@ static bool has_digest(const json_t *value)
 json_t *vr_value_with_secrets(struct vr_node *node, const struct vr_decl *decl, json_t *recorded)
 {
     struct vr_plan *plan = node->private->plan;
-    if (!decl || !has_digest(recorded))
+    if (!decl || !vr_value_hides(recorded))
         return recorded;
     struct vr_lookup lookup = vr_plan_lookup(plan);
     struct vr_error err = {0};

@@ -190,6 +190,9 @@ START_TEST(secrets_are_compared_by_digest)
     ck_assert(strstr(row->inputs, "\"$from\":[\"t.x.a\",\"secret\"]"));
     ck_assert(!strstr(vr_state_find(fake->state, "t.x.a")->outputs, "s3cret"));
     shows(fake, "");
+    fake_recipe(fake, "a:\nb: pw=\"one\" x=a.secret\nc: on=a pw=\"one\"");
+    shows(fake, "create t.x.c"); /* what it is on has a secret, but that is none of this field's */
+    ck_assert(!node(fake, "t.x.c")->changes[0].secret && node(fake, "t.x.c")->changes[1].secret);
     fake_recipe(fake, "a:\nb: pw=\"two\" x=a.secret");
     shows(fake, "update t.x.b");
     ck_assert_str_eq(node(fake, "t.x.b")->reason, "field `pw` changed: (secret)");

@@ -11,7 +11,7 @@
 #include "cli/diff.h"
 #include "engine/expr.h"
 
-enum { WIDEST = 100, INDENT = 6 };
+enum { WIDEST = 100, LONGEST_TEXT = 400, INDENT = 6 };
 
 struct style {
     const char *sign, *color, *verb;
@@ -39,7 +39,7 @@ static void put_text(struct vr_buf *out, const char *text)
     char *quoted = json_dumps(string, JSON_ENCODE_ANY);
     json_decref(string);
     const char *newline = strchr(text, '\n');
-    if (!newline && strlen(quoted) <= WIDEST) {
+    if (!newline && strlen(quoted) <= LONGEST_TEXT) {
         vr_buf_puts(out, quoted);
     } else {
         size_t lines = 0;

@@ -26,6 +26,7 @@ struct vr_provider {
     int target_ref;
     char *stack;
     size_t running;
+    json_t *notes; /* see vr_provider_notes */
 };
 
 #endif

@@ -15,6 +15,7 @@
 #include "cli/session.h"
 #include "cli/target.h"
 #include "cli/ui.h"
+#include "script/provider.h"
 
 const struct vr_opt vr_apply_options[] = {
     VR_OPT("yes", 'y', VR_OPT_YES, yes, NULL, "do not ask"),
@@ -84,6 +85,18 @@ static void keep_report(struct vr_session *session)
     free(path);
 }
 
+/* What the kinds want known: what stays behind, and until when. */
+static void tell_notes(struct vr_session *session)
+{
+    const json_t *notes = vr_provider_notes(session->provider);
+    for (size_t i = 0; i < json_array_size(notes); i++) {
+        const json_t *note = json_array_get(notes, i);
+        vr_ui_say(session->ui, "Note: %s: %s", json_string_value(json_object_get(note, "address")),
+                  json_string_value(json_object_get(note, "text")));
+        vr_ui_event(session->ui, "note", json_deep_copy(note));
+    }
+}
+
 int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
 {
     double began = seconds_now();
@@ -96,6 +109,7 @@ int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
         vr_session_remember(session);
         keep_report(session);
         vr_ui_summary(session->ui, session->run, seconds_now() - began);
+        tell_notes(session);
     }
     if (!vr_state_sync(session->state, err))
         return VR_EXIT_ERROR;

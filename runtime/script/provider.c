@@ -23,6 +23,7 @@ struct vr_provider *vr_provider_new(lua_State *L)
     struct vr_provider *provider = vr_alloc(sizeof(*provider));
     provider->L = L;
     provider->target_ref = LUA_NOREF;
+    provider->notes = json_array();
     lua_pushlightuserdata(L, provider);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &provider_key);
     return provider;
@@ -44,6 +45,7 @@ void vr_provider_free(struct vr_provider *provider)
     lua_pushnil(provider->L);
     lua_rawsetp(provider->L, LUA_REGISTRYINDEX, &provider_key);
     free(provider->stack);
+    json_decref(provider->notes);
     free(provider);
 }
 
@@ -68,6 +70,11 @@ void vr_provider_bind(struct vr_provider *provider, const json_t *target, const 
     provider->target_ref = luaL_ref(L, LUA_REGISTRYINDEX);
     free(provider->stack);
     provider->stack = vr_strdup(stack);
+}
+
+const json_t *vr_provider_notes(const struct vr_provider *provider)
+{
+    return provider->notes;
 }
 
 size_t vr_provider_running(const struct vr_provider *provider)

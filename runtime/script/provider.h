@@ -31,7 +31,10 @@ const struct vr_kind *vr_provider_page(struct vr_provider *provider, lua_State *
 
 /* The runner; the provider is its payload. */
 struct vr_runner vr_provider_runner(struct vr_provider *provider);
-size_t
-vr_provider_running(const struct vr_provider *provider); /* steps that were started and not ended */
+/* What verbs want a person to know in the end (`note` in what they give back): array of {"address",
+ * "text"}. Borrowed. */
+const json_t *vr_provider_notes(const struct vr_provider *provider);
+/* Steps that were started and not ended. */
+size_t vr_provider_running(const struct vr_provider *provider);
 
 #endif

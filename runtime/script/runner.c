@@ -201,6 +201,18 @@ static void push_ctx(lua_State *L, struct running *running)
     lua_remove(L, at);
 }
 
+static void keep_note(struct running *running, const json_t *result)
+{
+    const char *text = json_string_value(json_object_get(result, "note"));
+    if (!text)
+        return;
+    char *masked = vr_strdup(text);
+    vr_seal_mask(&masked, running->secrets);
+    json_t *note = json_pack("{s:s, s:s}", "address", running->step->address, "text", masked);
+    json_array_append_new(running->provider->notes, note);
+    free(masked);
+}
+
 static json_t *take_result(lua_State *L, struct running *running, struct vr_error *err)
 {
     json_t *result = vr_value_get(L, -1, err);
@@ -214,6 +226,7 @@ static json_t *take_result(lua_State *L, struct running *running, struct vr_erro
     }
     struct vr_page *page = running->step->kind->payload;
     const json_t *described = page->described;
+    keep_note(running, result);
     vr_seal_part(result, "outputs", json_object_get(described, "outputs"), running->secrets);
     vr_seal_part(result, "fields", json_object_get(described, "fields"), running->secrets);
     json_t *item = json_object_get(json_object_get(described, "collection"), "item");

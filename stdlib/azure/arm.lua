@@ -12,6 +12,7 @@ local RETRIED_CODES = {
   AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
   OperationPreempted = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
 }
+local LOST = { connect = true, resolve = true, timeout = true, reset = true } -- codes of a request that got no answer
 local ATTEMPTS, RETRY_BUDGET = 8, 300
 
 --- The text and code of an ARM error body; the cause often hides in `details` or in JSON inside `message`.
@@ -46,12 +47,14 @@ local function raise(what, answer, problem)
     code = problem.code, hint = HINTS[problem.code], status = answer.status })
 end
 
-local function retry_after(answer, attempt)
+-- How long to wait before the next attempt, or poll (`default`: seconds where the answer does not say).
+local function retry_after(answer, attempt, default)
   local headers = answer and answer.headers or {}
   local milliseconds = tonumber(headers["retry-after-ms"] or headers["x-ms-retry-after-ms"])
   if milliseconds then return milliseconds / 1000 end
   local seconds = tonumber(headers["retry-after"])
   if seconds then return seconds end
+  if default then return default end
   return math.min(60, (2 ^ attempt - 1) * 0.8 * (0.8 + 0.5 * math.random()))
 end
 
@@ -109,7 +112,8 @@ function client:request(method, url, body, options)
     }
     local again
     if not answer then
-      if code == "cancelled" then error(fail { message, code = code }) end
+      if not LOST[code] then error(fail { ("%s: %s"):format(what, message), code = code, hint = code == "tls" and
+        "is its certificate from an authority that this machine trusts?" or nil }) end
       again = { code = code, message = message }
     elseif answer.status == 401 and not refreshed then
       refreshed = true
@@ -168,14 +172,19 @@ end
 local FAILED = { failed = true, canceled = true, cancelled = true }
 local DONE = { succeeded = true, completed = true }
 
+-- A URL as it was given, or a path of this cloud.
+local function absolute(self, url)
+  return url:find("^https?://") and url or self.cloud.arm .. (url:sub(1, 1) == "/" and "" or "/") .. url
+end
+
 --- Follows a long-running operation to its end. `ctx:record` keeps the poll URL, so that a later run can resume.
 local function follow(self, first, method, original, ctx)
   local answer = first
   local headers = first.headers
   local poll = headers["azure-asyncoperation"] or headers["operation-location"]
   local kind = poll and "status" or nil
-  if not poll and headers.location and (first.status == 202 or first.status == 201) then
-    poll, kind = headers.location, "location"
+  if not poll and headers.location and first.status == 202 then
+    poll, kind = absolute(self, headers.location), "location"
   end
   if not poll and (method == "PUT" or method == "PATCH") then
     local state = answer.json and answer.json.properties and answer.json.properties.provisioningState
@@ -189,7 +198,7 @@ end
 function client:poll(poll, kind, method, original, answer)
   local missing = 0
   while poll do
-    task.sleep(answer and retry_after(answer, 2) or 0)
+    task.sleep(answer and retry_after(answer, 2, self.cloud.kind == "emulator" and 0.05 or 5) or 0)
     local next_answer = self:request("GET", poll, nil, { ok = { [404] = true } })
     local state
     if next_answer.status == 404 then
@@ -211,7 +220,7 @@ function client:poll(poll, kind, method, original, answer)
       raise(method .. " " .. original:gsub("^https?://[^/]+", ""):gsub("%?.*", ""), answer, problem)
     end
     if state and DONE[state] then break end
-    if kind == "location" and answer.headers.location then poll = answer.headers.location end
+    if kind == "location" and answer.headers.location then poll = absolute(self, answer.headers.location) end
   end
   if method == "PUT" or method == "PATCH" then
     if not poll then return answer.json end

@@ -128,6 +128,29 @@ local function decode(spec, value)
   return value
 end
 
+--- The elements that are there, by name: ours as we said them where they match, the others as ARM shows them. The engine
+-- leaves alone what was never ours.
+local function observe_elements(spec, want, encoded, got)
+  got = type(got) == "table" and got or {}
+  local shown, mine, said = decode(spec, json.array(got)), {}, {}
+  for i, item in ipairs(encoded) do mine[item.name:lower()], said[item.name:lower()] = item, want[i] end
+  local list = json.array {}
+  for i, item in ipairs(got) do
+    local key = tostring(item.name):lower()
+    local element = shown[i]
+    if mine[key] and matches(mine[key], item) then
+      element = said[key]
+    elseif mine[key] then
+      for field_name, value in pairs(said[key]) do
+        if element[field_name] == nil then element[field_name] = value end
+      end
+      element.name = said[key].name
+    end
+    list[i] = element
+  end
+  return list
+end
+
 --- What of the declared fields the resource shows: our own value where it matches, else ARM's.
 local function observe(statement, f, body)
   local fields = {}
@@ -137,17 +160,7 @@ local function observe(statement, f, body)
       local encoded = encode(spec, want, f)
       local got = get(body, spec.arm)
       if spec.owned_elements then
-        local same = match_list(encoded, got, "name")
-        if same then
-          fields[name] = want
-        else
-          local ours, seen = {}, {}
-          for _, item in ipairs(encoded) do ours[item.name:lower()] = true end
-          for _, item in ipairs(got or {}) do
-            if ours[tostring(item.name):lower()] then seen[#seen + 1] = item end
-          end
-          fields[name] = decode(spec, json.array(seen))
-        end
+        fields[name] = observe_elements(spec, want, encoded, got)
       elseif matches(encoded, got) then
         fields[name] = want
       else
@@ -222,7 +235,8 @@ local function full_body(statement, f, current, prior)
   for name, spec in pairs(statement.fields) do
     local value = f[name]
     if spec.arm then
-      local encoded = value ~= nil and encode(spec, value, f) or nil
+      local encoded
+      if value ~= nil then encoded = encode(spec, value, f) end
       if spec.owned_elements then
         local gone = names_of(prior and prior.fields and prior.fields[name])
         for own in pairs(names_of(value)) do gone[own] = nil end
@@ -293,6 +307,9 @@ local function define(statement)
 
   local function result(ctx, client, body)
     local outputs = outputs_of(statement, body)
+    -- ARM may show an id in another case than it was asked for: ours is the one that others refer to.
+    local own = id_of(ctx)
+    if own and type(outputs.id) == "string" and outputs.id:lower() == own:lower() then outputs.id = own end
     if statement.found then statement.found(ctx, client, body, outputs) end
     local members = statement.members and statement.members(ctx, client, body) or nil
     return { outputs = outputs, etag = body.etag, members = members }

@@ -60,7 +60,7 @@ end
 local function uniform(f) return f.mode == "Uniform" end
 
 local function set_id(ctx)
-  return ctx.prior and (ctx.prior.id or ctx.prior.outputs.id) or ctx.identity or
+  return ctx.identity or
     ("%s/providers/Microsoft.Compute/virtualMachineScaleSets/%s"):format(ctx.fields.group.id, ctx.fields.name)
 end
 

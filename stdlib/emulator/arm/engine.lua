@@ -925,7 +925,9 @@ function requests.GET(statement, id, ctx)
     local group = id.group and group_record(id)
     problem.not_found(statement.type .. "/" .. table.concat(id.names, "/"), group and group.name)
   end
-  return { status = 200, json = engine.show(record, ctx), headers = statement.style.etag and { ETag = record.etag } or nil }
+  local headers = statement.style.by_state and record.state ~= "Succeeded" and clock.retry_after(statement.style.retry) or {}
+  headers.ETag = statement.style.etag and record.etag or nil
+  return { status = 200, json = engine.show(record, ctx), headers = headers }
 end
 
 function requests.HEAD(statement, id, ctx)

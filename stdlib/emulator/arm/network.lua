@@ -1,7 +1,7 @@
 --- Microsoft.Network: networks and subnets, peerings, security groups, addresses, NAT gateways, load balancers, interfaces,
 -- private DNS.
 local crypto, json = require "crypto", require "json"
-local world = require "emulator.world"
+local world, clock = require "emulator.world", require "emulator.clock"
 local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
 local ip = require "emulator.ip"
@@ -9,7 +9,7 @@ local ip = require "emulator.ip"
 local raise, network = problem.raise, style.network
 local NAME = "^[%w][%w_.-]*$"
 
-local function bad_request(code, message) raise(400, code, message, { details = json.array {} }) end
+local function bad_request(code, message, headers) raise(400, code, message, { details = json.array {}, headers = headers }) end
 
 local function check_prefix(prefix, where)
   local first, _, _, given = ip.range(prefix)
@@ -101,7 +101,7 @@ local function check_peerings(body, ctx)
       if not was and engine.still_running(remote) then
         bad_request("ReferencedResourceNotProvisioned", ("Cannot proceed with operation because resource %s used by resource %s is not "
           .. "in Succeeded state. Resource is in Updating state and the last operation that updated/is updating the resource is "
-          .. "PutSubnetOperation."):format(remote.id, ctx.record_id))
+          .. "PutSubnetOperation."):format(remote.id, ctx.record_id), clock.retry_after(network.retry))
       end
       for _, a in ipairs(body.properties.addressSpace.addressPrefixes) do
         for _, b in ipairs(remote.body.properties.addressSpace.addressPrefixes) do

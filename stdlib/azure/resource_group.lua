@@ -13,7 +13,8 @@ end
 local function came_with(client, item, ours)
   local id = item.id:lower()
   for own in pairs(ours) do
-    if own:sub(1, 1) == "/" and id:sub(1, #own + 1) == own .. "/" then return true end
+    -- Only what is below a resource: everything is below the group.
+    if own:find("/providers/", 1, true) and id:sub(1, #own + 1) == own .. "/" then return true end
   end
   if type(item.managedBy) == "string" and ours[item.managedBy:lower()] then return true end
   if item.type:lower() == "microsoft.network/networkinterfaces" then

@@ -163,7 +163,7 @@ static void unreachable(struct vr_node *node, struct vr_error *err)
 {
     vr_error_move(&node->error, err);
     from_row(node);
-    set_reason(node, VR_ACTION_UNKNOWN, "not reachable");
+    set_reason(node, VR_ACTION_UNKNOWN, "unreachable");
     vr_collection_plan(node, NULL);
     vr_node_planned(node);
 }

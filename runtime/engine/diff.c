@@ -510,6 +510,31 @@ static const json_t *top_of(const json_t *object, const char *path)
     return value;
 }
 
+static bool fields_as_recorded(const struct diff *d)
+{
+    const struct vr_node_private *p = d->node->private;
+    const char *key;
+    json_t *want;
+    json_object_foreach(p->fields, key, want) {
+        const struct vr_field *field = vr_kind_field(d->node->kind, key);
+        if (!(field && field->flags & VR_FIELD_IGNORE) &&
+            !vr_value_same(d->plan, want, json_object_get(p->inputs, key), d->node->kind->fold_identity))
+            return false;
+    }
+    return true;
+}
+
+/* Whether the recipe says what it said last time: of the field that a path begins with, or of all where that is none (a
+ * role's tasks: which fields made one is not known). */
+static bool is_as_recorded(const struct diff *d, const char *path)
+{
+    const struct vr_node_private *p = d->node->private;
+    const json_t *want = top_of(p->fields, path), *recorded = top_of(p->inputs, path);
+    if (!want && !recorded)
+        return fields_as_recorded(d);
+    return vr_value_same(d->plan, want, recorded, d->node->kind->fold_identity);
+}
+
 static void own_change(struct diff *d, const json_t *given)
 {
     struct vr_node_private *p = d->node->private;
@@ -525,10 +550,9 @@ static void own_change(struct diff *d, const json_t *given)
         return;
     json_t *before = as_secret(json_object_get(given, "old"), secret);
     json_t *after = as_secret(json_object_get(given, "new"), secret);
-    const json_t *want = top_of(p->fields, path), *recorded = top_of(p->inputs, path);
-    enum vr_why reason = !p->inputs ? VR_WHY_ADOPTED
-                         : vr_value_same(d->plan, want, recorded, d->node->kind->fold_identity) ? VR_WHY_OUTSIDE
-                                                                                                 : VR_WHY_RECIPE;
+    enum vr_why reason = !p->inputs                ? VR_WHY_ADOPTED
+                         : is_as_recorded(d, path) ? VR_WHY_OUTSIDE
+                                                   : VR_WHY_RECIPE;
     size_t count = d->node->change_count;
     emit(d, before, after, reason);
     if (d->node->change_count > count && json_is_true(json_object_get(given, "replace")))

@@ -8,7 +8,7 @@ local SOCKET = "unix:///run/containerd/containerd.sock"
 
 --- The version of kubeadm's API for a release such as "1.36.1".
 function M.api_version(version)
-  local minor = tonumber(version:match("^v?1%.(%d+)"))
+  local minor = tonumber(version:match("^v?%d+%.(%d+)"))
   return "kubeadm.k8s.io/" .. (minor >= 31 and "v1beta4" or minor >= 22 and "v1beta3" or "v1beta2")
 end
 

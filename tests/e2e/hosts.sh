@@ -78,7 +78,7 @@ run 0 inventory hosts.lua --format ssh
 has out "Host web-1"
 has out "ProxyJump jump"
 run 1 inventory hosts.lua --format tf
-has err "--format is ansible or ssh, not 'tf'"
+has err "--format is ansible, ssh or known_hosts, not 'tf'"
 
 # ssh: a command, its exit code, its output, through the jump host
 run 0 ssh hosts.lua web-1 key=@client -- 'echo "hello from $(whoami)"'
@@ -89,15 +89,17 @@ has err "did you mean 'web-1'?"
 run 1 ssh hosts.lua web-1
 has err "parameter 'key' has no default and was not given"
 
-# exec: all at once, with names in front, the worst exit code
+# exec: all at once; those that say the same are shown together; 1 if it failed anywhere
 run 0 exec hosts.lua 'web-*' key=@client -- echo hi there
-is "$(sort out)" "web-1 | hi there
-web-2 | hi there"
-run 0 exec hosts.lua web,jumps key=@client -- 'echo $((1 + 2)); echo warn >&2'
-is "$(sort out | tr '\n' ' ')" "jump | 3 web-1 | 3 web-2 | 3 "
-has err "web-2 | warn"
-run 3 exec hosts.lua all key=@client -- 'exit 3'
-has err "jump: exit code 3"
+is "$(cat out)" "web-1, web-2:
+  hi there"
+run 0 exec hosts.lua web,@jumps key=@client -- 'echo $((1 + 2)); echo warn >&2'
+is "$(cat out)" "jump, web-1, web-2:
+  3
+  warn"
+run 1 exec hosts.lua all key=@client -- 'exit 3'
+has out "jump, web-1, web-2: exit code 3"
+has err "failed on 3 of 3: jump, web-1, web-2"
 run 1 exec hosts.lua db key=@client -- true
 has err "no host fits 'db'"
 

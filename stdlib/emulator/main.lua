@@ -83,6 +83,7 @@ local function start_parts()
   if machines then world.machines = machines.new and machines.new(world) or machines end
   local kubernetes = optional "emulator.kubernetes"
   if kubernetes then world.kubernetes = kubernetes.new and kubernetes.new(world) or kubernetes end
+  if world.machines and world.machines.restore then world.machines.restore() end
   world.arm.restore()
   require("emulator.arm.machine").restore()
   require("emulator.balancer").start()

@@ -322,8 +322,10 @@ static void instantiate(struct vr_node *collection)
         for (struct vr_pick *pick = plan->picks[over->items[t]->index]; pick; pick = pick->next)
             if (pick->node->private->waits > 0 && pick->node->private->deps.count == 0)
                 vr_collection_gather(collection, pick->node, over->items[t], pick->position);
-        for (size_t m = 0; m < members->count; m++)
+        for (size_t m = 0; m < members->count; m++) {
             vr_node_enqueue(members->items[m]->private->instances.items[t]);
+            vr_early_try(members->items[m]->private->instances.items[t]);
+        }
     }
 }
 

@@ -171,6 +171,8 @@ static void unreachable(struct vr_node *node, struct vr_error *err)
 static void enqueue_read(struct vr_node *node)
 {
     struct vr_plan *plan = node->private->plan;
+    if (vr_early_serves(node))
+        return;
     plan->reads_total++;
     vr_crew_wait(plan->crew, node->kind, 0, node);
 }

@@ -18,6 +18,17 @@ enum vr_node_type {
     VR_NODE_GONE,    /* a row that is no longer declared */
 };
 
+/* A read ahead of its turn: early.c. */
+enum vr_early {
+    VR_EARLY_NONE,
+    VR_EARLY_WAITING, /* for a place */
+    VR_EARLY_RUNNING,
+    VR_EARLY_DONE,   /* its job is kept until the node is visited */
+    VR_EARLY_WANTED, /* under way, and the node was visited: it counts */
+    VR_EARLY_STALE,  /* under way, but it does not count: read again */
+    VR_EARLY_NORMAL, /* still waited for a place when the node was visited: an ordinary read now */
+};
+
 struct vr_link {
     struct vr_node *node;
     struct vr_link *next;
@@ -67,6 +78,11 @@ struct vr_node_private {
     bool tentative;  /* a member whose number is not known yet */
     bool renewed;     /* evaluated again in apply */
     bool keep_inputs; /* the row keeps what the recipe said when it was last applied */
+
+    enum vr_early early;
+    unsigned tries;
+    json_t *early_fields;
+    struct vr_job *early_job;
 
     json_t *fields;      /* as declared, evaluated; a gone row: as recorded */
     json_t *triggers;    /* replace_triggered_by, evaluated; NULL: none */
@@ -130,6 +146,7 @@ struct vr_plan {
     size_t left_out;
     struct vr_refusal *refusals; /* records asked for at plan time */
     char *cancel_reason;
+    bool early;   /* an evaluation may use what the state says of nodes that are not planned yet */
     bool deposed; /* an earlier run left old ones of replacements */
     bool started, finished, applied;
     vr_plan_done done;
@@ -157,6 +174,7 @@ struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_v
 
 /* value.c */
 bool vr_node_evaluate(struct vr_node *node, struct vr_error *err); /* fields and triggers, from its declaration */
+json_t *vr_node_desired(struct vr_node *node); /* its fields with what is known by now: a new reference; NULL: error */
 json_t *vr_node_value(struct vr_node *node, int depth);            /* a new reference; has "$ref" */
 void vr_node_forget_values(struct vr_node *node);                  /* outputs or fields changed */
 const char *vr_node_id(const struct vr_node *node);                /* NULL: not known */
@@ -189,6 +207,12 @@ void vr_node_see(struct vr_node *node, const json_t *result);  /* what a read an
 void vr_node_compare(struct vr_node *node);                    /* diff and action, of what was seen */
 void vr_node_outputs(struct vr_node *node, json_t *outputs);   /* stolen; tainted by the kind's flags */
 void vr_node_why(struct vr_node *node);                        /* the reason, of its changes */
+
+/* early.c */
+void vr_early_try(struct vr_node *node);
+void vr_early_retry(const struct vr_link *users);
+bool vr_early_serves(struct vr_node *node); /* true: no other read is needed (it may have been decided by this call) */
+bool vr_early_ended(struct vr_node *node, struct vr_job *job); /* true: the job is taken care of; false: an ordinary read */
 
 /* collection.c */
 void vr_collection_plan(struct vr_node *node, const json_t *members); /* once its action is known */

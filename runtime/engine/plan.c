@@ -91,6 +91,7 @@ void vr_node_planned(struct vr_node *node)
         link->node->private->waits--;
         vr_node_enqueue(link->node);
     }
+    vr_early_retry(p->users);
     p->users = NULL;
 }
 
@@ -290,9 +291,11 @@ static void free_node(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
     json_t *owned[] = {p->fields,  p->triggers, p->inputs,      p->was,
-                       p->observed, p->outputs, p->own_changes, p->step_changes, p->seen_members};
+                       p->observed, p->outputs, p->own_changes, p->step_changes, p->seen_members, p->early_fields};
     for (size_t i = 0; i < sizeof(owned) / sizeof(*owned); i++)
         json_decref(owned[i]);
+    if (p->early_job)
+        vr_job_free(p->early_job);
     vr_node_forget_values(node);
     for (size_t i = 0; i < node->change_count; i++) {
         json_decref(node->changes[i].before);
@@ -508,6 +511,8 @@ static void add_declared(struct vr_plan *plan)
             vr_node_enqueue(node);
         }
     }
+    for (size_t i = 0; i < plan->all.count && !plan->options.destroy; i++)
+        vr_early_try(plan->all.items[i]);
 }
 
 /* The turn. */
@@ -523,7 +528,18 @@ static void start_reads(struct vr_plan *plan)
 {
     struct vr_node *node;
     while (!plan->cancel_reason && (node = vr_crew_take(plan->crew))) {
+        if (node->private->early == VR_EARLY_WAITING && node->private->planned) {
+            node->private->early = VR_EARLY_NONE; /* nobody wants to know any more */
+            vr_crew_leave(plan->crew, node->kind);
+            plan->reads_done++;
+            continue;
+        }
         struct vr_job *job = vr_node_job(plan->crew, node, VR_VERB_READ, node);
+        if (node->private->early == VR_EARLY_WAITING) {
+            node->private->early = VR_EARLY_RUNNING;
+            json_decref(job->step.fields);
+            job->step.fields = json_incref(node->private->early_fields);
+        }
         job->step.dry = true;
         const struct vr_status *status = plan->options.status;
         if (status && status->started)
@@ -546,11 +562,13 @@ static void finish_reads(struct vr_plan *plan)
             status->failed(status->payload, node, VR_VERB_READ, &job->error);
         else if (!job->error.message && status && status->done)
             status->done(status->payload, node, VR_VERB_READ, seconds);
-        if (node->private->type == VR_NODE_GONE)
-            vr_gone_was_read(node, job);
-        else
-            vr_node_was_read(node, job);
-        vr_job_free(job);
+        if (!vr_early_ended(node, job)) {
+            if (node->private->type == VR_NODE_GONE)
+                vr_gone_was_read(node, job);
+            else
+                vr_node_was_read(node, job);
+            vr_job_free(job);
+        }
         totals(plan);
     }
 }

@@ -338,7 +338,7 @@ static bool evaluate(struct vr_run *run, struct vr_op *op)
     bool ok = vr_node_evaluate(node, &err);
     if (!ok)
         fail(run, op, &err);
-    else if (p->open)
+    else if (p->open && op->real)
         fail_text(run, op, "unknown", NULL,
                   vr_format("%s: '%s' is still not known: what it refers to did not say it", name_of(op),
                             first_open(p->fields)));

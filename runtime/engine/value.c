@@ -182,8 +182,28 @@ static struct vr_node *declared(struct vr_plan *plan, const struct vr_decl *decl
     return member && slot < member->private->instances.count ? member->private->instances.items[slot] : NULL;
 }
 
+/* What the state says of a node that is not planned yet. */
+static json_t *remembered(struct vr_node *node)
+{
+    struct vr_node_private *p = node->private;
+    if (!p->was || !p->inputs)
+        return NULL;
+    json_t *inputs = vr_value_live(node, p->inputs), *outputs = vr_value_undigest(node, p->was);
+    json_t *fields = vr_value_undigest(node, inputs), *value = json_pack("{s:s}", "$ref", node->address);
+    json_object_update(value, outputs);
+    set_new_keys(value, fields);
+    if (p->prior_id && !json_object_get(value, "id"))
+        json_object_set_new(value, "id", json_string(p->prior_id));
+    json_decref(inputs);
+    json_decref(outputs);
+    json_decref(fields);
+    return value;
+}
+
 static json_t *value_for(struct vr_node *node, bool *partial)
 {
+    if (node && !node->private->planned && node->private->plan->early)
+        return remembered(node);
     if (!node || !node->private->planned || node->private->blocked)
         return NULL;
     *partial = node->private->partial;
@@ -359,6 +379,19 @@ static void stand(struct vr_plan *plan, struct vr_scope *scope, struct vr_node *
     plan->standing = member;
     if (scope)
         plan->current[scope->index] = member;
+}
+
+json_t *vr_node_desired(struct vr_node *node)
+{
+    struct vr_plan *plan = node->private->plan;
+    struct vr_lookup lookup = vr_plan_lookup(plan);
+    struct vr_error err = {0};
+    stand(plan, node->decl->scope, node->parent);
+    json_t *fields = evaluate_fields(node->decl, &lookup, &err);
+    stand(plan, node->decl->scope, NULL);
+    stand(plan, NULL, NULL);
+    vr_error_clear(&err);
+    return fields;
 }
 
 bool vr_node_evaluate(struct vr_node *node, struct vr_error *err)

@@ -402,6 +402,21 @@ START_TEST(a_state_that_moved_on_is_refused)
 }
 END_TEST
 
+START_TEST(a_chain_that_did_not_change_is_read_at_once)
+{
+    struct fake *fake = applied("a: name=\"a\"\nb: x=a.id\nc: x=b.id\nd: x=c.id\ns: x=a.secret\nt: x=s.id");
+    double start = fake->clock;
+    size_t reads = fake->reads;
+    shows(fake, "");
+    ck_assert_uint_eq(fake->reads - reads, 6);
+    ck_assert_double_lt(fake->clock - start, 0.0025); /* only who needs a secret waits for it */
+    json_object_set_new(fake_find(fake, "t.x.a")->fields, "name", json_string("z"));
+    fake_recipe(fake, "a: name=\"y\"\nb: x=a.id\nc: x=b.id\nd: x=c.id\ns: x=a.secret\nt: x=s.id");
+    shows(fake, "replace t.x.a; update t.x.b; update t.x.s");
+    fake_free(fake);
+}
+END_TEST
+
 Suite *plan_suite(void);
 Suite *plan_suite(void)
 {
@@ -423,6 +438,7 @@ Suite *plan_suite(void)
     tcase_add_test(tests, a_read_only_kind);
     tcase_add_test(tests, saved_plans);
     tcase_add_test(tests, outputs_and_values);
+    tcase_add_test(tests, a_chain_that_did_not_change_is_read_at_once);
     tcase_add_test(tests, cancelled_plans_end);
     tcase_add_test(tests, a_state_that_moved_on_is_refused);
     suite_add_tcase(suite, tests);

@@ -1,8 +1,10 @@
 --- A Node: made by kubeadm, labelled and waited for by us, drained before it goes.
 local client, connect = require "kubernetes.client", require "kubernetes.connect"
 local fail, field, kind, task = require "fail", require "field", require "kind", require "task"
+local serving = require "kubernetes.serving"
 
 local DRAIN = 300
+local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
 
 local function get(api, name) return api:get("v1", "Node", nil, name) end
 
@@ -31,6 +33,18 @@ local function observe(f, node)
   return shown
 end
 
+-- Clusters that we make have kubelets that ask for serving certificates; elsewhere that is not our business.
+local function certifies(f) return f.serving and f.cluster.host ~= nil end
+
+local function certify(ctx, api, node)
+  if not certifies(ctx.fields) then return end
+  if ctx.prior then
+    serving.approve(api, node)
+  else
+    serving.settle(api, node, ASKS)
+  end
+end
+
 local function settle(ctx)
   local f = ctx.fields
   local api = connect.client(ctx, f.cluster)
@@ -47,6 +61,7 @@ local function settle(ctx)
     change.spec = { taints = taints }
   end
   if next(change) then node = api:merge(handle(f.name), change) end
+  certify(ctx, api, node)
   return { outputs = told(node) }
 end
 
@@ -93,6 +108,7 @@ return kind "kubernetes.node" {
     labels = field.map { field.string {}, doc = "Labels of ours; others are left alone." },
     taints = field.list { field.object { key = field.string { required = true }, value = field.string {},
       effect = field.choice { "NoSchedule", "PreferNoSchedule", "NoExecute" } }, key = "key", owned_elements = true },
+    serving = field.boolean { default = true, doc = "Approve what its kubelet asks for to serve logs and exec: a certificate for its own addresses." },
     ready = field.boolean { default = true, ignore = true, doc = "Wait until it is Ready." },
     seconds = field.number { default = 300, min = 1, ignore = true, doc = "How long to wait." },
   },
@@ -104,9 +120,12 @@ return kind "kubernetes.node" {
   read = function(ctx)
     if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
-    local node = get(connect.client(ctx, f.cluster), f.name)
+    local api = connect.client(ctx, f.cluster)
+    local node = get(api, f.name)
     if not node then return nil end
     local fields = observe(f, node)
+    -- A kubelet that waits for its certificate is a difference: it asks again when one expires.
+    if certifies(f) and #serving.requests(api, f.name) > 0 then fields.serving = false end
     for name, value in pairs(f) do if fields[name] == nil then fields[name] = value end end
     return { fields = fields, outputs = told(node),
       status = client.condition(node, "Ready") ~= "True" and "not ready" or nil }

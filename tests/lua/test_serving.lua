@@ -1,0 +1,90 @@
+--- Serving certificates of kubelets: approved when they are for the node's own names, as part of a Node.
+local test = require "tap"
+local client = require "kubernetes.client"
+local config = require "kubeadm.config"
+local crypto = require "crypto"
+local json = require "json"
+local lab = require "kubernetes_lab"
+local node = require "kubernetes.node"
+local process = require "process"
+local serving = require "kubernetes.serving"
+local yaml = require "yaml"
+
+local api
+require("kubernetes.connect").client = function() return api end
+
+local function cluster(t)
+  local l = lab.new { net = 61 + process.pid() % 9 }
+  t.after(l.close)
+  local m = l.machine("cp-1", { cni = true })
+  m:file("/etc/hosts", "127.0.0.1 localhost api.demo.internal\n")
+  m:file("/etc/kubeadm.yaml", yaml.encode_all(config.init { version = "1.36.1", node_name = "cp-1", address = m.private_ip,
+    endpoint = "api.demo.internal", port = 6443, cluster_name = "kubernetes", pods = "10.244.0.0/16", services = "10.96.0.0/12",
+    domain = "cluster.local" }))
+  local result = m:run("kubeadm", "init", "--config", "/etc/kubeadm.yaml")
+  t.eq(result.code, 0, result.err .. result.out)
+  api = client.new(client.parts_of(lab.kubeconfig(m)))
+  return m
+end
+
+local function context(prior)
+  return { fields = { name = "cp-1", cluster = { host = {}, endpoint = "api.demo.internal" }, ready = true, seconds = 20, serving = true },
+    prior = prior, progress = function() end }
+end
+
+local function requests()
+  local list = {}
+  for _, request in ipairs(api:list("certificates.k8s.io/v1", "CertificateSigningRequest")) do
+    if request.spec.signerName == "kubernetes.io/kubelet-serving" then list[#list + 1] = request end
+  end
+  return list
+end
+
+-- A request as a kubelet would make it; it is made in the kubelet's name, as the API server notes it.
+local function ask(m, changes)
+  local csr = crypto.x509_csr { key = crypto.ec_key(), cn = changes.cn or "system:node:cp-1", o = changes.o or { "system:nodes" },
+    dns = changes.dns or { "cp-1" }, ip = changes.ip or { m.private_ip } }
+  local request = { apiVersion = "certificates.k8s.io/v1", kind = "CertificateSigningRequest", metadata = { name = "test" },
+    spec = { request = crypto.base64(csr), signerName = "kubernetes.io/kubelet-serving", username = "system:node:cp-1",
+      usages = json.array(changes.usages or { "digital signature", "server auth" }) } }
+  return request
+end
+
+test("a new Node's request is waited for and approved", function(t)
+  cluster(t)
+  node.create(context())
+  local list = requests()
+  t.eq(#list, 1)
+  t.eq(list[1].status.conditions[1].type, "Approved")
+  local cert = lab.wait(5, function() return requests()[1].status.certificate end)
+  t.eq(crypto.x509_read(crypto.unbase64(cert)).dns, { "cp-1" })
+  t.eq(node.read(context()).fields.serving, true)
+end)
+
+test("a request that nobody answered is a difference", function(t)
+  local m = cluster(t)
+  lab.wait(10, function() return #requests() > 0 end)
+  t.eq(node.read(context()).fields.serving, false)
+  node.update(context { fields = {}, outputs = {} })
+  t.eq(node.read(context()).fields.serving, true)
+  -- In somebody else's cluster it is not our business.
+  local ctx = context()
+  ctx.fields.cluster = { name = "theirs" }
+  t.eq(node.read(ctx).fields.serving, true)
+
+  -- What is not the node's own is refused, by name.
+  local real, self = api.list, api:get("v1", "Node", nil, "cp-1")
+  local function refused(text, changes)
+    api.list = function() return { ask(m, changes) } end
+    t.fails(text, serving.approve, api, self)
+    api.list = real
+  end
+  refused("it names 10.77.0.99, which is not an address of the Node", { ip = { "10.77.0.99" } })
+  refused("it names cp-2", { dns = { "cp-1", "cp-2" } })
+  refused("its subject is another", { cn = "system:node:cp-2" })
+  refused("its subject is another", { o = { "system:nodes", "system:masters" } })
+  refused("it is for client auth", { usages = { "client auth" } })
+  refused("it names nothing", { dns = {}, ip = {} })
+end)
+
+test.done()

@@ -48,21 +48,34 @@ local function machine_list()
   return json.array(items)
 end
 
---- Everything that exists here, as the world shows it.
-routes["GET /emulator/list"] = function()
-  local arm = {}
-  for record in world.arm.each() do arm[#arm + 1] = record.id end
+local PARTS = { subnets = true, virtualNetworkPeerings = true } -- inline children that are resources in their own right
+
+--- All resources: `{id, type, state, owner}`; the owner is what a resource came with (a set's instance, a machine's disk).
+local function resource_list()
+  local items = {}
   for record in world.arm.each() do
+    items[#items + 1] = { id = record.id, type = record.type, state = record.state, owner = record.owner }
     for list in pairs(world.arm.statement(record.type).children or {}) do
-      for _, element in ipairs(record.body.properties[list] or {}) do arm[#arm + 1] = element.id end
+      for _, element in ipairs(PARTS[list] and record.body.properties[list] or {}) do
+        items[#items + 1] = { id = element.id, type = element.type, state = record.state }
+      end
     end
   end
-  table.sort(arm)
+  table.sort(items, function(a, b) return a.id < b.id end)
+  return json.array(items)
+end
+
+--- Everything that exists here, as the world shows it. `arm`: the ids of what was asked for by name.
+routes["GET /emulator/list"] = function()
+  local resources, arm = resource_list(), {}
+  for _, item in ipairs(resources) do
+    if not item.owner then arm[#arm + 1] = item.id end
+  end
   local vaults = {}
   for i, gone in ipairs(world.vaults.list_deleted()) do
     vaults[i] = { name = gone.name, id = gone.properties.vaultId, until_date = gone.properties.scheduledPurgeDate }
   end
-  return answer { arm = json.array(arm), deleted_vaults = json.array(vaults), machines = machine_list(),
+  return answer { arm = json.array(arm), resources = resources, deleted_vaults = json.array(vaults), machines = machine_list(),
     kubernetes = world.kubernetes and world.kubernetes.list and world.kubernetes:list() or json.array {},
     leftovers = world.machines and world.machines.leftovers and world.machines.leftovers() or json.array {} }
 end

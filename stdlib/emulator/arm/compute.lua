@@ -77,6 +77,7 @@ local function attach_disk(record)
       sku = { name = disk.managedDisk.storageAccountType }, managedBy = record.id,
       properties = { creationData = { createOption = "FromImage" }, osType = disk.osType, diskSizeGB = disk.diskSizeGB, diskState = "Attached" } })
     complete_disk(made)
+    made.owner = record.id
     engine.save(made)
   end
   disk.managedDisk.id = id
@@ -91,7 +92,7 @@ local function release_disks(record)
     if own and disk.deleteOption == "Delete" then
       engine.remove(own)
     elseif own then
-      own.body.managedBy, own.body.properties.diskState = nil, "Unattached"
+      own.body.managedBy, own.body.properties.diskState, own.owner = nil, "Unattached", nil
       engine.save(own)
     end
   end

@@ -594,7 +594,7 @@ end
 --- Accepts a completed body: keeps it, starts the operation. Returns record, operation (or nil), created.
 local function accept(statement, record, body, ctx)
   local how, created = statement.style, record == nil
-  local changed = created or not value.same(record.body, body) or ctx.private_changed
+  local changed = created or not value.same(record.body, body) or record.state == "Failed"
   local old_body = record and record.body
   if created then
     record = engine.new(statement.type, ctx.record_id, body)
@@ -839,7 +839,7 @@ function requests.DELETE(statement, id, ctx)
   local record = engine.get(id.path)
   if not record then return { status = 204 } end
   check_etag(record, ctx)
-  local op = still_running(record)
+  local op = not statement.style.by_state and still_running(record)
   if op then
     if op.verb == "delete" then return { status = 202, headers = operation_headers(op, ctx, "both") } end
     busy_problem(record, op, ctx)

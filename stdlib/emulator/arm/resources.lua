@@ -14,15 +14,26 @@ engine.define(GROUP, {
 
 local function group_id(name) return ("/subscriptions/%s/resourceGroups/%s"):format(world.subscription, name) end
 
---- A reference from outside that keeps the group's content from going.
+--- The ids that others may mention: of a record and of its inline children.
+local function mentioned(record)
+  local list = { record.id }
+  for name in pairs(engine.statement(record.type).children or {}) do
+    for _, element in ipairs(record.body.properties[name] or {}) do list[#list + 1] = element.id end
+  end
+  return list
+end
+
+--- A reference from outside keeps the group's content from going.
 local function blocked(group)
   local prefix = group.id:lower() .. "/"
   for record in engine.each(nil, group.id .. "/") do
-    for _, user in ipairs(engine.users(record.id)) do
-      if user.record and user.record.id:lower():sub(1, #prefix) ~= prefix and user.key ~= "remoteVirtualNetwork"
-        and not user.record.type:find("roleAssignments$") then
-        raise(409, "ResourceGroupDeletionBlocked", ("Deletion of resource group '%s' failed as resource '%s' could not be deleted: "
-          .. "it is used by '%s'."):format(group.name, record.id, user.from))
+    for _, id in ipairs(mentioned(record)) do
+      for _, user in ipairs(engine.users(id)) do
+        local outside = user.record and user.record.id:lower():sub(1, #prefix) ~= prefix
+        if outside and user.key ~= "remoteVirtualNetwork" then
+          raise(409, "ResourceGroupDeletionBlocked", ("Deletion of resource group '%s' failed as resource '%s' could not be deleted: "
+            .. "it is used by '%s'."):format(group.name, id, user.from))
+        end
       end
     end
   end

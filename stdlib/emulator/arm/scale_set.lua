@@ -82,7 +82,9 @@ local function new_uniform(set)
   local zone = next_zone(set)
   local nics = {}
   for _, configuration in ipairs(profile.networkProfile.networkInterfaceConfigurations) do
-    nics[#nics + 1] = { id = engine.instance_interface(id .. "/networkInterfaces/" .. configuration.name, configuration, INSTANCE_NIC).id }
+    local nic = engine.instance_interface(id .. "/networkInterfaces/" .. configuration.name, configuration, INSTANCE_NIC)
+    nic.owner = set.id
+    nics[#nics + 1] = { id = nic.id }
   end
   local name = set.name .. "_" .. number
   local body = { location = set.body.location, tags = value.copy(set.body.tags), zones = zone and json.array { zone } or nil, properties = {
@@ -94,6 +96,7 @@ local function new_uniform(set)
     networkProfile = { networkInterfaces = json.array(nics) }, timeCreated = clock.iso() } }
   local record = engine.new(INSTANCE, id, body)
   record.name, record.instance, record.set, record.set_made, record.state = name, tostring(number), set.id, set.id, "Creating"
+  record.owner = set.id
   local storage = body.properties.storageProfile
   storage.osDisk.managedDisk.id = ("%s/providers/Microsoft.Compute/disks/%s"):format(
     set.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)"), storage.osDisk.name)
@@ -112,7 +115,7 @@ local function new_flexible(set)
   for i, configuration in ipairs(profile.networkProfile.networkInterfaceConfigurations) do
     local nic = engine.instance_interface(("%s/providers/Microsoft.Network/networkInterfaces/%s-%s"):format(group, configuration.name,
       crypto.hex(crypto.random(4))), configuration, "Microsoft.Network/networkInterfaces", set.body.location)
-    nic.attached = true
+    nic.attached, nic.owner = true, set.id
     nics[i] = { id = nic.id, properties = { primary = configuration.properties.primary ~= false,
       deleteOption = configuration.properties.deleteOption or "Delete" } }
   end
@@ -128,7 +131,7 @@ local function new_flexible(set)
   }
   local record = engine.new(VM, ("%s/providers/%s/%s"):format(group, VM, name), { location = set.body.location, tags = tags,
     identity = value.copy(set.body.identity), zones = zone and json.array { zone } or nil, properties = properties })
-  record.set, record.set_made, record.state = set.id, set.id, "Creating"
+  record.set, record.set_made, record.owner, record.state = set.id, set.id, set.id, "Creating"
   engine.save(record)
   return record
 end

@@ -191,7 +191,12 @@ local function follow(self, first, method, original, ctx)
     if state and not DONE[state:lower()] and not FAILED[state:lower()] then poll, kind = original, "resource" end
   end
   if ctx and poll then ctx:record { operation = poll, kind = kind, original = original, method = method } end
-  return self:poll(poll, kind, method, original, answer)
+  local result = self:poll(poll, kind, method, original, answer)
+  if method ~= "POST" or kind ~= "status" then return result end
+  -- What an action gives back is in its operation, or waits at the Location.
+  local output = result and result.properties and result.properties.output
+  if output or not headers.location then return output end
+  return self:request("GET", absolute(self, headers.location), nil, { ok = { [404] = true } }).json
 end
 
 --- Polls until the operation ended; returns the resource's body (PUT, PATCH) or the operation's last answer.

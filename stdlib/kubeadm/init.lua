@@ -39,6 +39,7 @@ return role "kubeadm.init" {
       run = control_plane.once("init", ("kubeadm init --config %s --upload-certs --skip-token-print"):format(CONFIG)) }
     host.service "kubelet" {}
   end,
+  made = "[ -e " .. control_plane.done "init" .. " ]",
   asks = { ca = "cat /etc/kubernetes/pki/ca.crt" },
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },

@@ -27,7 +27,7 @@ local function join_config(f, ctx)
 end
 
 return role "kubeadm.join" {
-  doc = "A node of a cluster, by `kubeadm join`.",
+  doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 1200 },
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"

@@ -6,7 +6,7 @@ return role "linux.base" {
   doc = "The operating system of a Kubernetes host.",
   inputs = {
     hostname = field.string { doc = "The host's name; it must be the machine's name for a cloud provider to find it." },
-    packages = field.list { field.string {}, default = { "ca-certificates", "curl", "conntrack", "ebtables", "ethtool", "socat" } },
+    packages = field.list { field.string {}, default = { "ca-certificates", "conntrack", "curl", "ebtables", "ethtool", "iptables", "socat" } },
     modules = field.list { field.string {}, default = { "overlay", "br_netfilter" } },
     sysctls = field.map { field.string {}, default = {
       ["net.bridge.bridge-nf-call-iptables"] = "1", ["net.bridge.bridge-nf-call-ip6tables"] = "1",

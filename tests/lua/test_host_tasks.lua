@@ -297,6 +297,7 @@ local SHELLS = { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" }
 local function start(t, options)
   options = options or {}
   local m = machine.start(t, { commands = STUBS, user = options.user })
+  m.hostname = "fresh" -- as recipes say it; it must not hide the task of that name
   if options.shell then m.command("sh", options.shell) end
   t.after(connection.close_all)
   return m

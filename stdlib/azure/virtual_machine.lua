@@ -4,6 +4,15 @@ local profile, statement = require "azure.machine_profile", require "azure.state
 
 local API = "2025-04-01"
 
+local ACTIONS = { running = "start", deallocated = "deallocate" }
+
+--- "running", "stopped", "deallocated", or nil when Azure does not say; a machine on its way up counts as running.
+local function power_of(client, id)
+  local answer = client:request("GET", client:url(id .. "/instanceView", API), nil, { ok = { [404] = true } })
+  local power = answer.status == 200 and profile.power(answer.json) or nil
+  return power == "starting" and "running" or power
+end
+
 local fields = profile.fields()
 fields.size.arm = "properties.hardwareProfile.vmSize"
 fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
@@ -11,6 +20,7 @@ fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace =
   arm = "properties.virtualMachineScaleSet", doc = "A Flexible scale set to belong to." }
 fields.zone = field.string { replace = true, arm = "zones", doc = "An availability zone.",
   to = function(value) return json.array { value } end, from = function(value) return value[1] end }
+fields.power = field.choice { "running", "deallocated", default = "running", doc = "Whether it runs; what was stopped is started." }
 fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
   doc = "The host name; the machine's name unless given." }
 
@@ -35,20 +45,20 @@ return statement.define {
     body.properties.networkProfile = { networkInterfaces = json.array {
       { id = f.interface.id, properties = { primary = true, deleteOption = "Detach" } } } }
   end,
-  observed = function(f, body) return profile.observed(f, body.properties, body) end,
-  found = function(ctx, _, _, outputs)
+  observed = function(f, body, ctx)
+    local shown = profile.observed(f, body.properties, body)
+    shown.power = f.power and (ctx.power or f.power)
+    return shown
+  end,
+  found = function(ctx, client, body, outputs)
     outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
       or (ctx.prior and ctx.prior.outputs.private_ip)
+    ctx.power = power_of(client, body.id)
   end,
-  status = function(_, client, body)
-    local answer = client:request("GET", client:url(body.id .. "/instanceView", API), nil, { ok = { [404] = true } })
-    local power = answer.status == 200 and profile.power(answer.json)
-    if power and power ~= "running" and power ~= "starting" then return power end
-  end,
+  status = function(ctx) return ctx.power ~= "running" and ctx.power or nil end,
   made = function(ctx, client, body)
-    local answer = client:request("GET", client:url(body.id .. "/instanceView", API), nil, { ok = { [404] = true } })
-    local power = answer.status == 200 and profile.power(answer.json)
-    if power and power ~= "running" and power ~= "starting" then client:post(body.id, "start", API, nil, { ctx = ctx }) end
+    local want, now = ctx.fields.power or "running", power_of(client, body.id)
+    if now and now ~= want then client:post(body.id, ACTIONS[want], API, nil, { ctx = ctx }) end
     return body
   end,
 }

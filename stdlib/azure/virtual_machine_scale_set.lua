@@ -23,6 +23,7 @@ fields.zones = field.list { field.string {}, arm = "zones", doc = "Availability 
 fields.prefix = field.string { replace = true, match = "^[%l%d][%l%d-]*$", doc = "The host names' prefix; the name unless given." }
 fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete" }, max_price = field.number {} }, replace = true,
   doc = "Spot instances: what eviction does, and the highest price an hour (-1: up to the regular price)." }
+fields.power = field.choice { "running", default = "running", doc = "Instances that were stopped are started; evicted ones are not." }
 fields.health = field.object { { protocol = field.choice { "tcp", "http", "https" }, port = field.integer { required = true },
   path = field.string {} }, doc = "The application health extension." }
 
@@ -64,7 +65,12 @@ local function set_id(ctx)
     ("%s/providers/Microsoft.Compute/virtualMachineScaleSets/%s"):format(ctx.fields.group.id, ctx.fields.name)
 end
 
-local function evicted(power, spot) return power == "deallocated" and spot and "evicted" or power end
+local function evicted(power, spot)
+  if power == "deallocated" and spot then return "evicted" end
+  return power == "starting" and "running" or power
+end
+
+local STOPPED = { stopped = true, deallocated = true, stopping = true, deallocating = true }
 
 --- Instances of a Uniform set: its own machines and interfaces.
 local function uniform_members(client, id, spot)
@@ -123,7 +129,21 @@ local function members(ctx, client, body)
     if a.created ~= b.created then return tostring(a.created) < tostring(b.created) end
     return a.id < b.id
   end)
+  ctx.stopped = nil
+  for _, member in ipairs(list) do
+    if STOPPED[member.status] then
+      ctx.stopped = ctx.stopped or json.array {}
+      table.insert(ctx.stopped, member.id)
+    end
+  end
   return json.array(list)
+end
+
+--- Starts what was stopped; the instances as they are then.
+local function start_stopped(ctx, client, body)
+  members(ctx, client, body)
+  if ctx.stopped then client:post(body.id, "start", API, { instanceIds = ctx.stopped }, { ctx = ctx }) end
+  return body
 end
 
 return statement.define {
@@ -158,11 +178,12 @@ return statement.define {
       body.properties.uniqueId, body.properties.timeCreated, body.properties.constrainedMaximumCapacity = nil, nil, nil
     end
   end,
-  observed = function(f, body)
+  observed = function(f, body, ctx)
     local machine = body.properties.virtualMachineProfile
     if not machine then return {} end
     local shown = profile.observed(f, machine, body)
     shown.capacity = body.sku and body.sku.capacity
+    shown.power = f.power and (ctx.stopped and "stopped" or f.power)
     local configuration = statement.get(machine, "networkProfile.networkInterfaceConfigurations")
     local address = configuration and configuration[1].properties.ipConfigurations[1].properties
     if f.subnet and address and address.subnet and address.subnet.id:lower() ~= tostring(f.subnet.id):lower() then
@@ -175,6 +196,7 @@ return statement.define {
     return shown
   end,
   members = members,
+  made = start_stopped,
   add = function(ctx, n)
     local client, id = arm.open(ctx.target), set_id(ctx)
     local body = client:get(id, API)

@@ -21,6 +21,17 @@ routes["GET /emulator/writes"] = function()
   return answer { counts = world.writes.counts, last = json.array(world.writes.last) }
 end
 
+--- What ran and how long it was scheduled to take (nominal seconds): the weights of a critical path.
+routes["GET /emulator/operations"] = function()
+  local items = {}
+  for _, op in pairs(world.store:all("operation")) do
+    items[#items + 1] = { id = op.id, verb = op.verb, action = op.action, resource = op.resource, seconds = op.seconds or 0, status = op.status,
+      started = op.started, due = op.ends, finished = op.finished }
+  end
+  table.sort(items, function(a, b) return a.started < b.started end)
+  return answer { factor = clock.factor, operations = json.array(items) }
+end
+
 routes["GET /emulator/dial"] = function(req)
   local q = req.query
   local from = q.machine and { machine = q.machine } or { internet = q.source or "203.0.113.250" }

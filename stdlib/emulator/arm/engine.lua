@@ -399,7 +399,7 @@ end
 local function operation_headers(op, ctx, which)
   local how = style[op.style]
   local async, location = operation_urls(op, ctx)
-  local headers = clock.retry_after(how.retry)
+  local headers = clock.retry_after(how.retry, op.ends)
   if which ~= "location" and not how.no_async and op.style ~= "group" then
     headers["Azure-AsyncOperation"], headers["Azure-AsyncNotification"] = async, "Enabled"
   end
@@ -415,7 +415,7 @@ function engine.poll(op_id, ctx, kind)
   local how = style[op.style]
   local by_location = kind:find("result") or ctx.query.monitor or op.style == "group" or how.no_async
   if not by_location then
-    local headers = op.status == "InProgress" and clock.retry_after(how.retry) or nil
+    local headers = op.status == "InProgress" and clock.retry_after(how.retry, op.ends) or nil
     return { status = 200, headers = headers, json = how.body(op) }
   end
   if op.status == "InProgress" then

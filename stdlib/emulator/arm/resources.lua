@@ -184,7 +184,7 @@ local function resources(scope, ctx)
     if not nested and TOP_LEVEL[record.type] == nil and wanted(record) then
       local shown = engine.show(record, ctx)
       local item = { id = shown.id, name = shown.name, type = record.type, location = shown.location, tags = shown.tags, sku = shown.sku,
-        kind = shown.kind, identity = shown.identity, zones = shown.zones }
+        kind = shown.kind, identity = shown.identity, zones = shown.zones, managedBy = shown.managedBy }
       local expand = (ctx.query["$expand"] or ""):lower()
       if expand:find("provisioningstate") then item.provisioningState = record.state end
       items[#items + 1] = item

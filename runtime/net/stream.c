@@ -251,7 +251,8 @@ enum vr_stream_state vr_stream_take(struct vr_stream *stream, struct vr_buf *out
     }
     start_reading(stream);
     if (stream->read_error.message) {
-        vr_error_copy(err, &stream->read_error);
+        if (err)
+            vr_error_copy(err, &stream->read_error);
         return VR_STREAM_ERROR;
     }
     return stream->ended ? VR_STREAM_END : VR_STREAM_WAIT;

@@ -142,6 +142,17 @@ test("pipe copies both ways until both have ended", function(t)
   t.err("closed", inner_a:read())
 end)
 
+test("a pipe whose one side is reset ends, and the other with it", function(t)
+  local a, inner_a = pair(t)
+  local b, inner_b = pair(t)
+  local pump = task.spawn(stream.pipe, inner_a, inner_b)
+  b:write "nobody reads this"
+  task.sleep(0.02)
+  a:close() -- with data unread: the peer sees a reset, no end
+  t.ok((pump:join()))
+  t.eq(b:read(5), nil)
+end)
+
 test("a cancelled pipe closes both", function(t)
   local a, inner_a = pair(t)
   local b, inner_b = pair(t)

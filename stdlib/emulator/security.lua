@@ -1,23 +1,7 @@
 --- What network security groups let through: their own rules, then Azure's default ones, by priority.
-local ip = require "emulator.ip"
+local engine, ip = require "emulator.arm.engine", require "emulator.ip"
 
 local security = {}
-
--- What every group ends with (learn.microsoft.com, "Network security groups": default security rules).
-local DEFAULTS = {
-  { name = "AllowVnetInBound", properties = { priority = 65000, direction = "Inbound", access = "Allow", protocol = "*",
-    sourceAddressPrefix = "VirtualNetwork", destinationAddressPrefix = "VirtualNetwork", destinationPortRange = "*" } },
-  { name = "AllowAzureLoadBalancerInBound", properties = { priority = 65001, direction = "Inbound", access = "Allow", protocol = "*",
-    sourceAddressPrefix = "AzureLoadBalancer", destinationAddressPrefix = "*", destinationPortRange = "*" } },
-  { name = "DenyAllInBound", properties = { priority = 65500, direction = "Inbound", access = "Deny", protocol = "*",
-    sourceAddressPrefix = "*", destinationAddressPrefix = "*", destinationPortRange = "*" } },
-  { name = "AllowVnetOutBound", properties = { priority = 65000, direction = "Outbound", access = "Allow", protocol = "*",
-    sourceAddressPrefix = "VirtualNetwork", destinationAddressPrefix = "VirtualNetwork", destinationPortRange = "*" } },
-  { name = "AllowInternetOutBound", properties = { priority = 65001, direction = "Outbound", access = "Allow", protocol = "*",
-    sourceAddressPrefix = "*", destinationAddressPrefix = "Internet", destinationPortRange = "*" } },
-  { name = "DenyAllOutBound", properties = { priority = 65500, direction = "Outbound", access = "Deny", protocol = "*",
-    sourceAddressPrefix = "*", destinationAddressPrefix = "*", destinationPortRange = "*" } },
-}
 
 -- An end of a connection: { ip = "10.0.1.4", tags = { VirtualNetwork = true } }.
 local function prefix_matches(prefix, side)
@@ -53,7 +37,7 @@ end
 function security.allows(group, direction, source, destination, port)
   local rules = {}
   for _, rule in ipairs(group.body.properties.securityRules or {}) do rules[#rules + 1] = rule end
-  for _, rule in ipairs(DEFAULTS) do rules[#rules + 1] = rule end
+  for _, rule in ipairs(engine.default_rules()) do rules[#rules + 1] = rule end
   table.sort(rules, function(a, b) return a.properties.priority < b.properties.priority end)
   for _, rule in ipairs(rules) do
     if rule_matches(rule, direction, source, destination, port) then return rule.properties.access == "Allow", rule.name end

@@ -123,11 +123,17 @@ end
 --- Lets another part answer paths of its own: `admin.route("GET /emulator/x", function(req) -> {status=, json=})`.
 local function route(form, fn) routes[form] = fn end
 
+-- A form "/emulator/git/*" answers all paths below it.
+local function find(req)
+  local below = req.path:match("^(/emulator/[^/]+/)[^/]+$")
+  return routes[req.method .. " " .. req.path] or below and routes[req.method .. " " .. below .. "*"]
+end
+
 local function handle(req)
   if req.headers.authorization ~= "Bearer " .. world.token then
     return answer({ error = { code = "Unauthorized", message = "the token of endpoint.json is required" } }, 401)
   end
-  local fn = routes[req.method .. " " .. req.path]
+  local fn = find(req)
   if not fn then return answer({ error = { code = "NotFound", message = "no such path: " .. req.path } }, 404) end
   local result = fn(req)
   world.store:sync()

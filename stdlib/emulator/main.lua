@@ -81,6 +81,7 @@ end
 local function start_parts()
   local machines = optional "emulator.machines"
   if machines then world.machines = machines.new and machines.new(world) or machines end
+  if machines then require("emulator.git").start(machines) end
   local kubernetes = optional "emulator.kubernetes"
   if kubernetes then world.kubernetes = kubernetes.new and kubernetes.new(world) or kubernetes end
   if world.machines and world.machines.restore then world.machines.restore() end

@@ -23,7 +23,8 @@ local function kubernetes(minor)
   local version = minor .. ".*-1.1"
   return {
     kubeadm = { versions = { version }, commands = { "kubeadm" }, needs = { "cri-tools" } },
-    kubelet = { versions = { version }, commands = { "kubelet" }, units = { "kubelet" }, needs = { "kubernetes-cni" } },
+    kubelet = { versions = { version }, commands = { "kubelet" }, units = { "kubelet" },
+      needs = { "kubernetes-cni", "iptables", "conntrack", "ebtables", "ethtool", "socat" } },
     kubectl = { versions = { version }, commands = { "kubectl" } },
     ["cri-tools"] = { versions = { minor .. ".0-1.1" }, commands = { "crictl" } },
     ["kubernetes-cni"] = { versions = { "1.7.1-1.1" } },

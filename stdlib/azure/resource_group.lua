@@ -9,18 +9,24 @@ local function id_of(f, target)
   return ("/subscriptions/%s/resourceGroups/%s"):format(target.subscription, f.name)
 end
 
+-- Whether an id is one of ours or stands below one; everything stands below the group, which does not count.
+local function is_ours(id, ours)
+  local at = id:lower()
+  while at and at:find("/providers/", 1, true) do
+    if ours[at] then return true end
+    at = at:match("^(.*/providers/[^/]+/[^/]+/.+)/[^/]+/[^/]+$")
+  end
+  return false
+end
+
 -- Whether something came with a resource of ours: below it, managed by it, or a network interface of one of our machines.
 local function came_with(client, item, ours)
-  local id = item.id:lower()
-  for own in pairs(ours) do
-    -- Only what is below a resource: everything is below the group.
-    if own:find("/providers/", 1, true) and id:sub(1, #own + 1) == own .. "/" then return true end
-  end
-  if type(item.managedBy) == "string" and ours[item.managedBy:lower()] then return true end
+  if is_ours(item.id, ours) then return true end
+  if type(item.managedBy) == "string" and is_ours(item.managedBy, ours) then return true end
   if item.type:lower() == "microsoft.network/networkinterfaces" then
     local nic = client:get(item.id, NETWORK_API)
     local machine = nic and nic.properties and nic.properties.virtualMachine
-    return type(machine) == "table" and machine.id and ours[machine.id:lower()] or false
+    return type(machine) == "table" and machine.id ~= nil and is_ours(machine.id, ours)
   end
   return false
 end
@@ -46,7 +52,7 @@ return statement.define {
   foreign = function(ctx)
     local client, found = arm.open(ctx.target), {}
     for _, item in ipairs(client:list(ctx.prior.id .. "/resources", API)) do
-      if not ctx.ours[item.id:lower()] and not came_with(client, item, ctx.ours) then
+      if not came_with(client, item, ctx.ours) then
         found[#found + 1] = { id = item.id, what = item.type .. " " .. item.name, remove = function() remove(client, item) end }
       end
     end

@@ -56,7 +56,7 @@ engine.define("Microsoft.Compute/disks", {
   provision = complete_disk,
   brief = function(record, body)
     local p = body.properties
-    return { id = body.id, name = body.name, type = body.type, location = body.location, tags = body.tags, properties = {
+    return { id = body.id, name = body.name, type = body.type, location = body.location, tags = body.tags, sku = body.sku, properties = {
       creationData = p.creationData, diskSizeGB = p.diskSizeGB, provisioningState = record.state, diskSizeBytes = p.diskSizeBytes } }
   end,
   busy = function(record)
@@ -66,8 +66,8 @@ engine.define("Microsoft.Compute/disks", {
   end,
 })
 
---- The disk record of a machine's system disk.
-local function attach_disk(record)
+--- Makes the disk record of a machine's system disk; `owner`: what it came with, the machine unless given.
+local function attach_disk(record, owner)
   local disk = value.at(record.body, "properties.storageProfile.osDisk")
   if not disk or not disk.name then return end
   local group = record.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)")
@@ -77,7 +77,7 @@ local function attach_disk(record)
       sku = { name = disk.managedDisk.storageAccountType }, managedBy = record.id,
       properties = { creationData = { createOption = "FromImage" }, osType = disk.osType, diskSizeGB = disk.diskSizeGB, diskState = "Attached" } })
     complete_disk(made)
-    made.owner = record.id
+    made.owner = owner or record.id
     engine.save(made)
   end
   disk.managedDisk.id = id
@@ -173,7 +173,7 @@ actions.simulateEviction = {
 }
 
 engine.define(VM, {
-  style = style.compute, seconds = { create = 30, update = 5, delete = 40 }, provision_counts = true, longest = 64,
+  style = style.compute, seconds = { create = 30, update = 5, delete = 40 }, provision_counts = true, quiet_noop = true, longest = 64,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
   fixed = { "properties.osProfile.adminUsername", "properties.osProfile.computerName", "properties.storageProfile.imageReference.publisher",
     "properties.storageProfile.imageReference.offer", "properties.storageProfile.imageReference.sku", "properties.priority",

@@ -615,6 +615,8 @@ local function accept(statement, record, body, ctx)
         created = created }
       record.op = op.id
     end
+  elseif statement.quiet_noop and not changed then
+    record.state = "Succeeded"
   elseif how.operation and how.name ~= "group" then
     local spec = { verb = "put", resource = record.id, seconds = seconds, style = how.name, namespace = ctx.id.namespace,
       location = body.location, group = ids.group_of(record.id), created = created }
@@ -641,7 +643,8 @@ end
 local function put_answer(statement, record, op, created, ctx, shown)
   local how = statement.style
   local headers = {}
-  if op and how.operation and not (statement.quiet and op.status == "Succeeded") then
+  local quiet = op and op.status == "Succeeded" and (statement.quiet or how.update_at_once)
+  if op and how.operation and not quiet then
     headers = operation_headers(op, ctx, how.no_async and "location" or how.put_location and "both" or "async")
   end
   if how.by_state and record.state ~= "Succeeded" then headers = clock.retry_after(how.retry) end
@@ -870,15 +873,16 @@ end
 
 local function page(items, ctx, statement)
   local size = math.min(tonumber(ctx.query["$top"]) or 100, 100)
-  local skip = tonumber(ctx.query["$skiptoken"]) or 0
+  local token = ctx.query["$skiptoken"]
+  local skip = token and (tonumber((crypto.unbase64url(token) or ""):match("^at:(%d+)$")) or #items) or 0
   local value_list = {}
   for i = skip + 1, math.min(#items, skip + size) do value_list[#value_list + 1] = items[i] end
   local answer = { value = json.array(value_list) }
   if skip + size < #items or (statement and statement.trailing_page and skip == 0 and #items > 0) then
     local target = ctx.req.target or ctx.req.path
     target = target:gsub("[?&]%$skiptoken=[^&]*", ""):gsub("[?&]%%24skiptoken=[^&]*", "")
-    answer.nextLink = ("%s%s%s$skiptoken=%d"):format(ctx.origin, target, target:find("?", 1, true) and "&" or "?",
-      math.max(1, math.min(#items, skip + size)))
+    answer.nextLink = ("%s%s%s$skiptoken=%s"):format(ctx.origin, target, target:find("?", 1, true) and "&" or "?",
+      crypto.base64url("at:" .. math.min(#items, skip + size)))
   end
   return { status = 200, json = answer }
 end

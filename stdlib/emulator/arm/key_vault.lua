@@ -135,7 +135,8 @@ engine.define(VAULT .. "/secrets", {
     local bundle = world.vault.set(vault, ctx.name, { value = p.value, contentType = p.contentType, attributes = p.attributes })
     local base = vault.body.properties.vaultUri .. "secrets/" .. ctx.name
     body.location = vault.body.location
-    body.properties = { attributes = bundle.attributes, contentType = p.contentType, secretUri = base,
+    local a = bundle.attributes
+    body.properties = { attributes = { enabled = a.enabled, created = a.created, updated = a.updated, nbf = a.nbf, exp = a.exp }, contentType = p.contentType, secretUri = base,
       secretUriWithVersion = base .. "/" .. bundle.version }
   end,
 })

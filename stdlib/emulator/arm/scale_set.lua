@@ -97,9 +97,6 @@ local function new_uniform(set)
   local record = engine.new(INSTANCE, id, body)
   record.name, record.instance, record.set, record.set_made, record.state = name, tostring(number), set.id, set.id, "Creating"
   record.owner = set.id
-  local storage = body.properties.storageProfile
-  storage.osDisk.managedDisk.id = ("%s/providers/Microsoft.Compute/disks/%s"):format(
-    set.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)"), storage.osDisk.name)
   engine.save(record)
   return record
 end
@@ -178,7 +175,7 @@ local function settle(set)
     if record.scaled_in then going[#going + 1] = record end
   end
   machine.all(creating, function(record)
-    if not uniform(set) then machine.attach_disk(record) end
+    machine.attach_disk(record, set.id)
     local ok, why = pcall(machine.boot, record)
     record.state = ok and "Succeeded" or "Failed"
     engine.save(record)
@@ -522,7 +519,11 @@ engine.define(INSTANCE, {
     end
   end,
   deleting = function(record) machine.leave_set(record) end,
-  destroy = function(record) machine.remove(record) end,
+  destroy = function(record)
+    machine.remove(record)
+    record.body.properties.storageProfile.osDisk.deleteOption = "Delete" -- always, for Uniform
+    machine.release_disks(record)
+  end,
   views = { instanceView = function(record)
     local view = machine.view(record)
     view.placementGroupId, view.platformUpdateDomain, view.platformFaultDomain = record.guid, 0, 0

@@ -34,10 +34,11 @@ engine.define(ACCOUNT, {
     value.fill(p, { keyCreationTime = { key1 = now, key2 = now }, allowCrossTenantReplication = false, privateEndpointConnections =
       json.array {}, supportsHttpsTrafficOnly = true, creationTime = now, primaryLocation = body.location, statusOfPrimary = "available",
       minimumTlsVersion = "TLS1_2", allowBlobPublicAccess = false,
-      networkAcls = { ipv6Rules = json.array {}, bypass = "AzureServices", virtualNetworkRules = json.array {}, ipRules = json.array {},
-        defaultAction = "Allow" },
+      networkAcls = {},
       encryption = { services = { file = { enabled = true, keyType = "Account" }, blob = { enabled = true, keyType = "Account" } },
         keySource = "Microsoft.Storage" } })
+    value.fill(p.networkAcls, { ipv6Rules = json.array {}, bypass = "AzureServices", virtualNetworkRules = json.array {},
+      ipRules = json.array {}, defaultAction = "Allow" })
     for _, service in pairs(p.encryption.services or {}) do service.lastEnabledTime = service.lastEnabledTime or now end
     local endpoints = {}
     for _, service in ipairs(body.kind == "StorageV2" and { "dfs", "web", "blob", "queue", "table", "file" }
@@ -65,7 +66,7 @@ engine.define(ACCOUNT, {
 engine.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
 
 engine.define(ACCOUNT .. "/blobServices/containers", {
-  style = style.plain, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
+  style = style.container, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
   not_found = function()
     raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))
   end,

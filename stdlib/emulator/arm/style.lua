@@ -49,6 +49,10 @@ style.vault = { name = "vault", pending = { "RegisteringDns", "Succeeded" }, put
 --- Done at once, no operation.
 style.plain = { name = "plain", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "sync", retry = 5 }
 
+--- Blob containers: as plain, with an etag.
+style.container = { name = "container", etag = "guid", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
+  delete = "sync", retry = 5 }
+
 style.group = { name = "group", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "location",
   operation = "operationresults", retry = 15, body = style.network.body }
 

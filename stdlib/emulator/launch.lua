@@ -96,7 +96,8 @@ end
 function launch.env(value, dir)
   local ca = bundle(value, dir)
   local proxy = "http://" .. value.arm:match("^https://(.+)$")
-  return { HTTPS_PROXY = proxy, HTTP_PROXY = proxy, NO_PROXY = "localhost,127.0.0.0/8", REQUESTS_CA_BUNDLE = ca, SSL_CERT_FILE = ca,
+  -- Azure's names lead here by the proxy that ends TLS; plain HTTP is the instance metadata service.
+  return { HTTPS_PROXY = proxy, HTTP_PROXY = value.imds, NO_PROXY = "localhost,127.0.0.0/8", REQUESTS_CA_BUNDLE = ca, SSL_CERT_FILE = ca,
     NODE_EXTRA_CA_CERTS = ca, AZURE_TENANT_ID = value.tenant, AZURE_SUBSCRIPTION_ID = value.subscription,
     AZURE_CLIENT_ID = value.client_id, AZURE_CLIENT_SECRET = value.client_secret, ARM_TENANT_ID = value.tenant,
     ARM_SUBSCRIPTION_ID = value.subscription, ARM_CLIENT_ID = value.client_id, ARM_CLIENT_SECRET = value.client_secret }

@@ -197,6 +197,25 @@ test("an emulator that is killed goes on with what was under way", function(t)
   task.sleep(0)
 end)
 
+test("data disks are attached and let go", function(t)
+  local l = lab.open(t)
+  local id = nic(l, "i", network(l))
+  local function disk(name) return l:call("GET", C .. "disks/" .. name, nil, { api = "2025-01-02" }).json end
+  l:finish(l:call("PUT", C .. "disks/d", { location = "westus2", properties = { creationData = { createOption = "Empty" }, diskSizeGB = 8 } },
+    { api = "2025-01-02" }))
+  local body = vm(id)
+  body.properties.storageProfile.dataDisks = { { lun = 0, createOption = "Attach", managedDisk = { id = disk("d").id } },
+    { lun = 1, name = "new", createOption = "Empty", diskSizeGB = 16 } }
+  local made = l:put(C .. "virtualMachines/m", body)
+  t.eq({ disk("d").managedBy, disk("d").properties.diskState, disk("new").properties.diskSizeGB }, { made.id, "Attached", 16 })
+  t.eq(l:call("DELETE", C .. "disks/d", nil, { api = "2025-01-02" }).code, "OperationNotAllowed")
+  body.properties.storageProfile.dataDisks = { { lun = 1, createOption = "Attach", managedDisk = { id = disk("new").id } } }
+  l:put(C .. "virtualMachines/m", body)
+  t.eq({ disk("d").managedBy, disk("d").properties.diskState }, { nil, "Unattached" })
+  l:delete(C .. "virtualMachines/m")
+  t.eq(disk("new").properties.diskState, "Unattached")
+end)
+
 test("SSH keys and disks", function(t)
   local l = lab.open(t)
   local made = l:call("PUT", C .. "sshPublicKeys/k", { location = "westus2" })

@@ -83,6 +83,53 @@ local function attach_disk(record, owner)
   disk.managedDisk.id = id
 end
 
+--- Data disks follow what the machine says: new ones are made, existing ones attached, those it no longer names let go.
+local function follow_data_disks(record)
+  local group = record.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)")
+  local named = {}
+  for i, item in ipairs(value.at(record.body, "properties.storageProfile.dataDisks") or {}) do
+    local id = value.at(item, "managedDisk.id")
+    if not id then
+      item.name = item.name or ("%s_disk%d_%s"):format(record.name, i + 1, crypto.uuid():gsub("-", ""))
+      id = ("%s/providers/Microsoft.Compute/disks/%s"):format(group, item.name)
+      item.managedDisk = value.fill(item.managedDisk or {}, { storageAccountType = "Premium_LRS" })
+      item.managedDisk.id = id
+    end
+    local disk = engine.get(id)
+    if not disk then
+      disk = engine.new("Microsoft.Compute/disks", id, { location = record.body.location, sku = { name = item.managedDisk.storageAccountType },
+        properties = { creationData = { createOption = "Empty" }, diskSizeGB = item.diskSizeGB or 32 } })
+      complete_disk(disk)
+      disk.owner = record.id
+    end
+    disk.body.managedBy, disk.body.properties.diskState = record.id, "Attached"
+    named[id:lower()] = true
+    engine.save(disk)
+  end
+  local system = (value.at(record.body, "properties.storageProfile.osDisk.managedDisk.id") or ""):lower()
+  for disk in engine.each("Microsoft.Compute/disks") do
+    if disk.body.managedBy == record.id and not named[disk.id:lower()] and disk.id:lower() ~= system then
+      disk.body.managedBy, disk.body.properties.diskState, disk.owner = nil, "Unattached", nil
+      engine.save(disk)
+    end
+  end
+end
+
+local function check_data_disks(p, ctx)
+  local luns = {}
+  for _, item in ipairs(value.at(p, "storageProfile.dataDisks") or {}) do
+    if item.lun == nil or luns[item.lun] then
+      bad_parameter("dataDisk.lun", ("Data disk '%s' has no LUN of its own."):format(tostring(item.name)))
+    end
+    luns[item.lun] = true
+    local disk = engine.get(value.at(item, "managedDisk.id") or "/")
+    if disk and disk.body.managedBy and disk.body.managedBy:lower() ~= ctx.record_id:lower() then
+      raise(409, "AttachDiskWhileBeingDetached", ("Disk '%s' cannot be attached to VM '%s': it is attached to %s."):format(disk.name, ctx.name,
+        disk.body.managedBy))
+    end
+  end
+end
+
 local function release_disks(record)
   local storage = value.at(record.body, "properties.storageProfile") or {}
   local disks = { storage.osDisk }
@@ -198,6 +245,7 @@ engine.define(VM, {
     if p.osProfile then p.osProfile.computerName = p.osProfile.computerName or ctx.name end
     p.networkProfile = p.networkProfile or old and value.copy(old.networkProfile)
     check_interfaces(p, ctx)
+    check_data_disks(p, ctx)
     check_set(p, ctx)
     body.resources = nil
   end,
@@ -215,6 +263,7 @@ engine.define(VM, {
       attach_disk(record)
       machine.boot(record)
     end
+    follow_data_disks(record)
   end,
   deleting = function(record) leave_set(record) end,
   destroy = function(record)

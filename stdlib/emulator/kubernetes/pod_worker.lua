@@ -122,8 +122,9 @@ end
 -- Where a container's path is on the machine: a mounted file of a ConfigMap (text), or a hostPath (path).
 local function resolve(k, pod, c, path)
   for _, m in ipairs(c.volumeMounts or {}) do
-    if path == m.mountPath or path:sub(1, #m.mountPath + 1) == m.mountPath:gsub("/$", "") .. "/" then
-      local rest = path:sub(#m.mountPath:gsub("/$", "") + 2)
+    local base = m.mountPath:gsub("/$", "")
+    if path == base or path:sub(1, #base + 1) == base .. "/" then
+      local rest = path:sub(#base + 2)
       local v = value.find(pod.spec.volumes, "name", m.name) or {}
       if v.hostPath then return nil, k.machine.root .. v.hostPath.path .. "/" .. rest end
       if v.configMap then

@@ -74,7 +74,7 @@ function root.make(dir, machine)
   local shared = base(dir)
   local folder = dir .. "/machines/" .. machine.key
   local tree = folder .. "/root"
-  for _, path in ipairs(FOLDERS) do fail.check(fs.mkdir(tree .. "/" .. path)) end
+  for _, path in ipairs(FOLDERS) do fail.check(fs.mkdir(tree .. "/" .. path, 493)) end
   fs.chmod(folder, 448)
   fs.chmod(tree .. "/root", 448)
   fs.chmod(tree .. "/tmp", 1023)
@@ -95,6 +95,7 @@ function root.make(dir, machine)
   put(tree .. "/etc/ssh/ssh_host_ed25519_key", pair.private, 384)
   put(tree .. "/etc/ssh/ssh_host_ed25519_key.pub", pair.public .. "\n")
   local home = tree .. "/home/" .. machine.user
+  fail.check(fs.mkdir(home, 493))
   fail.check(fs.mkdir(home .. "/.ssh", 448))
   put(home .. "/.ssh/authorized_keys", (machine.public_key or "") .. "\n", 384)
   return tree

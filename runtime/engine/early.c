@@ -14,6 +14,25 @@ static bool may_try(const struct vr_node *node)
            (p->type == VR_NODE_DECL || p->type == VR_NODE_INSTANCE) && !p->reads_only;
 }
 
+/* True where a whole reference is only a name: what it names is not known far enough to read with. */
+static bool names_only(const json_t *value)
+{
+    const char *key;
+    json_t *item;
+    size_t index;
+    if (json_is_object(value)) {
+        if (json_object_get(value, "$ref") && json_object_size(value) <= 1 + (json_object_get(value, "id") != NULL))
+            return true;
+        json_object_foreach((json_t *)value, key, item)
+            if (names_only(item))
+                return true;
+    }
+    json_array_foreach(value, index, item)
+        if (names_only(item))
+            return true;
+    return false;
+}
+
 void vr_early_try(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
@@ -23,7 +42,7 @@ void vr_early_try(struct vr_node *node)
     p->plan->early = true;
     json_t *fields = vr_node_desired(node);
     p->plan->early = false;
-    if (!fields || vr_has_unknown(fields)) {
+    if (!fields || vr_has_unknown(fields) || names_only(fields)) {
         json_decref(fields);
         return;
     }

@@ -40,6 +40,14 @@ local function request_of(self, method, path, body, options)
     connect_to = parts.connect_to and parts.connect_to() or nil, timeout = options.timeout or 60 }
 end
 
+-- That no way leads to the server now (a load balancer's probe fails) is as temporary as a refused connection.
+local function ask(self, ...)
+  local ok, request = pcall(request_of, self, ...)
+  if ok then return http.request(request) end
+  if type(request) == "table" and request.code == "unreachable" then return nil, request.message, "unreachable" end
+  error(request, 0)
+end
+
 --- One request, with retries for what the server calls temporary. options: ok = {[404] = true}, content_type, timeout, what.
 -- Returns the decoded body (nil for a tolerated failure) and the answer.
 function client:request(method, path, body, options)
@@ -47,7 +55,7 @@ function client:request(method, path, body, options)
   local what = options.what or ("%s %s"):format(method, (path:gsub("%?.*", "")))
   local started, pause, renewed = task.now(), 0.2, false
   while true do
-    local answer, message, code = http.request(request_of(self, method, path, body, options))
+    local answer, message, code = ask(self, method, path, body, options)
     local wait
     if not answer then
       if code == "tls" or code == "cancelled" or task.now() - started > (options.patience or BUDGET) then

@@ -92,7 +92,8 @@ local function read(ctx)
   if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
   local api = connect.client(ctx, f.cluster)
   local revision, kustomization = followed(api)
-  if not kustomization and not ctx.prior then return nil end
+  local made = ctx.prior and ctx.prior.outputs -- what an earlier run did not finish has none
+  if not kustomization and not made then return nil end
   local want, changes = files(f), {}
   local got = fail.check(git.read(access.options(ctx, f.repository, { paths = names(want) })))
   for _, name in ipairs(names(want)) do
@@ -101,7 +102,7 @@ local function read(ctx)
   if not revision then changes[#changes + 1] = { path = "Kustomization flux-system", new = "to be made" } end
   if not get(api, "GitRepository") then changes[#changes + 1] = { path = "GitRepository flux-system", new = "to be made" } end
   if secret_differs(api, f) then changes[#changes + 1] = { path = "Secret flux-system", new = "(secret, changed)" } end
-  return { fields = f, outputs = { revision = revision or (ctx.prior and ctx.prior.outputs.revision) }, changes = changes }
+  return { fields = f, outputs = { revision = revision or (made and made.revision) }, changes = changes }
 end
 
 -- A failure that Flux reports is a failure now, not at the end of the wait; but what it said of an older revision is stale.

@@ -1,5 +1,5 @@
 --- The disk of a machine: a plain directory tree like a fresh Debian's, with the system's /usr bound into it by the keeper.
-local crypto, fs, process = require "crypto", require "fs", require "process"
+local crypto, fs, process, task = require "crypto", require "fs", require "process", require "task"
 local fail = require "fail"
 
 local root = {}
@@ -46,19 +46,38 @@ end
 
 local function put(path, text, mode) fail.check(fs.write(path, text, { mode = mode or 420, atomic = false })) end
 
---- What all roots of an emulator have in common of the system's /etc: made once.
-local function base(dir)
-  local path = dir .. "/machines/base"
-  if fs.stat(path .. "/done") then return path end
-  fail.check(fs.mkdir(path .. "/etc", 448))
+local making = {} -- by folder: an event, set when its base is there or could not be made
+
+local function copy_base(path)
   local names = {}
   for _, name in ipairs { "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "services", "protocols", "ssl/certs" } do
     if fs.stat("/etc/" .. name, { follow = true }) then names[#names + 1] = "./" .. name end
   end
-  local argv = { "/bin/sh", "-c", 'cd /etc && tar cf - "$@" 2>/dev/null | tar xf - --no-same-owner -C "$0"', path .. "/etc" }
+  -- It gets its name when it is whole: tar makes links last, and may be killed.
+  local scratch = path .. ".new"
+  if fs.stat(scratch) then fail.check(fs.remove(scratch, { recursive = true })) end
+  fail.check(fs.mkdir(scratch .. "/etc", 493))
+  local argv = { "/bin/sh", "-c", 'cd /etc && tar cf - "$@" 2>/dev/null | tar xf - --no-same-owner -C "$0"', scratch .. "/etc" }
   for _, name in ipairs(names) do argv[#argv + 1] = name end
-  fail.check(process.run { argv = argv, timeout = 60 })
-  put(path .. "/done", "")
+  local result = fail.check(process.run { argv = argv, timeout = 60 })
+  if result.code ~= 0 then
+    error(fail { ("the system's /etc could not be copied to %s: %s"):format(scratch, result.stderr), code = "io" })
+  end
+  fail.check(fs.rename(scratch, path))
+end
+
+--- What all roots of an emulator have in common of the system's /etc: made once, by the first that asks.
+local function base(dir)
+  local path = dir .. "/machines/base"
+  while making[path] do making[path]:wait() end
+  if fs.stat(path) then return path end
+  making[path] = task.event()
+  local done <close> = setmetatable({}, { __close = function()
+    local event = making[path]
+    making[path] = nil
+    event:set()
+  end })
+  copy_base(path)
   return path
 end
 
@@ -79,7 +98,8 @@ function root.make(dir, machine)
   fs.chmod(tree .. "/root", 448)
   fs.chmod(tree .. "/tmp", 1023)
   for from, to in pairs(LINKS) do fs.symlink(to, tree .. "/" .. from) end
-  fail.check(process.run { argv = { "/bin/cp", "-al", shared .. "/etc/.", tree .. "/etc/" }, timeout = 60 })
+  local copied = fail.check(process.run { argv = { "/bin/cp", "-a", shared .. "/etc/.", tree .. "/etc/" }, timeout = 60 })
+  if copied.code ~= 0 then error(fail { ("%s could not be made: %s"):format(tree, copied.stderr), code = "io" }) end
   accounts(tree, machine.user)
   put(tree .. "/etc/hostname", machine.hostname .. "\n")
   put(tree .. "/etc/hosts", "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n")

@@ -52,9 +52,10 @@ function Machine:changed() changed(self) end
 
 local function folder_of(machine) return world.dir .. "/machines/" .. machine.key end
 
--- Commands are links to one copy of our own program, named so that it knows it stands in.
+-- Commands are links to one copy of our own program, named so that it knows it stands in. The program that runs may have been
+-- replaced on the disk meanwhile; /proc/self/exe still leads to it.
 local function program()
-  local path, own = world.dir .. "/machines/vmrun", process.self()
+  local path, own = world.dir .. "/machines/vmrun", "/proc/self/exe"
   local have, want = fs.stat(path), fs.stat(own, { follow = true })
   if have and want and have.size == want.size and have.mtime >= want.mtime then return path end
   fail.check(fs.write(path, fail.check(fs.read(own)), { mode = 493, atomic = true }))
@@ -400,7 +401,7 @@ end
 --- Begins: the keeper, the listener for commands, and all machines that ran.
 function machines.new()
   fail.check(fs.mkdir(world.dir .. "/machines", 448))
-  keeper = Keeper.new(function()
+  keeper = Keeper.new(program(), function()
     task.spawn(function()
       restore_all()
       if machines.on_restart then machines.on_restart() end

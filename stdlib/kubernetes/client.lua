@@ -54,19 +54,22 @@ function client:request(method, path, body, options)
   options = options or {}
   local what = options.what or ("%s %s"):format(method, (path:gsub("%?.*", "")))
   local started, pause, renewed = task.now(), 0.2, false
+  local patience = options.patience or self.patience or BUDGET
   while true do
     local answer, message, code = ask(self, method, path, body, options)
     local wait
     if not answer then
-      if code == "tls" or code == "cancelled" or task.now() - started > (options.patience or BUDGET) then
-        error(fail { ("%s: %s"):format(what, message), code = code == "tls" and "tls" or "unreachable",
+      -- An API server that starts or loses its quorum resets connections; one with a certificate that does not fit never will.
+      local final = code == "cancelled" or (code == "tls" and message:find("certificate", 1, true))
+      if final or task.now() - started > patience then
+        error(fail { ("%s: %s"):format(what, message), code = final and code or "unreachable",
           hint = "is the API server up, and may we reach it?" })
       end
       wait = pause
     elseif answer.status == 401 and self.parts.renew and not renewed then
       renewed, self.parts = true, self.parts.renew()
     elseif RETRIED[answer.status] and not (options.ok and options.ok[answer.status])
-      and task.now() - started < (options.patience or BUDGET) then
+      and task.now() - started < patience then
       wait = tonumber(answer.headers["retry-after"]) or pause
     elseif answer.status >= 400 then
       if options.ok and options.ok[answer.status] then return nil, answer end

@@ -39,6 +39,8 @@ function M.client(ctx, cluster)
   if not open[key] then
     open[key] = client.new(cluster.kubeconfig and from_kubeconfig(cluster) or from_kubeadm(ctx, cluster))
   end
+  -- A plan says "unreachable" soon; an apply waits for a server that is being made or joined.
+  open[key].patience = ctx.dry and 10 or 120
   return open[key]
 end
 

@@ -36,15 +36,15 @@ local function reader(self, child)
 end
 
 local function start(self)
-  local child, why = process.spawn { argv = { process.self(), "machines" }, cwd = "/", stdin = "pipe", stdout = "pipe", stderr = "inherit" }
+  local child, why = process.spawn { argv = { self.program, "machines" }, cwd = "/", stdin = "pipe", stdout = "pipe", stderr = "inherit" }
   if not child then error("the keeper of the machines cannot be started: " .. tostring(why), 0) end
   self.child = child
   task.spawn(reader, self, child)
 end
 
---- `lost` is called when the keeper ended by itself, with all machines.
-function Keeper.new(lost)
-  return setmetatable({ waiting = {}, next = 0, lost = lost, closed = false }, Keeper)
+--- `program` is a copy of ours; `lost` is called when the keeper ended by itself, with all machines.
+function Keeper.new(program, lost)
+  return setmetatable({ program = program, waiting = {}, next = 0, lost = lost, closed = false }, Keeper)
 end
 
 --- One request: the answer, or nil and why.

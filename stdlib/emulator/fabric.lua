@@ -207,8 +207,9 @@ function fabric.backend(balancer, rule, nat, source, from)
   if #candidates == 0 then return nil, ("rule %s of the load balancer %s has no backend"):format(rule.name, balancer.name), "timeout" end
   local why = nil
   turn = turn + 1
+  local first = turn -- probes wait, and others take their turns meanwhile
   for i = 1, #candidates do
-    local endpoint = candidates[(turn + i) % #candidates + 1]
+    local endpoint = candidates[(first + i) % #candidates + 1]
     local target, reason = into(endpoint, source, p.backendPort)
     if target and not nat and not fabric.probed(balancer, rule, endpoint, target) then
       target, reason = nil, ("the probe of rule %s finds no healthy machine behind the load balancer %s"):format(rule.name, balancer.name)

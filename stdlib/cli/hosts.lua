@@ -56,13 +56,17 @@ local function those(hosts, fits)
   return found
 end
 
+local function ends_with(hosts, text)
+  return those(hosts, function(host) return text ~= "" and host.name:sub(-#text) == text end)
+end
+
 --- The host of a name, an address, a resource's address or the end of a name. Raises a failure with the nearest name.
 function M.find(session, given)
   local hosts = M.list(session)
   if #hosts == 0 then no_hosts(session) end
   local found = those(hosts, function(host) return host.name == given or host.row == given end)
   if #found == 0 then found = those(hosts, function(host) return host.address == given end) end
-  if #found == 0 and given ~= "" then found = those(hosts, function(host) return host.name:sub(-#given) == given end) end
+  if #found == 0 then found = ends_with(hosts, given) end
   if #found == 1 then return found[1] end
   if #found > 1 then
     error(fail { ("'%s' may be one of several hosts"):format(given), code = "host", hint = "say which: " .. table.concat(names(found), ", ") })
@@ -87,10 +91,13 @@ end
 local function part_of(hosts, part)
   local group = part:match("^@(.+)$")
   local wanted = glob(group or part)
-  return those(hosts, function(host)
+  local found = those(hosts, function(host)
     if group then return has_group(host, wanted) end
     return part == "all" or host.name:find(wanted) or has_group(host, wanted) or host.row == part or host.address == part
   end)
+  if #found > 0 or group or part:find("[*?]") then return found end
+  found = ends_with(hosts, part)
+  return #found == 1 and found or {}
 end
 
 --- The hosts that a pattern means: `all`, names and groups with `*` and `?`, `@GROUP`; several with commas between, `!` in

@@ -157,6 +157,7 @@ test("ssh and exec", function(t)
   t.eq(p.run(0, "exec", "all", "--", "cat /etc/motd"), "node-1, node-2:\n  hello\n")
   t.eq(p.run(0, "exec", "node*", "--", "hostname"), "node-1:\n  one\nnode-2:\n  two\n")
   t.eq(p.run(0, "exec", "@inner", "--", "true"), "node-2: done\n")
+  t.eq(p.run(0, "exec", "de-2", "--", "hostname"), "node-2:\n  two\n", "the end of one name")
   t.eq(p.run(0, "exec", "all,!node-1", "--", "echo", "$(x)", "it's"), "node-2:\n  $(x) it's\n")
   local out
   out, err = p.run(1, "exec", "all", "--", "[ $(hostname) = one ] || { echo no >&2; exit 9; }")

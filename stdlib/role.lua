@@ -211,7 +211,12 @@ local function define(name, page)
   page.update = page.update or apply
   -- What a role did stays on the host, unless the role says how to undo it.
   page.delete = page.delete or function(ctx)
-    if page.undo then perform(page, ctx, "apply", page.undo) end
+    if not page.undo then return end
+    local ok, why = pcall(perform, page, ctx, "apply", page.undo)
+    if ok then return end
+    -- A host that is gone or dying has nothing to undo; one that only cannot be reached keeps what it has.
+    if not (fail.is(why) and why.code == "unreachable") then error(why, 0) end
+    return { note = ("%s: what %s did on the host stays there: %s"):format(ctx.address, name, why.message) }
   end
   return kind(name)(page)
 end

@@ -51,6 +51,13 @@ if [ -e $d/%s.begun ]; then kubeadm reset -f </dev/null; fi
 mv -f $d/%s.begun $d/%s.done]]):format(what, what, command, what, what)
 end
 
+--- Declares the way back: `kubeadm reset`, which also takes a control plane's member out of etcd while the others still have a
+-- majority.
+function M.reset(host, what)
+  host.command "kubeadm reset" { run = ("kubeadm reset -f && rm -f %s"):format(M.done(what)), timeout = 300,
+    unless = ("[ ! -e %s ]"):format(M.done(what)) }
+end
+
 function M.done(what) return "/var/lib/vmrun/" .. what .. ".done" end
 
 return M

@@ -26,6 +26,7 @@ local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 1200 },
+  undo = function(host) control_plane.reset(host, "init") end,
   tasks = function(host, f)
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,

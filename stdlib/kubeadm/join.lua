@@ -29,6 +29,7 @@ end
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 1200 },
+  undo = function(host) control_plane.reset(host, "join") end,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     if f.control_plane then control_plane.tasks(host, f) end

@@ -95,7 +95,7 @@ end
 --- Runs a command to its end.
 -- @param options stdin (text), timeout (seconds), on_stdout, on_stderr (called with each chunk, may wait), pty,
 -- collect (false: only the callbacks get the output)
--- @return {code=, signal=, stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the fourth value,
+-- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the fourth value,
 -- what was received
 function session:exec(command, options)
   options = options or {}
@@ -106,7 +106,7 @@ function session:exec(command, options)
   local result, message, code = collect(ch, options, deadline)
   if code == nil then
     result.code, message, code = ch:wait(deadline and deadline - task.now())
-    if code == nil then
+    if result.code then
       result.signal = message
       return result
     end

@@ -67,6 +67,7 @@ struct vr_ssh {
     int fatal;         /* what libssh2 ended the session with; 0: nothing */
     bool gone;         /* the peer has closed, or it failed: `io_error` says how */
     int io_error;      /* errno; 0: end of file */
+    bool halfway;      /* a call of the login waits to be made again */
     bool torn;         /* libssh2 may not touch the connection any more */
     struct fifo early; /* read while no channel was there to read it */
     struct vr_timer *poke;

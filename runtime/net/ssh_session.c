@@ -155,10 +155,26 @@ static LIBSSH2_SEND_FUNC(on_send)
 
 /* --- the end of a session --- */
 
+static int authenticate(struct vr_ssh *ssh);
+static int shake_hands(struct vr_ssh *ssh);
+
+/* libssh2 gives back what a login in progress holds (the key exchange's secrets) only when that fails by itself: so it is
+ * called once more, without a connection. */
+static void fail_login(struct vr_ssh *ssh)
+{
+    if (!ssh->halfway)
+        return;
+    if (ssh->phase == HANDSHAKE)
+        shake_hands(ssh);
+    else if (ssh->phase == LOGIN)
+        authenticate(ssh);
+}
+
 /* Afterwards nothing of the session is on the loop. */
 static void tear_down(struct vr_ssh *ssh)
 {
     ssh->torn = true;
+    fail_login(ssh);
     ssh->phase = LOST;
     vr_turnstile_leave(&handshakes, &ssh->ticket);
     vr_dial_cancel(ssh->dial);
@@ -347,14 +363,21 @@ static void login_failed(struct vr_ssh *ssh, int rc)
     }
 }
 
+/* libssh2 wants to see a socket, though it never uses it: that of the outermost connection. */
+static int shake_hands(struct vr_ssh *ssh)
+{
+    const struct vr_ssh *bottom = ssh;
+    while (bottom->tunnel && bottom->tunnel->ssh)
+        bottom = bottom->tunnel->ssh;
+    return libssh2_session_handshake(ssh->raw, bottom->fd);
+}
+
 static void go_on_login(struct vr_ssh *ssh)
 {
     if (ssh->phase == HANDSHAKE) {
-        const struct vr_ssh *bottom = ssh;
-        while (bottom->tunnel && bottom->tunnel->ssh)
-            bottom = bottom->tunnel->ssh;
-        int rc = libssh2_session_handshake(ssh->raw, bottom->fd);
-        if (rc == LIBSSH2_ERROR_EAGAIN)
+        int rc = shake_hands(ssh);
+        ssh->halfway = rc == LIBSSH2_ERROR_EAGAIN;
+        if (ssh->halfway)
             return;
         if (rc < 0) {
             handshake_failed(ssh);
@@ -365,6 +388,7 @@ static void go_on_login(struct vr_ssh *ssh)
         ssh->phase = LOGIN;
     }
     int rc = authenticate(ssh);
+    ssh->halfway = rc == LIBSSH2_ERROR_EAGAIN;
     if (rc == 0)
         end_login(ssh, READY);
     else if (rc != LIBSSH2_ERROR_EAGAIN)

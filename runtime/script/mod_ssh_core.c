@@ -478,10 +478,7 @@ static int wait_finish(lua_State *L, int status, lua_KContext ctx)
         return push_error(L, vr_ssh_channel_error(channel));
     case VR_SSH_FINISHED: {
         const char *signal = vr_ssh_channel_exit_signal(channel);
-        if (signal)
-            lua_pushnil(L);
-        else
-            lua_pushinteger(L, vr_ssh_channel_exit_code(channel));
+        lua_pushinteger(L, signal ? -1 : vr_ssh_channel_exit_code(channel));
         lua_pushstring(L, signal);
         return 2;
     }
@@ -494,8 +491,8 @@ static int wait_finish(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
-/* channel:wait([timeout]) -> code; or nil, signal; or nil, message, code of the failure. What was not read yet is thrown
- * away while it waits only if the buffers are full: read first. */
+/* channel:wait([timeout]) -> exit code and nil, or -1 and the signal; or nil, message, code. Read first: a command whose
+ * output nobody takes does not end. */
 static int channel_wait(lua_State *L)
 {
     lua_settop(L, 2);

@@ -12,6 +12,8 @@ local arm, json = require "azure.arm", require "json"
 local kind, field = require "kind", require "field"
 local fail = require "fail"
 
+local RACES = 3 -- how often another's write may come between our reading and writing
+
 local function split(path)
   local steps = {}
   for step in path:gmatch("[^.]+") do steps[#steps + 1] = step end
@@ -325,9 +327,18 @@ local function define(statement)
       if alter then alter(body) end
       return client:put(id, statement.api, body, { etag = now and now.etag, ctx = ctx })
     end
+    -- Somebody else wrote between our reading and our writing: ours is laid over theirs again.
+    local function put_over()
+      for _ = 1, RACES do
+        local ok, body = pcall(put)
+        if ok then return body end
+        if not (current and type(body) == "table" and body.code == "PreconditionFailed") then error(body, 0) end
+      end
+      return put()
+    end
     local body
     local key = statement.serial and statement.serial(f)
-    if key then body = client:serial(key, put) else body = put() end
+    if key then body = client:serial(key, put_over) else body = put_over() end
     if statement.made then body = statement.made(ctx, client, body) or body end
     return result(ctx, client, body)
   end

@@ -88,7 +88,7 @@ routes["GET /emulator/list"] = function()
   end
   return answer { arm = json.array(arm), resources = resources, deleted_vaults = json.array(vaults), machines = machine_list(),
     kubernetes = world.kubernetes and world.kubernetes.list and world.kubernetes:list() or json.array {},
-    leftovers = world.machines and world.machines.leftovers and world.machines.leftovers() or json.array {} }
+    leftovers = json.array(world.machines and world.machines.leftovers and world.machines.leftovers() or {}) }
 end
 
 routes["PUT /emulator/faults"] = function(req)

@@ -161,50 +161,68 @@ local function kubeconfig(server, ca)
       ["client-key"] = PKI .. "/kubelet-client-current.pem" } } } }
 end
 
-local function request_certificate(self, client, s)
+local REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+
+-- Asks the cluster for a certificate and waits until somebody approved it. Returns {cert, key}, or nil, why, code.
+local function request_certificate(self, client, s, signer, usage, names)
   local key = crypto.ec_key()
-  local csr = crypto.x509_csr { key = key, cn = "system:node:" .. s.name, o = { "system:nodes" } }
-  local made, why, code = client:call("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", {
+  local csr = crypto.x509_csr { key = key, cn = "system:node:" .. s.name, o = { "system:nodes" }, dns = names and names.dns, ip = names and names.ip }
+  local made, why, code = client:call("POST", REQUESTS, {
     apiVersion = "certificates.k8s.io/v1", kind = "CertificateSigningRequest", metadata = { generateName = "csr-" },
-    spec = { request = crypto.base64(csr), signerName = "kubernetes.io/kube-apiserver-client-kubelet",
-      usages = json.array { "digital signature", "client auth" } } })
+    spec = { request = crypto.base64(csr), signerName = "kubernetes.io/" .. signer, usages = json.array(usage) } })
   if not made then return nil, why, code end
-  local path = "/apis/certificates.k8s.io/v1/certificatesigningrequests/" .. made.metadata.name
-  local deadline = task.now() + 60
+  local path, changed, unsubscribe = REQUESTS .. "/" .. made.metadata.name, task.event(), nil
+  local cluster = self.kubernetes:cluster_of_ca(client.options.ca)
+  if cluster then
+    unsubscribe = cluster:subscribe(function(event)
+      if event.kind == "certificates.k8s.io/certificatesigningrequests" and event.object.metadata.name == made.metadata.name then changed:set() end
+    end)
+  end
+  local guard <close> = setmetatable({}, { __close = function() if unsubscribe then unsubscribe() end end })
+  local deadline = task.now() + (names and 900 or 60)
   while task.now() < deadline do
+    changed:clear()
     local csr_now, message, reason = client:call("GET", path)
     if not csr_now then return nil, message, reason end
     local cert = value.get(csr_now, "status", "certificate")
     if cert then return { cert = crypto.unbase64(cert), key = key } end
-    local cluster = self.kubernetes:cluster_of_ca(client.options.ca)
-    if cluster then cluster.changed:wait(0.2) else task.sleep(0.2) end
+    changed:wait(cluster and 5 or 0.2)
   end
   return nil, "cannot create certificate signing request: timed out waiting for the condition"
+end
+
+-- A pair as kubelets keep it: a file by its date, and a link that says which one counts.
+local function keep_pair(self, name, pair)
+  local file = ("%s/%s-%s.pem"):format(PKI, name, os.date("!%Y-%m-%d-%H-%M-%S"))
+  write_secret(self, file, pair.cert .. pair.key)
+  local link = ("%s%s/%s-current.pem"):format(self.machine.root, PKI, name)
+  fs.remove(link)
+  fs.symlink(file, link)
+end
+
+-- What the link of a pair leads to; it is absolute inside of the machine's root.
+local function kept_pair(self, name)
+  local target = fs.readlink(("%s%s/%s-current.pem"):format(self.machine.root, PKI, name))
+  return target and fs.read(target:sub(1, 1) == "/" and self.machine.root .. target or self.machine.root .. PKI .. "/" .. target)
 end
 
 -- With a bootstrap file and no certificate: asks for one, and writes what a kubelet keeps.
 local function bootstrap(self, s)
   local client, why = Client.from_kubeconfig(self.world, self.machine, BOOTSTRAP, "kubelet")
   if not client then return nil, why end
-  local pair, message = request_certificate(self, client, s)
+  local pair, message = request_certificate(self, client, s, "kube-apiserver-client-kubelet", { "digital signature", "client auth" })
   if not pair then return nil, message end
-  local file = ("%s/kubelet-client-%s.pem"):format(PKI, os.date("!%Y-%m-%d-%H-%M-%S"))
-  write_secret(self, file, pair.cert .. pair.key)
-  fs.remove(self.machine.root .. PKI .. "/kubelet-client-current.pem")
-  fs.symlink(file, self.machine.root .. PKI .. "/kubelet-client-current.pem")
+  keep_pair(self, "kubelet-client", pair)
   write_secret(self, KUBECONFIG, kubeconfig(client.options.server, client.options.ca))
   self:journal('"Rotating certificates" client certificate written')
   return true
 end
 
--- kubelet.conf names a link that is absolute inside the machine's root.
 local function credentials(self)
   local client, why = Client.from_kubeconfig(self.world, self.machine, KUBECONFIG, "kubelet")
   if not client then return nil, why end
   if not client.options.cert then
-    local path = self.machine.root .. PKI .. "/kubelet-client-current.pem"
-    local target = fs.readlink(path)
-    local text = target and fs.read(target:sub(1, 1) == "/" and self.machine.root .. target or self.machine.root .. PKI .. "/" .. target)
+    local text = kept_pair(self, "kubelet-client")
     if not text then return nil, "part of the existing bootstrap client certificate is missing" end
     client.options.cert, client.options.key = text, text
   end
@@ -268,13 +286,19 @@ end
 
 -- Pods
 
-local function serving_request(self, client, s)
-  if not s.config.serverTLSBootstrap or self.serving_asked then return end
-  self.serving_asked = true
-  local csr = crypto.x509_csr { key = crypto.ec_key(), cn = "system:node:" .. s.name, o = { "system:nodes" }, dns = { s.name }, ip = { s.node_ip } }
-  client:call("POST", "/apis/certificates.k8s.io/v1/certificatesigningrequests", { apiVersion = "certificates.k8s.io/v1",
-    kind = "CertificateSigningRequest", metadata = { generateName = "csr-" }, spec = { request = crypto.base64(csr),
-      signerName = "kubernetes.io/kubelet-serving", usages = json.array { "digital signature", "server auth" } } })
+-- With serverTLSBootstrap it asks for a certificate to serve with, unless it has one that is still good.
+local function serve(self, client, s)
+  if not s.config.serverTLSBootstrap or self.serving then return end
+  local kept = kept_pair(self, "kubelet-server")
+  local told = kept and crypto.x509_read(kept)
+  local ends = told and (tonumber(told.not_after) or value.seconds(told.not_after))
+  if ends and ends > task.time() then return end
+  self.serving = task.spawn(function()
+    local pair, why = request_certificate(self, client, s, "kubelet-serving", { "digital signature", "server auth" },
+      { dns = { s.name }, ip = { s.node_ip } })
+    if pair then keep_pair(self, "kubelet-server", pair) else self:journal(('"Certificate request failed" err="%s"'):format(tostring(why))) end
+    self.serving = nil
+  end)
 end
 
 --- Lines that a container of a pod wrote, or nil and why.
@@ -379,9 +403,10 @@ end
 
 local function detach(self)
   if self.unsubscribe then self.unsubscribe() end
+  if self.serving then self.serving:cancel("the kubelet ends") end
   if self.cluster and self.cluster.kubelets[self.name] == self then self.cluster.kubelets[self.name] = nil end
   for uid in pairs(self.workers) do drop_worker(self, uid, "the kubelet ends") end
-  self.cluster, self.unsubscribe, self.connected, self.ready, self.node_uid = nil, nil, nil, nil, nil
+  self.cluster, self.unsubscribe, self.connected, self.ready, self.node_uid, self.serving = nil, nil, nil, nil, nil, nil
 end
 
 -- One round of reports. Returns whether the API took them.
@@ -392,7 +417,7 @@ local function report(self, client, s)
     self.node_uid = node.metadata.uid
     attach(self, self.kubernetes:cluster_of_ca(client.options.ca), s)
     self:event(node, "Normal", "Starting", "Starting kubelet.")
-    serving_request(self, client, s)
+    serve(self, client, s)
   end
   local ok, why = renew(self, client, s)
   if not ok then return false, why end

@@ -14,7 +14,7 @@ local p = params {
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
-  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$", help = "Kubernetes" },
+  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
@@ -54,7 +54,7 @@ local rules = azure.network_security_group "nodes" (own("nsg", { rules = {
   { name = "node-port", priority = 160, port = "30000-32767", source = NETWORK },
 } }))
 local subnet = azure.subnet "nodes" {
-  name = p.name .. "-nodes", vnet = network, cidr = NODES, security_group = rules, nat_gateway = nat,
+  name = p.name .. "-nodes", vnet = network, cidr = NODES, nat_gateway = nat, security_group = rules
 }
 if p.admin_network then
   local admin = azure.existing "admin" { id = p.admin_network }

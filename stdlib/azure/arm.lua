@@ -10,7 +10,7 @@ client.__index = client
 local RETRIED = { [408] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
 local RETRIED_CODES = {
   AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
-  OperationPreempted = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
+  OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
 }
 local LOST = { connect = true, resolve = true, timeout = true, reset = true } -- codes of a request that got no answer
 local ATTEMPTS, RETRY_BUDGET = 8, 300
@@ -90,7 +90,7 @@ local function pace(self)
   if wait > 0 then task.sleep(wait) end
 end
 
---- One request with retries. `options`: `{etag=, none=, audience=, ok = {[404]=true}, raw = true, what=}`.
+--- One request with retries. `options`: `{etag=, none=, audience=, ok = {[404]=true}, raw = true, what=, attempts=}`.
 -- Returns the answer with `json` (the decoded body or nil).
 function client:request(method, url, body, options)
   options = options or {}
@@ -131,7 +131,7 @@ function client:request(method, url, body, options)
       if answer.body and answer.body ~= "" and not options.raw then answer.json = json.decode(answer.body) end
       return answer
     end
-    if attempt == ATTEMPTS or task.now() - started > RETRY_BUDGET then
+    if attempt == (options.attempts or ATTEMPTS) or task.now() - started > RETRY_BUDGET then
       if answer then raise(what, answer, again) end
       error(fail { ("%s: %s"):format(what, again.message), code = again.code == "timeout" and "timeout" or "unreachable",
         hint = "is " .. self.cloud.arm .. " reachable from here?" })
@@ -154,6 +154,21 @@ function client:get(id, api)
     return nil
   end
   return answer.json
+end
+
+local ENDED = { succeeded = true, failed = true, canceled = true }
+local SETTLE = 45 -- seconds: less than a read may take
+
+--- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
+function client:settled(id, api)
+  local started, url = task.now(), self:url(id, api)
+  while true do
+    local answer = self:request("GET", url, nil, { ok = { [404] = true } })
+    if answer.status == 404 then return self:get(id, api) end
+    local state = type(answer.json.properties) == "table" and answer.json.properties.provisioningState
+    if type(state) ~= "string" or ENDED[state:lower()] or task.now() - started > SETTLE then return answer.json end
+    task.sleep(retry_after(answer, 2, self.cloud.kind == "emulator" and 0.05 or 5))
+  end
 end
 
 --- All items of a list, page after page.
@@ -298,7 +313,7 @@ function client:vault(method, uri, path, body, options)
   local started = task.now()
   while true do
     local ok, answer = pcall(self.request, self, method, url, body,
-      { audience = self.cloud.vault_audience, ok = options.ok, connect_to = connect_to })
+      { audience = self.cloud.vault_audience, ok = options.ok, connect_to = connect_to, attempts = options.attempts })
     if ok then return answer end
     -- A role or access policy takes a while to be seen by the vault; its name takes a while to resolve.
     local code = type(answer) == "table" and answer.code or ""
@@ -306,6 +321,20 @@ function client:vault(method, uri, path, body, options)
     if not late or task.now() - started > (options.patience or 0) then error(answer) end
     task.sleep(self.cloud.kind == "emulator" and 0.2 or 5)
   end
+end
+
+local CLOSED = { Forbidden = true, resolve = true, unreachable = true }
+
+--- A secret's bundle for a read, or nil when there is none. Where the vault does not let us look, what we never made counts
+-- as absent (making it looks again, and the role for that may be made in the same run); else it is not known.
+function client:secret(ctx, uri, name)
+  local ok, answer = pcall(self.vault, self, "GET", uri, "/secrets/" .. name, nil, { ok = { [404] = true }, attempts = 2 })
+  if ok then return answer.status == 200 and answer.json or nil end
+  local code = type(answer) == "table" and answer.code
+  if not CLOSED[code] then error(answer, 0) end
+  if not ctx.prior then return nil end
+  error(fail { ("%s cannot be read: %s"):format(name, answer.message), code = "unreachable",
+    hint = "does our principal have a role for the vault's secrets?" })
 end
 
 local clients = {}

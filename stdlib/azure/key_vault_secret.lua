@@ -6,11 +6,6 @@ local PATIENCE = 600
 
 local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id .. "/secrets/" .. f.name) end
 
-local function current(client, f)
-  local answer = client:vault("GET", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true }, patience = 60 })
-  return answer.status == 200 and answer.json or nil
-end
-
 local function write(ctx)
   local client, f = arm.open(ctx.target), ctx.fields
   local gone = client:vault("GET", f.vault.uri, "/deletedsecrets/" .. f.name, nil, { ok = { [404] = true }, patience = PATIENCE })
@@ -35,7 +30,7 @@ return kind "azure.key_vault_secret" {
   predict = function(f) return { id = id_of(f) } end,
   read = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
-    local secret = current(client, f)
+    local secret = client:secret(ctx, f.vault.uri, f.name)
     if not secret then return nil end
     return { fields = { name = f.name, vault = f.vault, value = secret.value, content_type = secret.contentType,
       tags = secret.tags }, outputs = { id = id_of(f), secret_id = secret.id } }

@@ -8,7 +8,7 @@ local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id
 
 local function secret(client, f, half)
   local answer = client:vault("GET", f.vault.uri, ("/secrets/%s-%s-key"):format(f.name, half), nil,
-    { ok = { [404] = true }, patience = 60 })
+    { ok = { [404] = true }, patience = PATIENCE })
   return answer.status == 200 and answer.json.value or nil
 end
 
@@ -32,10 +32,10 @@ return kind "azure.ssh_key_pair" {
   predict = function(f) return { id = id_of(f) } end,
   read = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
-    local private = secret(client, f, "private")
-    local public = private and secret(client, f, "public")
+    local private = client:secret(ctx, f.vault.uri, f.name .. "-private-key")
+    local public = private and client:secret(ctx, f.vault.uri, f.name .. "-public-key")
     if not public then return nil end
-    return { fields = f, outputs = outputs(f, private, public) }
+    return { fields = f, outputs = outputs(f, private.value, public.value) }
   end,
   create = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields

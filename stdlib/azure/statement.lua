@@ -353,7 +353,7 @@ local function define(statement)
     end,
     read = function(ctx)
       local client, id = arm.open(ctx.target), id_of(ctx)
-      local body = client:get(id, statement.api)
+      local body = client:settled(id, statement.api)
       if not body then return nil end
       local read = result(ctx, client, body)
       read.fields = observe(statement, with_defaults(ctx.fields), body)

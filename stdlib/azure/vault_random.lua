@@ -6,7 +6,7 @@ local PATIENCE = 600
 local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id .. "/secrets/" .. f.name) end
 
 local function current(client, f)
-  local answer = client:vault("GET", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true }, patience = 60 })
+  local answer = client:vault("GET", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true }, patience = PATIENCE })
   return answer.status == 200 and answer.json.value or nil
 end
 
@@ -23,9 +23,9 @@ return kind "azure.vault_random" {
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
   read = function(ctx)
-    local value = current(arm.open(ctx.target), ctx.fields)
-    if not value then return nil end
-    local told = found(ctx.fields, value)
+    local secret = arm.open(ctx.target):secret(ctx, ctx.fields.vault.uri, ctx.fields.name)
+    if not secret then return nil end
+    local told = found(ctx.fields, secret.value)
     told.fields = ctx.fields
     return told
   end,

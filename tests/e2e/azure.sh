@@ -67,3 +67,16 @@ exits "and once more, as Flexible" 0 apply mode=Flexible workers=2 rules=2 tag=b
 exits "which is complete" 0 plan mode=Flexible workers=2 rules=2 tag=b
 exits "and destroyed" 0 vmrun destroy "$stack" --yes </dev/null
 same "with its instances, disks and interfaces" "$(vmrun emulator list --json | jq '.resources|length')" 0
+
+# Killed at some moment, run again: it completes, nothing is made twice, nothing is forgotten.
+creates() { arm GET /emulator/writes | jq -r '.last[]|select(.method=="PUT" and .status==201)|.path' | sort | uniq -d; }
+first=$state
+for moment in 0.1 0.3 0.7 1.5; do
+  state=$work/state-$moment
+  (timeout -s KILL "$moment" "$VMRUN" apply "$stack" --emulator --yes --state-dir "$state" </dev/null; :) >/dev/null 2>&1
+  exits "killed after $moment s, then complete" 0 apply
+  same "nothing was made twice" "$(creates)" ""
+  exits "nothing is left to do" 0 plan
+  vmrun emulator reset >/dev/null
+done
+state=$first # which the end stops

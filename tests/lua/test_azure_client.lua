@@ -1,0 +1,133 @@
+local test = require "tap"
+local fs, json, server, task = require "fs", require "json", require "server", require "task"
+local arm = require "azure.arm"
+
+--- A cloud that answers from a script: `answers["GET /path"]` is a list of {status, body, headers}, the last one again and again.
+local function cloud(t, answers)
+  local asked, tokens = {}, 0
+  local listener = assert(server.listen { host = "127.0.0.1", port = 0, handler = function(req)
+    if req.path:find("/oauth2/v2.0/token$") then
+      tokens = tokens + 1
+      return { status = 200, body = json.encode { access_token = "t" .. tokens, expires_in = 3600 } }
+    end
+    local key = req.method .. " " .. req.path
+    asked[#asked + 1] = { key = key, headers = req.headers, body = req.body, query = req.query }
+    local list = answers[key] or { { 404, { error = { code = "ResourceNotFound", message = "no " .. key } } } }
+    local answer = #list > 1 and table.remove(list, 1) or list[1]
+    return { status = answer[1], body = answer[2] and json.encode(answer[2]) or "", headers = answer[3] or {} }
+  end })
+  t.after(function() listener:close() end)
+  local dir = t.tmp()
+  local origin = "http://127.0.0.1:" .. listener:port()
+  fs.write(dir .. "/endpoint.json", json.encode { arm = origin, entra = origin, subscription = "s", tenant = "t", client_id = "c",
+    client_secret = "x", vault_suffix = "v", imds = origin })
+  local client = arm.open { kind = "emulator", emulator_dir = dir }
+  local function keys()
+    local list = {}
+    for i, request in ipairs(asked) do list[i] = request.key end
+    return list
+  end
+  return client, keys, asked, origin, function() return tokens end
+end
+
+local SOON = { ["retry-after-ms"] = "1" }
+local function problem(code, message, details) return { error = { code = code, message = message or "m", details = details } } end
+
+test("one token serves all, and a refused one is asked for again once", function(t)
+  local client, keys, asked, _, tokens = cloud(t, { ["GET /a"] = { { 401, problem "ExpiredAuthenticationToken" }, { 200, { id = "a" } } } })
+  local jobs = {}
+  for i = 1, 5 do jobs[i] = task.spawn(client.token, client, client.cloud.audience) end
+  for i = 1, 5 do t.eq(select(2, jobs[i]:join()), "t1") end
+  t.eq(client:get("/a", "1").id, "a")
+  t.eq({ tokens(), asked[2].headers.authorization }, { 2, "Bearer t2" })
+  t.eq(#keys(), 2)
+  t.eq({ asked[1].query["api-version"], asked[1].headers["x-ms-correlation-request-id"] }, { "1", client.correlation })
+end)
+
+test("what passes is tried again, what does not is an error with its cause", function(t)
+  local client, keys = cloud(t, {
+    ["PUT /a"] = { { 429, problem "TooManyRequests", SOON }, { 409, problem "AnotherOperationInProgress", SOON },
+      { 503, nil, SOON }, { 200, { id = "a", etag = "e" } } },
+    ["PUT /b"] = { { 409, problem("QuotaExceeded", "no cores", { { code = "Cores", message = "10 of 10 in use" } }), { ["x-ms-request-id"] = "r1" } } },
+  })
+  t.eq(client:put("/a", "1", {}).etag, "e")
+  t.eq(#keys(), 4)
+  local err = t.fails("QuotaExceeded: no cores (Cores: 10 of 10 in use) (request r1)", client.put, client, "/b", "1", {})
+  t.eq({ err.code, err.hint }, { "QuotaExceeded", "ask for more quota, or choose another size or region" })
+  t.eq(#keys(), 5, "not tried again")
+end)
+
+test("absent is nil, a wrong subscription is an error, a missing page is an empty list", function(t)
+  local client = cloud(t, { ["GET /s"] = { { 404, problem("SubscriptionNotFound", "no such subscription") } } })
+  t.eq(client:get("/none", "1"), nil)
+  t.fails("no such subscription", client.get, client, "/s", "1")
+  t.eq(client:list("/none", "1"), {})
+end)
+
+test("pages are followed to their end", function(t)
+  local answers = {}
+  local client, keys, _, origin = cloud(t, answers)
+  answers["GET /list"] = { { 200, { value = { { n = 1 } }, nextLink = origin .. "/more?x=1" } } }
+  answers["GET /more"] = { { 200, { value = json.array {}, nextLink = origin .. "/last" } } }
+  answers["GET /last"] = { { 200, { value = { { n = 2 } } } } }
+  t.eq(#client:list("/list", "1"), 2)
+  t.eq(keys(), { "GET /list", "GET /more", "GET /last" })
+end)
+
+test("operations: by status, by Location, by the resource itself, refused, failed", function(t)
+  local answers = {}
+  local client, keys, _, origin = cloud(t, answers)
+  answers["PUT /a"] = { { 201, { id = "a" }, { ["Azure-AsyncOperation"] = origin .. "/op", ["retry-after-ms"] = "1" } } }
+  answers["GET /op"] = { { 404, nil, SOON }, { 200, { status = "InProgress:Something" }, SOON }, { 200, { status = "Succeeded" } } }
+  answers["GET /a"] = { { 200, { id = "a", done = true } } }
+  t.eq(client:put("/a", "1", {}).done, true)
+  answers["DELETE /b"] = { { 202, nil, { Location = origin .. "/gone", ["retry-after-ms"] = "1" } } }
+  answers["GET /gone"] = { { 202, nil, SOON }, { 204 } }
+  client:delete("/b", "1")
+  answers["PUT /c"] = { { 200, { properties = { provisioningState = "Creating" } }, SOON } }
+  answers["GET /c"] = { { 200, { properties = { provisioningState = "Creating" } }, SOON }, { 200, { properties = { provisioningState = "Succeeded" }, n = 3 } } }
+  t.eq(client:put("/c", "1", {}).n, 3)
+  answers["PUT /d"] = { { 201, {}, { ["Azure-AsyncOperation"] = origin .. "/bad", ["retry-after-ms"] = "1" } } }
+  answers["GET /bad"] = { { 200, { status = "Failed", error = { code = "AllocationFailed", message = "no room" } } } }
+  t.eq(t.fails("AllocationFailed: no room", client.put, client, "/d", "1", {}).hint, "choose another size or zone, or try again later")
+  -- A Location beside 201 is where the new thing is, no operation.
+  answers["PUT /e"] = { { 201, { n = 5 }, { Location = "/e" } } }
+  t.eq(client:put("/e", "1", {}).n, 5)
+  answers["POST /f/run"] = { { 202, nil, { ["Azure-AsyncOperation"] = origin .. "/run", Location = origin .. "/result", ["retry-after-ms"] = "1" } } }
+  answers["GET /run"] = { { 200, { status = "Succeeded" } } }
+  answers["GET /result"] = { { 200, { value = "said" } } }
+  t.eq(client:post("/f", "run", "1").value, "said")
+  answers["GET /run"] = { { 200, { status = "Succeeded", properties = { output = { value = "here" } } } } }
+  t.eq(client:post("/f", "run", "1").value, "here")
+  t.ok(#keys() > 15)
+end)
+
+test("deletes wait for what still holds a thing; writes of one parent queue", function(t)
+  local answers = {}
+  local client, keys = cloud(t, answers)
+  answers["DELETE /n"] = { { 400, problem "InUseSubnetCannotBeDeleted" }, { 200 } }
+  client:delete("/n", "1")
+  t.eq(#keys(), 2)
+  t.fails("InUse", client.delete, cloud(t, { ["DELETE /n"] = { { 400, problem "InUseSubnetCannotBeDeleted" } } }), "/n", "1", { patience = 0 })
+  local order = {}
+  local function write(name)
+    order[#order + 1] = "begin " .. name
+    task.sleep(0.01)
+    order[#order + 1] = "end " .. name
+  end
+  local a, b = task.spawn(client.serial, client, "/VNET", write, "a"), task.spawn(client.serial, client, "/vnet", write, "b")
+  a:join()
+  b:join()
+  t.eq(order, { "begin a", "end a", "begin b", "end b" })
+end)
+
+test("a write says what it saw; a reading waits for what is under way", function(t)
+  local client, keys, asked = cloud(t, { ["PUT /a"] = { { 412, problem "PreconditionFailed" } },
+    ["GET /b"] = { { 200, { properties = { provisioningState = "Updating" } }, SOON }, { 200, { properties = { provisioningState = "Succeeded" } } } } })
+  t.eq(t.fails("PreconditionFailed", client.put, client, "/a", "1", {}, { etag = 'W/"x"' }).code, "PreconditionFailed")
+  t.eq(asked[1].headers["if-match"], 'W/"x"')
+  t.eq(client:settled("/b", "1").properties.provisioningState, "Succeeded")
+  t.eq(#keys(), 3)
+end)
+
+test.done()

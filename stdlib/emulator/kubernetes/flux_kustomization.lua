@@ -112,16 +112,10 @@ local function build(flux, o, artifact)
   if not kustomize.is_folder(artifact.files, path) then
     return nil, "ArtifactFailed", ("kustomization path not found: stat /%s: no such file or directory"):format(path)
   end
-  local objects, why = kustomize.build(artifact.files, path)
-  if not objects then return nil, "BuildFailed", "kustomize build failed: " .. why end
   local spec = o.spec
-  local ok
-  ok, why = kustomize.try(function()
-    kustomize.patch(objects, spec.patches, artifact.files, path, "spec.patches")
-    kustomize.images(objects, spec.images)
-    if spec.targetNamespace then kustomize.set_namespace(objects, spec.targetNamespace) end
-  end)
-  if not ok then return nil, "BuildFailed", "kustomize build failed: " .. why end
+  local objects, why = kustomize.build(artifact.files, path, { patches = spec.patches, images = spec.images, components = spec.components,
+    namespace = spec.targetNamespace, namePrefix = spec.namePrefix, nameSuffix = spec.nameSuffix })
+  if not objects then return nil, "BuildFailed", "kustomize build failed: " .. why end
   local vars, missing = variables(flux, o)
   if missing then return nil, "BuildFailed", missing end
   local common = spec.commonMetadata or {}
@@ -130,9 +124,6 @@ local function build(flux, o, artifact)
     object.metadata.labels = add(object.metadata.labels, common.labels)
     if common.annotations then object.metadata.annotations = add(object.metadata.annotations, common.annotations) end
     object.metadata.labels[GROUP .. "/name"], object.metadata.labels[GROUP .. "/namespace"] = o.metadata.name, o.metadata.namespace
-    if spec.namePrefix or spec.nameSuffix then
-      object.metadata.name = (spec.namePrefix or "") .. object.metadata.name .. (spec.nameSuffix or "")
-    end
   end
   return objects
 end

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The unit suites and the native modules' Lua tests, built with AddressSanitizer and UndefinedBehaviorSanitizer.
+set -u
+cd "$(dirname "$0")/.."
+export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+script/build asan >/dev/null || { echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+passed=0 failed=0
+run() {
+  if "$@" >"$log" 2>&1; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    echo "not ok - $*"
+    tail -n 40 "$log"
+  fi
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+for unit in base net engine script; do VMRUN_SEEDS=40 run "build/asan/tests/unit-$unit"; done
+for name in json fs process stream http server ssh git task; do run build/asan/vmrun lua "tests/lua/test_$name.lua"; done
+run build/asan/vmrun check recipes/cluster.lua
+echo "$passed passed, $failed failed, 0 skipped"
+[ "$failed" -eq 0 ]

@@ -39,6 +39,7 @@ Port $port
 HostKey $work/host
 AuthorizedKeysFile $work/client.pub
 UsePAM no
+SetEnv SHLVL=5
 StrictModes no
 PidFile none
 PasswordAuthentication no

@@ -51,6 +51,7 @@ function M.start(t, options)
   fs.write(dir .. "/authorized", fs.read(dir .. "/client.pub"))
   local lines = {
     "ListenAddress " .. server.host, "Port " .. server.port, "UsePAM no", "StrictModes no", "PidFile none",
+    "SetEnv SHLVL=5", -- bash takes itself for no first shell then, and leaves the person's own ~/.bashrc alone
     "AuthorizedKeysFile " .. dir .. "/authorized", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
     "PrintMotd no", "UseDNS no", "PermitRootLogin yes", "MaxStartups 200", "MaxSessions 100",
     "Subsystem sftp internal-sftp",

@@ -83,21 +83,49 @@ local function ready(o)
   return c and c.status
 end
 
+local function uses(o, kind, namespace, name)
+  local ref = value.get(o, "spec", "sourceRef")
+  return ref and ref.kind == kind and ref.name == name and (ref.namespace or o.metadata.namespace) == namespace
+end
+
+local function depends(o, namespace, name)
+  for _, d in ipairs(value.get(o, "spec", "dependsOn") or {}) do
+    if d.name == name and (d.namespace or o.metadata.namespace) == namespace then return true end
+  end
+end
+
+-- Wakes those objects of a kind for which fn(object) is true.
+local function wake_those(self, kind, fn)
+  for _, o in ipairs(self.cluster.store:list(kind.key)) do
+    if fn(o) then start(self, kind, o.metadata.namespace, o.metadata.name) end
+  end
+end
+
+--- Wakes the Kustomizations of a source.
+function Flux:artifact_changed(repository)
+  local m = repository.metadata
+  wake_those(self, kinds[2], function(o) return uses(o, repository.kind, m.namespace, m.name) end)
+end
+
 local function follow(self, event)
   local kind = by_key(event.kind)
   local m = event.object.metadata
   if kind then
     if event.type ~= "DELETED" and important(event) then start(self, kind, m.namespace, m.name) end
-    if kind.controller == "source-controller" and revision(event.old) ~= revision(event.object)
-      or kind.controller == "kustomize-controller" and event.type == "MODIFIED" and ready(event.old) ~= ready(event.object) then
-      wake(self, kinds[2].key)
+    if kind.controller == "source-controller" and revision(event.old) ~= revision(event.object) then
+      self:artifact_changed(event.object)
+    elseif kind.controller == "kustomize-controller" and event.type == "MODIFIED" and ready(event.old) ~= ready(event.object) then
+      wake_those(self, kinds[2], function(o) return depends(o, m.namespace, m.name) end)
     end
   elseif event.kind == "apps/deployments" then
     for _, k in ipairs(kinds) do
-      if m.name == k.controller and (value.get(event.old, "status", "availableReplicas") or 0) == 0 then wake(self, k.key) end
+      if m.name == k.controller and (value.get(event.old, "status", "availableReplicas") or 0) == 0
+        and (value.get(event.object, "status", "availableReplicas") or 0) > 0 then wake(self, k.key) end
     end
   elseif event.kind == "/secrets" then
-    wake(self, kinds[1].key)
+    wake_those(self, kinds[1], function(o)
+      return o.metadata.namespace == m.namespace and value.get(o, "spec", "secretRef", "name") == m.name
+    end)
   end
 end
 

@@ -34,9 +34,9 @@ local function artifact_of(flux, o)
     return nil, ("GitRepository.source.toolkit.fluxcd.io \"%s\" not found"):format(ref.name)
   end
   local artifact = flux.artifacts[namespace .. "/" .. ref.name]
-  if not artifact or value.get(repository, "status", "artifact", "revision") ~= artifact.revision then
-    return nil, "Source artifact not found, retrying in 30s"
-  end
+  local said = value.get(repository, "status", "artifact", "revision")
+  if not artifact and said then return nil, nil end        -- after a restart: it is fetched again
+  if not artifact or said ~= artifact.revision then return nil, "Source artifact not found, retrying in 30s" end
   return artifact
 end
 
@@ -157,6 +157,7 @@ local function apply_one(flux, object)
       cluster.objects:delete(res, m.namespace, m.name, { policy = "Background" })
       return apply_one(flux, object)
     end
+    if result.code == 404 then error({ flux = true, message = subject(object) .. " not found: " .. result.body.message }, 0) end
     local why = result.body.reason and (" dry-run failed (%s): "):format(result.body.reason) or " dry-run failed: "
     error({ flux = true, message = subject(object) .. why .. result.body.message }, 0)
   end
@@ -301,6 +302,7 @@ local function succeeded(flux, o, revision, inventory, checked)
     local s = new.status
     s.observedGeneration, s.lastAppliedRevision, s.lastAttemptedRevision, s.inventory = new.metadata.generation, revision, revision, inventory
     state.clear(new, "Reconciling")
+    state.clear(new, "Stalled")
     if checked then state.condition(new, "Healthy", "True", "Succeeded", "Health check passed in 0s") else state.clear(new, "Healthy") end
     state.condition(new, "Ready", "True", "ReconciliationSucceeded", "Applied revision: " .. revision)
   end)
@@ -310,8 +312,13 @@ end
 function kustomization.reconcile(flux, o)
   if o.metadata.deletionTimestamp then return delete_all(flux, o) end
   state.hold(flux, KEY, o, MANAGER)
+  local ref = value.get(o, "spec", "sourceRef")
+  if type(ref) ~= "table" or not ref.kind or not ref.name then
+    return state.stalled(flux, KEY, o, MANAGER, "spec.sourceRef with kind and name is required")
+  end
   if o.spec.suspend then return nil end
   local artifact, why = artifact_of(flux, o)
+  if not artifact and not why then return 30 end
   if not artifact then return not_ready(flux, o, "ArtifactFailed", why, nil, 5) end
   local waits_for = dependency(flux, o)
   if waits_for then return not_ready(flux, o, "DependencyNotReady", waits_for, nil, 5) end
@@ -335,8 +342,8 @@ function kustomization.reconcile(flux, o)
     if #bad > 0 then
       progressing(flux, o, revision, ("Running health checks for revision %s with a timeout of %s"):format(revision, o.spec.timeout or o.spec.interval))
       local fine, text = wait_healthy(flux, o, list, function()
-        local now = artifact_of(flux, o)
-        return now and now.revision ~= revision
+        local now, live = artifact_of(flux, o), flux.cluster.store:get(KEY, o.metadata.namespace, o.metadata.name)
+        return now and now.revision ~= revision or not live or live.metadata.deletionTimestamp or live.metadata.generation ~= o.metadata.generation
       end)
       if not fine and text == "superseded" then return 0.1 end
       if not fine then return not_ready(flux, o, "HealthCheckFailed", text, revision) end

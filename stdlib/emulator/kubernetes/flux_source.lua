@@ -68,8 +68,16 @@ local function failed(flux, o, reason, message)
   return math.min(10, flux:interval(o.spec.interval, FLOOR))
 end
 
+-- The digest of a tree: its paths and contents in order.
+local function digest(files)
+  local parts = {}
+  for _, path in ipairs(value.keys(files)) do parts[#parts + 1] = ("%s\0%d\0%s"):format(path, #files[path], files[path]) end
+  return "sha256:" .. crypto.sha256(table.concat(parts))
+end
+
 local function stored(flux, o, revision, files, size)
   local m = o.metadata
+  local had = flux.artifacts[m.namespace .. "/" .. m.name]
   local commit = revision:match("sha1:(%x+)$")
   local path = ("gitrepository/%s/%s/%s.tar.gz"):format(m.namespace, m.name, commit)
   flux.artifacts[m.namespace .. "/" .. m.name] = { revision = revision, files = files, uid = m.uid }
@@ -79,15 +87,17 @@ local function stored(flux, o, revision, files, size)
     local s = new.status
     s.observedGeneration = new.metadata.generation
     if value.get(s, "artifact", "revision") ~= revision then
-      s.artifact = { revision = revision, path = path, digest = "sha256:" .. crypto.sha256(revision .. path), size = size, lastUpdateTime = value.time(),
+      s.artifact = { revision = revision, path = path, digest = digest(files), size = size, lastUpdateTime = value.time(),
         url = ("http://source-controller.%s.svc.cluster.local./%s"):format(m.namespace, path) }
     end
     state.clear(new, "FetchFailed")
+    state.clear(new, "Stalled")
     state.clear(new, "Reconciling")
     state.condition(new, "Ready", "True", "Succeeded", message)
     state.condition(new, "ArtifactInStorage", "True", "Succeeded", message)
   end)
-  if before ~= revision then flux.cluster:event(o, "Normal", "NewArtifact", message, MANAGER) end
+  if before ~= revision then flux.cluster:event(o, "Normal", "NewArtifact", message, MANAGER)
+  elseif not had then flux:artifact_changed(o) end      -- fetched again after a restart
 end
 
 -- An artifact that is in memory and still of the branch's head needs no clone.
@@ -119,9 +129,13 @@ function source.reconcile(flux, o)
     return nil
   end
   state.hold(flux, KEY, o, MANAGER)
+  if type(value.get(o, "spec", "url")) ~= "string" then return state.stalled(flux, KEY, o, MANAGER, "spec.url is required") end
   if o.spec.suspend then return nil end
   local options, reason, message = access(flux, o)
   if not options then return failed(flux, o, reason, message) end
+  if value.get(o, "spec", "ref", "semver") then
+    return failed(flux, o, "GitOperationFailed", "failed to checkout and determine revision: spec.ref.semver is not followed by the emulator")
+  end
   local branch, commit = reference(o)
   local again = flux:interval(o.spec.interval, FLOOR)
   local have = unchanged(flux, o, given(options, {}), branch, commit)

@@ -32,6 +32,16 @@ function flux_status.write(flux, key, object, manager, fn)
   end, { manager = manager, subresource = "status" })
 end
 
+--- Says that nothing more is tried until the object changes.
+function flux_status.stalled(flux, key, object, manager, message)
+  flux_status.write(flux, key, object, manager, function(o)
+    o.status.observedGeneration = o.metadata.generation
+    flux_status.clear(o, "Reconciling")
+    flux_status.condition(o, "Stalled", "True", "InvalidSpec", message)
+    flux_status.condition(o, "Ready", "False", "InvalidSpec", message)
+  end)
+end
+
 --- Makes sure that the object cannot go before its controller has cleaned up.
 function flux_status.hold(flux, key, object, manager)
   if value.contains(object.metadata.finalizers, flux_status.FINALIZER) then return end

@@ -194,6 +194,9 @@ static int act_write(struct vr_ssh_channel *channel)
 static int act_eof(struct vr_ssh_channel *channel)
 {
     int rc = libssh2_channel_send_eof(channel->raw);
+    /* It says "send" where another packet is still on its way. */
+    if (rc == LIBSSH2_ERROR_SOCKET_SEND && channel->ssh->send_blocked && !channel->ssh->gone)
+        return STEP_NOTHING;
     if (rc < 0)
         return call_failed(channel, rc, "ending the input failed");
     channel->eof_sent = true;

@@ -17,6 +17,7 @@
 #define PASSES 64            /* of a pump, before others on the loop have their turn */
 #define EARLY_LIMIT 65536    /* bytes read while nobody is there to understand them */
 #define TUNNEL_LIMIT 262144  /* bytes queued in a tunnel */
+#define SMALL_PACKET 1024    /* bytes that are queued all the same */
 #define POKE_AFTER 5.0       /* seconds that they may lie there */
 
 /* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of milliseconds. */
@@ -113,10 +114,11 @@ static ssize_t transmit(struct vr_ssh *ssh, const void *data, size_t length)
 {
     if (ssh->tunnel) {
         size_t queued = vr_ssh_channel_unsent(ssh->tunnel);
-        size_t size = queued >= TUNNEL_LIMIT ? 0 : length;
-        if (size == 0)
+        /* A small packet always finds room: libssh2 builds some on its stack, and takes a second try from another depth for
+         * another packet. */
+        if (queued >= TUNNEL_LIMIT && length > SMALL_PACKET)
             return -EAGAIN;
-        return vr_ssh_channel_write(ssh->tunnel, data, size) ? (ssize_t)size : end_of_input(ssh, EPIPE);
+        return vr_ssh_channel_write(ssh->tunnel, data, length) ? (ssize_t)length : end_of_input(ssh, EPIPE);
     }
     ssize_t size = send(ssh->fd, data, length, MSG_NOSIGNAL);
     if (size >= 0)

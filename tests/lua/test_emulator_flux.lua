@@ -6,7 +6,6 @@ local git = require "git"
 local json = require "json"
 local lab = require "kubernetes_lab"
 local process = require "process"
-local task = require "task"
 local value = require "emulator.kubernetes.value"
 
 test.timeout = 100
@@ -51,7 +50,8 @@ local function start(t)
       .. (o.metadata.namespace and "/namespaces/" .. o.metadata.namespace or "") .. "/" .. plurals[o.kind] .. "/" .. o.metadata.name
     t.ok(api:call("PATCH", path .. "?fieldManager=flux&force=true", o, "application/apply-patch+yaml"))
   end
-  local c = { api = api, url = "file://" .. t.tmp() .. "/repo.git" }
+  local clusters = l.world.kubernetes.clusters
+  local c = { api = api, world = l.world, flux = clusters[next(clusters)].flux, url = "file://" .. t.tmp() .. "/repo.git" }
   t.ok(git.init { path = c.url:sub(8), bare = true, branch = "main" })
   function c.push(files)
     return t.ok(git.commit { url = c.url, branch = "main", files = files, message = "change", author = { name = "t", email = "t@localhost" } }).commit
@@ -113,7 +113,10 @@ test("what Git says arrives, what it drops goes, what is changed by hand comes b
   t.ok(lab.wait(10, function() return c.get(KUSTOMIZATIONS .. "/flux-system").status.lastHandledReconcileAt == "one" end))
   local before = { c.get(MAPS .. "one").metadata.resourceVersion, c.get(SOURCES .. "/flux-system").metadata.resourceVersion,
     c.get(KUSTOMIZATIONS .. "/apps").metadata.resourceVersion, c.get(KUSTOMIZATIONS .. "/flux-system").metadata.resourceVersion }
-  task.sleep(11)                                       -- longer than the least interval
+  for _, name in ipairs { "flux-system", "apps" } do
+    t.ok(require("emulator.kubernetes.flux_kustomization").reconcile(c.flux, c.get(KUSTOMIZATIONS .. "/" .. name)) >= 10)
+  end
+  t.ok(require("emulator.kubernetes.flux_source").reconcile(c.flux, c.get(SOURCES .. "/flux-system")) >= 5)
   t.eq({ c.get(MAPS .. "one").metadata.resourceVersion, c.get(SOURCES .. "/flux-system").metadata.resourceVersion,
     c.get(KUSTOMIZATIONS .. "/apps").metadata.resourceVersion, c.get(KUSTOMIZATIONS .. "/flux-system").metadata.resourceVersion }, before)
 
@@ -185,6 +188,13 @@ test("what is wrong is said where Flux says it, and mended by the next push", fu
   c.says(SOURCES .. "/flux-system", "AuthenticationFailed", "failed to get secret 'flux-system/key': secrets \"key\" not found")
   t.ok(c.api:call("POST", "/api/v1/namespaces/flux-system/secrets", { metadata = { name = "key" }, stringData = { identity = "x" } }))
   c.says(SOURCES .. "/flux-system", "AuthenticationFailed", "'known_hosts' is required")
+  c.patch(SOURCES .. "/flux-system", { spec = { url = "https://10.77.0.99/x.git", secretRef = json.null } })
+  c.says(SOURCES .. "/flux-system", "GitOperationFailed", "unable to clone 'https://10.77.0.99/x.git': dial tcp 10.77.0.99:443: i/o timeout")
+  c.world.fabric.egress = function() return nil, "no NAT gateway" end
+  c.patch(SOURCES .. "/flux-system", { spec = { url = "https://git.example/x.git" } })
+  c.says(SOURCES .. "/flux-system", "GitOperationFailed", "unable to clone 'https://git.example/x.git': dial tcp: i/o timeout (no NAT gateway)")
+  c.patch(SOURCES .. "/flux-system", { spec = { url = json.null } })
+  c.says(SOURCES .. "/flux-system", "InvalidSpec", "spec.url is required")
 end)
 
 test("nothing happens while the controllers do not run; commits and tags", function(t)

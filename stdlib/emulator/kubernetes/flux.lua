@@ -131,7 +131,7 @@ end
 
 --- Starts following a cluster.
 function Flux.start(cluster, world)
-  local self = setmetatable({ cluster = cluster, world = world, workers = {}, artifacts = {}, factor = cluster.factor }, Flux)
+  local self = setmetatable({ cluster = cluster, world = world, workers = {}, artifacts = {} }, Flux)
   self.unsubscribe = cluster:subscribe(function(event) follow(self, event) end)
   for _, kind in ipairs(kinds) do
     for _, o in ipairs(cluster.store:list(kind.key)) do start(self, kind, o.metadata.namespace, o.metadata.name) end
@@ -142,7 +142,7 @@ end
 --- How long until the next look: an interval such as "1m0s", shortened by the clock factor but never below `floor` seconds.
 function Flux:interval(text, floor)
   local nominal = value.duration(text) or 60
-  return math.max(nominal / self.factor, floor)
+  return math.max(nominal / self.world.clock.factor, floor)
 end
 
 function Flux:close()

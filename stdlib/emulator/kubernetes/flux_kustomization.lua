@@ -255,7 +255,7 @@ local function wait_healthy(flux, o, list, superseded)
   local changed = task.event()
   local unsubscribe = flux.cluster:subscribe(function() changed:set() end)
   local guard <close> = setmetatable({}, { __close = unsubscribe })
-  local seconds = math.max(PATIENCE, (value.duration(o.spec.timeout or o.spec.interval) or 300) / flux.factor)
+  local seconds = math.max(PATIENCE, (value.duration(o.spec.timeout or o.spec.interval) or 300) / flux.world.clock.factor)
   local ends = task.now() + seconds
   while true do
     changed:clear()

@@ -2,6 +2,7 @@
 local crypto = require "crypto"
 local git = require "git"
 local value = require "emulator.kubernetes.value"
+local hosts = require "emulator.kubernetes.hosts"
 local state = require "emulator.kubernetes.flux_status"
 
 local source = {}
@@ -29,24 +30,49 @@ local function access(flux, o)
   end
   if ssh then
     out.key, out.passphrase = decoded(secret, "identity"), decoded(secret, "password")
-    local hosts = decoded(secret, "known_hosts")
+    local known = decoded(secret, "known_hosts")
     if not out.key then return nil, "AuthenticationFailed", "failed to configure authentication options: invalid 'ssh' auth option: 'identity' is required" end
-    if not hosts then return nil, "AuthenticationFailed", "failed to configure authentication options: invalid 'ssh' auth option: 'known_hosts' is required" end
+    if not known then return nil, "AuthenticationFailed", "failed to configure authentication options: invalid 'ssh' auth option: 'known_hosts' is required" end
     out.known_hosts = {}
-    for line in hosts:gmatch("[^\r\n]+") do out.known_hosts[#out.known_hosts + 1] = line end
+    for line in known:gmatch("[^\r\n]+") do out.known_hosts[#out.known_hosts + 1] = line end
   elseif secret then
     out.username, out.password = decoded(secret, "username"), decoded(secret, "password")
     local bearer = decoded(secret, "bearerToken")
     if bearer then out.username, out.password = "git", bearer end
     out.ca = decoded(secret, "ca.crt") or decoded(secret, "caFile")
   end
-  local host, port = spec.url:match("^%a+://[^/]-@?([%w.-]+):?(%d*)/")
-  if host and not host:match("^127%.") and host ~= "localhost" and flux.world.fabric and flux.world.fabric.knows then
-    local where = flux.world.fabric.knows(host) and flux.world.fabric.dial({ internet = "0.0.0.0" }, host,
-      tonumber(port) or (ssh and 22 or 443))
-    if where then out.connect_to = ("%s:%d"):format(where.host, where.port) end
-  end
   return out
+end
+
+-- The machine that the controller's pod is on.
+local function machine_of(flux)
+  for _, pod in ipairs(flux.cluster.store:list "/pods") do
+    if value.get(pod, "metadata", "labels", "app") == MANAGER and value.get(pod, "status", "phase") == "Running" then
+      local kubelet = flux.cluster.kubelets[pod.spec.nodeName]
+      if kubelet then return kubelet.machine end
+    end
+  end
+end
+
+local function private(host)
+  local second = tonumber(host:match("^172%.(%d+)%.%d+%.%d+$"))
+  return host:match("^10%.%d+%.%d+%.%d+$") or host:match("^192%.168%.%d+%.%d+$") or second and second >= 16 and second < 32
+end
+
+-- The way to the repository from where the controller runs: true, or nil and why.
+local function way(flux, options)
+  local scheme, host, port = options.url:match("^(%a+)://[^/]-@?([%w.-]+):?(%d*)/")
+  local machine = host and machine_of(flux)
+  if not machine then return true end
+  if private(host) then
+    local where, why = hosts.dial(flux.world, machine, host, tonumber(port) or scheme == "ssh" and 22 or scheme == "http" and 80 or 443)
+    if not where then return nil, why end
+    options.connect_to = ("%s:%d"):format(where.host, where.port)
+  elseif flux.world.fabric.egress then
+    local out, why = flux.world.fabric.egress(machine.id)
+    if not out then return nil, ("dial tcp: i/o timeout (%s)"):format(why) end
+  end
+  return true
 end
 
 local function reference(o)
@@ -135,6 +161,10 @@ function source.reconcile(flux, o)
   if not options then return failed(flux, o, reason, message) end
   if value.get(o, "spec", "ref", "semver") then
     return failed(flux, o, "GitOperationFailed", "failed to checkout and determine revision: spec.ref.semver is not followed by the emulator")
+  end
+  local reached, blocked = way(flux, options)
+  if not reached then
+    return failed(flux, o, "GitOperationFailed", ("failed to checkout and determine revision: unable to clone '%s': %s"):format(o.spec.url, blocked))
   end
   local branch, commit = reference(o)
   local again = flux:interval(o.spec.interval, FLOOR)

@@ -14,6 +14,15 @@
 
 /* --- the list of a session --- */
 
+static void leave_turns(struct vr_ssh_channel *channel)
+{
+    struct vr_ssh *ssh = channel->ssh;
+    if (ssh->opener == channel)
+        ssh->opener = NULL;
+    if (ssh->asker == channel)
+        ssh->asker = NULL;
+}
+
 static void unlink_channel(struct vr_ssh_channel *channel)
 {
     struct vr_ssh *ssh = channel->ssh;
@@ -23,8 +32,7 @@ static void unlink_channel(struct vr_ssh_channel *channel)
     *at = channel->next;
     if (ssh->holder == channel)
         ssh->holder = NULL;
-    if (ssh->opener == channel)
-        ssh->opener = NULL;
+    leave_turns(channel);
     channel->ssh = NULL;
 }
 
@@ -87,8 +95,7 @@ static int call_failed(struct vr_ssh_channel *channel, int rc, const char *what)
         return STEP_NOTHING;
     }
     vr_error_set(&channel->err, "channel", "%s: %s: %s", ssh->label, what, last_error(ssh));
-    if (ssh->opener == channel)
-        ssh->opener = NULL;
+    leave_turns(channel);
     channel->phase = FREEING;
     channel->news = true;
     return STEP_DONE;
@@ -106,7 +113,6 @@ static const char *opening_what(const struct vr_ssh_channel *channel, char *text
 static int act_open(struct vr_ssh_channel *channel)
 {
     struct vr_ssh *ssh = channel->ssh;
-    ssh->opener = channel;
     if (channel->kind == TCP)
         channel->raw = libssh2_channel_direct_tcpip_ex(ssh->raw, channel->host, channel->port, "127.0.0.1", 22);
     else if (channel->kind == POKE)
@@ -118,7 +124,7 @@ static int act_open(struct vr_ssh_channel *channel)
         char what[320];
         return call_failed(channel, libssh2_session_last_errno(ssh->raw), opening_what(channel, what, sizeof(what)));
     }
-    ssh->opener = NULL;
+    leave_turns(channel);
     channel->phase = channel->kind == SESSION ? (channel->pty ? PTY : START) : OPEN;
     channel->news = true;
     return STEP_DONE;
@@ -130,6 +136,7 @@ static int act_pty(struct vr_ssh_channel *channel)
                                             channel->columns, channel->rows, 0, 0);
     if (rc < 0)
         return call_failed(channel, rc, "no terminal");
+    leave_turns(channel);
     channel->phase = START;
     return STEP_DONE;
 }
@@ -141,6 +148,7 @@ static int act_start(struct vr_ssh_channel *channel)
                                              channel->command ? (unsigned)strlen(channel->command) : 0);
     if (rc < 0)
         return call_failed(channel, rc, "the command was not started");
+    leave_turns(channel);
     channel->phase = OPEN;
     channel->news = true;
     return STEP_DONE;
@@ -270,17 +278,28 @@ static bool room(const struct vr_ssh_channel *channel, int stream)
     return fifo_length(&channel->in[stream]) < IN_LIMIT;
 }
 
+/* Whether it has the turn, or can have it. */
+static bool take_turn(struct vr_ssh_channel **turn, struct vr_ssh_channel *channel)
+{
+    if (*turn && *turn != channel)
+        return false;
+    *turn = channel;
+    return true;
+}
+
 static int (*next_act(struct vr_ssh_channel *channel))(struct vr_ssh_channel *)
 {
     switch (channel->phase) {
     case WAIT:
-        return channel->ssh->opener ? NULL : (channel->phase = OPENING, act_open);
     case OPENING:
+        if (!take_turn(&channel->ssh->opener, channel))
+            return NULL;
+        channel->phase = OPENING;
         return act_open;
     case PTY:
-        return act_pty;
+        return take_turn(&channel->ssh->asker, channel) ? act_pty : NULL;
     case START:
-        return act_start;
+        return take_turn(&channel->ssh->asker, channel) ? act_start : NULL;
     case FREEING:
         return act_free;
     default:
@@ -328,7 +347,7 @@ int ssh_channel_step(struct vr_ssh_channel *channel)
             return rc;
         sum = rc;
     }
-    if (!channel->owned && channel->phase > OPENING && channel->phase < FREEING)
+    if (!channel->owned && channel->phase > OPENING && channel->phase < FREEING && channel->ssh->asker != channel)
         channel->phase = FREEING;
     int (*act)(struct vr_ssh_channel *) = next_act(channel);
     int rc = act ? run(channel, act) : channel->phase == OPEN ? step_open(channel) : STEP_NOTHING;

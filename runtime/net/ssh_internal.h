@@ -2,7 +2,9 @@
  *
  * libssh2 has two rules that shape this code. When a packet could be sent only in part, the very same call must be made
  * again before any other that sends: so a session has one `holder`, the channel whose call it was, and nobody else is
- * stepped until the packet is out. And the state of opening a channel is the session's: one `opener` at a time. */
+ * stepped until the packet is out. And what waits for an answer may take another channel's answer of the same kind for a
+ * failure of its own: so one channel at a time opens (`opener`) and one makes a request (`asker`), and an owner that leaves
+ * meanwhile does not end that. */
 #ifndef VR_NET_SSH_INTERNAL_H
 #define VR_NET_SSH_INTERNAL_H
 
@@ -73,7 +75,7 @@ struct vr_ssh {
     struct vr_timer *poke;
 
     struct vr_ssh_channel *first; /* channels with work to do */
-    struct vr_ssh_channel *opener, *holder;
+    struct vr_ssh_channel *opener, *asker, *holder;
 };
 
 enum channel_kind { SESSION, TCP, POKE };

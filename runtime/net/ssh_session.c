@@ -241,7 +241,6 @@ static const char *last_error(const struct vr_ssh *ssh)
 bool ssh_is_fatal(const struct vr_ssh *ssh, int rc)
 {
     switch (rc) {
-    case LIBSSH2_ERROR_SOCKET_NONE:
     case LIBSSH2_ERROR_SOCKET_SEND:
     case LIBSSH2_ERROR_SOCKET_RECV:
     case LIBSSH2_ERROR_SOCKET_DISCONNECT:

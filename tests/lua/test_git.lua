@@ -1,5 +1,7 @@
--- git over a folder of this machine: commits only when something differs, and on a branch that moved under it.
+-- git over a folder of this machine and over SSH: commits only when something differs, and on a branch that moved under it.
+package.path = (arg[0]:match("^(.*)/") or ".") .. "/?.lua;" .. package.path
 local fs, git, process, task = require "fs", require "git", require "process", require "task"
+local sshd = require "sshd"
 local test = require "tap"
 
 local AUTHOR = { name = "tester", email = "tester@example.org" }
@@ -55,18 +57,36 @@ test("a file goes, and one that is there is kept", function(t)
   t.eq(read.files.z, "new")
 end)
 
+-- A server that takes pushes one after the other; libgit2's way into a folder does not.
+local function served(t)
+  local _, path = repository(t)
+  local way = sshd.options(sshd.start(t))
+  local lines = {}
+  for i, key in ipairs(way.host_keys) do lines[i] = ("[%s]:%d %s"):format(way.host, way.port, key) end
+  return ("ssh://%s@%s:%d%s"):format(way.user, way.host, way.port, path), path, { key = way.key, known_hosts = lines }
+end
+
 test("a branch that moves meanwhile is followed, and nobody's commit is lost", function(t)
-  local url, path = repository(t)
-  assert(commit(url, { start = "0" }))
+  local url, path, access = served(t)
+  assert(commit(url, { start = "0" }, access))
   local tasks = {}
-  for i = 1, 3 do tasks[i] = task.spawn(commit, url, { ["file" .. i] = tostring(i) }) end
+  for i = 1, 3 do tasks[i] = task.spawn(commit, url, { ["file" .. i] = tostring(i) }, access) end
   for _, running in ipairs(tasks) do
     local ok, done, why = running:join()
     t.ok(ok and done, tostring(why or done))
   end
-  local read = assert(git.read { url = url, branch = "main", paths = { "start", "file1", "file2", "file3" } })
+  local read = assert(git.read { url = url, branch = "main", paths = { "start", "file1", "file2", "file3" }, key = access.key,
+    known_hosts = access.known_hosts })
   t.eq(read.files, { start = "0", file1 = "1", file2 = "2", file3 = "3" })
   t.eq(log_of(path), 4)
+end)
+
+test("another host key, and no key, are told apart", function(t)
+  local url, _, access = served(t)
+  local other = access.known_hosts[1]:match("^(%S+ %S+) ") .. " AAAAC3NzaC1lZDI1NTE5AAAAIAjEL1IVhiEdEyZtHG4MqRg235OI48F4vgmk5iV1Y1cn"
+  t.err("hostkey", git.head { url = url, branch = "main", key = access.key, known_hosts = { other } })
+  local stranger = require("crypto").keypair("ed25519").private
+  t.err("auth", git.head { url = url, branch = "main", key = stranger, known_hosts = access.known_hosts })
 end)
 
 test("paths out of the repository are refused", function(t)

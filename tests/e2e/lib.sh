@@ -58,7 +58,7 @@ until_true() {
 }
 
 # The program with this story's state folder, and the verbs on the recipe.
-vmrun() { local verb=$1; shift; timeout 150 "$VMRUN" "$verb" --state-dir "$state" "$@"; }
+vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
 
@@ -84,6 +84,7 @@ arm() {
 # The emulator's own paths: what it counted, and the last writes by name.
 emulator() { ask "$(endpoint arm)/emulator/$1" -H "Authorization: Bearer $(endpoint token)"; }
 writes() { vmrun emulator status --json | jq -r .writes.total; }
+machines() { vmrun emulator list --json | jq -r '.machines[].hostname' | sort; }
 ids() { vmrun emulator list --json | jq -r '.arm[]' | sort; }
 
 # Everything on the disks of the machines that a write would change: mode, owner, size and time of each file.

@@ -11,6 +11,7 @@
 --       asks = { kernel = "uname -r" },                        -- snippets of sh whose output becomes answers
 --       outputs = { kernel = field.string {} },
 --       results = function(answers, f) return { kernel = answers.kernel } end,
+--       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the
@@ -39,7 +40,7 @@ local function trimmed(text) return text and (text:gsub("%s+$", "")) end
 -- A declaring host: collects tasks; `advance(tasks, asks)` brings a run of them about and returns the answers.
 -- Handlers wait for the end or a flush; so do services that a later task notifies, since theirs is a second turn.
 local function declarer(page, f, mode, advance)
-  local host = { address = f.host.address, checking = mode == "check" }
+  local host = { address = f.host.address, user = f.host.user, checking = mode == "check" }
   local tasks, handlers, services, again, notes, titles = {}, {}, {}, {}, {}, {}
   local unfinished, facts
 
@@ -181,6 +182,8 @@ local function define(name, page)
   for key, spec in pairs(page.inputs or {}) do fields[key] = spec end
   page.fields, page.name = fields, name
   page.outputs = page.outputs or {}
+  page.asks = page.asks or {}
+  if page.made then page.asks.made = ("if { %s\n} >/dev/null 2>&1; then echo yes; fi"):format(page.made) end
   page.outputs.tasks = field.list { field.string {}, doc = "The tasks that were declared." }
   local timeouts = { read = 120, create = 1800, update = 1800, delete = 600 }
   for verb, seconds in pairs(page.timeouts or {}) do timeouts[verb] = seconds end
@@ -196,7 +199,9 @@ local function define(name, page)
       return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
     end
     local changes, answers, titles = perform(page, ctx, "check", page.tasks)
-    if #changes > 0 and not ctx.prior then return nil end
+    -- A create that did not end has no outputs yet: what it is about is not there.
+    local made = ctx.prior and ctx.prior.outputs
+    if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then return nil end
     local fresh = #changes == 0 and results(page, answers, ctx.fields, titles) or ctx.prior.outputs
     add_dropped(changes, ctx.prior, titles)
     return { fields = ctx.fields, outputs = fresh, changes = changes }

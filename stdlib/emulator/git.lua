@@ -3,7 +3,7 @@
 local crypto, fs, git = require "crypto", require "fs", require "git"
 local admin = require "emulator.admin"
 local root = require "emulator.machines.root"
-local world = require "emulator.world"
+local once, world = require "emulator.once", require "emulator.world"
 local fail = require "fail"
 
 local M = {}
@@ -26,11 +26,12 @@ local function folder() return world.dir .. "/machines/" .. SERVER end
 
 local function disk()
   local path = folder()
-  if not fs.stat(path .. "/root/etc/ssh/sshd_config") then
+  -- The last file that is written says that it is whole.
+  if not fs.stat(path .. "/commands/git-reader") then
     root.make(world.dir, { key = SERVER, hostname = "git", user = "git", image = "debian-12" })
+    fail.check(fs.write(path .. "/root/etc/gitconfig", "[safe]\n\tdirectory = *\n"))
     fail.check(fs.mkdir(path .. "/commands", 493))
     fail.check(fs.write(path .. "/commands/git-reader", READER, { mode = 493 }))
-    fs.write(path .. "/root/etc/gitconfig", "[safe]\n\tdirectory = *\n")
   end
   return path
 end
@@ -45,7 +46,7 @@ local function write_keys()
   fail.check(fs.write(folder() .. "/root/home/git/.ssh/authorized_keys", table.concat(lines, "\n") .. "\n", { mode = 384 }))
 end
 
-local function up()
+local function start()
   if server then return server end
   local path = disk()
   local address = world.addresses:allocate("machine", SERVER)
@@ -56,6 +57,8 @@ local function up()
   return server
 end
 
+local function up() return server or once("git", start) end
+
 local function shown(repository)
   local where = up()
   return { url = ("ssh://git@%s:%d/%s.git"):format(where.address, PORT, repository.name), branch = repository.branch,
@@ -65,6 +68,8 @@ end
 
 local function make(name, branch)
   up()
+  local there = world.store:get(TABLE, name)
+  if there then return there end
   local keys = world.dir .. "/git-keys"
   fail.check(fs.mkdir(keys, 448))
   local repository = { name = name, branch = branch, key_file = keys .. "/" .. name, deploy_key_file = keys .. "/" .. name .. "-deploy" }
@@ -102,7 +107,7 @@ local function on_put(req)
   if not name then return answer(400, { error = { code = "BadRequest", message = "this is no name for a repository" } }) end
   local body = require("json").decode(req.body or "") or {}
   local repository = world.store:get(TABLE, name)
-  return answer(200, shown(repository or make(name, body.branch or "main")))
+  return answer(200, shown(repository or once("git " .. name, make, name, body.branch or "main")))
 end
 
 local function on_delete(req)

@@ -41,14 +41,22 @@ function M.tasks(host, f)
   end
 end
 
+-- A kubeadm whose connection was lost may still be at work; who comes after it waits for its end. (Its own processes hold the lock.)
+local LOCK = "d=/var/lib/vmrun; mkdir -p $d; exec 9>$d/kubeadm.lock; flock -w 800 9; "
+
 --- Shell text that runs a kubeadm command which cannot be repeated as it is. A run that died in the middle has left its mark,
 -- and is reset before it starts again; what somebody else made is never reset.
 function M.once(what, command)
-  return ([[set -e; d=/var/lib/vmrun; mkdir -p $d
+  return ([[set -e; %s[ ! -e $d/%s.done ] || exit 0
 if [ -e $d/%s.begun ]; then kubeadm reset -f </dev/null; fi
 : > $d/%s.begun
 %s
-mv -f $d/%s.begun $d/%s.done]]):format(what, what, command, what, what)
+mv -f $d/%s.begun $d/%s.done]]):format(LOCK, what, what, what, command, what, what)
+end
+
+--- A question for a host: did a run die within the command? If so, what it left on the host is taken away.
+function M.interrupted(what)
+  return ("set -e; %s[ -e $d/%s.begun ] && [ ! -e $d/%s.done ] || exit 0; kubeadm reset -f </dev/null >&2; echo yes"):format(LOCK, what, what)
 end
 
 --- Declares the way back: `kubeadm reset`, which also takes a control plane's member out of etcd while the others still have a

@@ -1,5 +1,6 @@
 --- A node joins a cluster: a worker, or another control plane.
 local config = require "kubeadm.config"
+local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local field, yaml = require "field", require "yaml"
@@ -26,12 +27,21 @@ local function join_config(f, ctx)
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end
 
+-- A Node that a run left behind which died within its join is in the way of the next join.
+local function clear(host, f, ctx)
+  if host.ask(control_plane.interrupted "join") ~= "yes" then return end
+  ctx:progress("taking away what a run left that died here")
+  local api = connect.client(ctx, f.cluster)
+  api:delete({ apiVersion = "v1", kind = "Node", metadata = { name = (f.node_name or f.host.hostname):lower() } }, { wait = 60 })
+end
+
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 1200 },
   undo = function(host) control_plane.reset(host, "join") end,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
+    if not host.checking then clear(host, f, ctx) end
     if f.control_plane then control_plane.tasks(host, f) end
     local name, joined = f.cluster.endpoint, not host.checking and host.ask("[ ! -e " .. done .. " ] || echo yes") == "yes"
     if f.control_plane and not joined then

@@ -17,14 +17,14 @@ kill_after() {
   done <"$work/lines"
   rm "$work/lines"
   code=0
-  wait "$pid" || code=$?
+  wait "$pid" 2>/dev/null || code=$?
 }
 
 # What the emulator shows in Azure, and what the state remembers of it: by id, in small letters.
 shown() { vmrun emulator list --json | jq -r '.arm[]' | tr '[:upper:]' '[:lower:]' | sort; }
 remembered() {
-  vmrun state list "$recipe" --json | jq -r '.[] | select(.kind | startswith("azure.")) | .identity | select(startswith("/subscriptions/"))' |
-    tr '[:upper:]' '[:lower:]' | grep -vE '/host_keys|/virtualmachinescalesets/[^/]+/virtualmachines/' | sort -u
+  vmrun state list "$recipe" --json | jq -r '.[] | select(.kind | startswith("azure.")) | .identity // "" | select(startswith("/subscriptions/"))' |
+    tr '[:upper:]' '[:lower:]' | grep -vE '/hostkeys$|/secrets/|/virtualmachinescalesets/[^/]+/virtualmachines/' | sort -u
 }
 
 # Creates of one thing with no delete between, by what the servers counted.

@@ -4,6 +4,7 @@ local crypto = require "crypto"
 local fs = require "fs"
 local http = require "http"
 local json = require "json"
+local task = require "task"
 local yaml = require "yaml"
 local hosts = require "emulator.kubernetes.hosts"
 
@@ -50,8 +51,10 @@ local function go_words(self, method, path, why, code)
   return ('%s "%s": %s'):format(verb, url, why), code
 end
 
---- Sends a request. body: a table or nil. Returns status and the decoded answer; or nil, message (in Go's words), code.
-function Client:request(method, path, body, content_type)
+local PAUSE, PATIENCE = 0.05, 0.35 -- seconds: how kubeadm retries what got no answer
+local LOST = { connect = true, refused = true, reset = true }
+
+local function attempt(self, method, path, body, content_type)
   local o = self.options
   local where, why, reason = hosts.dial(self.world, self.machine, self.host, self.port)
   if not where then return nil, go_words(self, method, path, why, reason) end
@@ -68,6 +71,16 @@ function Client:request(method, path, body, content_type)
     return nil, go_words(self, method, path, words[code] or message, code)
   end
   return answer.status, json.decode(answer.body) or answer.body
+end
+
+--- Sends a request. body: a table or nil. Returns status and the decoded answer; or nil, message (in Go's words), code.
+function Client:request(method, path, body, content_type)
+  local ends = task.now() + (self.options.agent == "kubeadm" and PATIENCE or 0)
+  while true do
+    local status, answer, code = attempt(self, method, path, body, content_type)
+    if status or not LOST[code] or task.now() > ends then return status, answer, code end
+    task.sleep(PAUSE)
+  end
 end
 
 --- Like `request`, but an answer that is no success is nil, its message, its code (a number).

@@ -1,6 +1,6 @@
 --- The disk of a machine: a plain directory tree like a fresh Debian's, with the system's /usr bound into it by the keeper.
-local crypto, fs, process, task = require "crypto", require "fs", require "process", require "task"
-local fail = require "fail"
+local crypto, fs, process = require "crypto", require "fs", require "process"
+local fail, once = require "fail", require "emulator.once"
 
 local root = {}
 
@@ -46,9 +46,8 @@ end
 
 local function put(path, text, mode) fail.check(fs.write(path, text, { mode = mode or 420, atomic = false })) end
 
-local making = {} -- by folder: an event, set when its base is there or could not be made
-
 local function copy_base(path)
+  if fs.stat(path) then return end
   local names = {}
   for _, name in ipairs { "alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "services", "protocols", "ssl/certs" } do
     if fs.stat("/etc/" .. name, { follow = true }) then names[#names + 1] = "./" .. name end
@@ -69,15 +68,7 @@ end
 --- What all roots of an emulator have in common of the system's /etc: made once, by the first that asks.
 local function base(dir)
   local path = dir .. "/machines/base"
-  while making[path] do making[path]:wait() end
-  if fs.stat(path) then return path end
-  making[path] = task.event()
-  local done <close> = setmetatable({}, { __close = function()
-    local event = making[path]
-    making[path] = nil
-    event:set()
-  end })
-  copy_base(path)
+  once(path, copy_base, path)
   return path
 end
 

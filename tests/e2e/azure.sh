@@ -73,7 +73,11 @@ creates() { arm GET /emulator/writes | jq -r '.last[]|select(.method=="PUT" and 
 first=$state
 for moment in 0.1 0.3 0.7 1.5; do
   state=$work/state-$moment
-  (timeout -s KILL "$moment" "$VMRUN" apply "$stack" --emulator --yes --state-dir "$state" </dev/null; :) >/dev/null 2>&1
+  "$VMRUN" apply "$stack" --emulator --yes --state-dir "$state" </dev/null >/dev/null 2>&1 &
+  victim=$!
+  sleep "$moment"
+  kill -KILL "$victim" 2>/dev/null
+  wait "$victim" 2>/dev/null # it is gone, and its lease with it, only when it has been reaped
   exits "killed after $moment s, then complete" 0 apply
   same "nothing was made twice" "$(creates)" ""
   exits "nothing is left to do" 0 plan

@@ -9,7 +9,8 @@ local yaml = require "yaml"
 test.timeout = 120
 
 local kubectl = process.run { argv = { "kubectl", "version", "--client" } }
-kubectl = kubectl and kubectl.code == 0
+-- Older ones have a kustomize of another major release, with other rules.
+kubectl = kubectl and kubectl.code == 0 and kubectl.stdout:find("Kustomize Version: v5", 1, true) ~= nil
 
 local function id(o)
   return table.concat({ o.apiVersion, o.kind, o.metadata.namespace or "", o.metadata.name }, " ")

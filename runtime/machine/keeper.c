@@ -87,10 +87,13 @@ static void watch(struct keeper *keeper, struct watch *watched, enum watch_type 
     epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-static void unwatch(struct watch *watched)
+/* epoll is told first: a child that has not yet run its program holds a copy, which keeps a closed one watched. */
+static void unwatch(struct keeper *keeper, struct watch *watched)
 {
-    if (watched->fd >= 0)
+    if (watched->fd >= 0) {
+        epoll_ctl(keeper->epoll, EPOLL_CTL_DEL, watched->fd, NULL);
         close(watched->fd);
+    }
     watched->fd = -1;
 }
 
@@ -155,13 +158,50 @@ static void up(struct keeper *keeper, const json_t *id, const json_t *message)
     say(json_pack("{s:O, s:b}", "id", id, "ok", 1));
 }
 
-static void take_down(struct machine *machine)
+static json_t *clean_text(const struct vr_buf *buf)
 {
-    unwatch(&machine->listener);
+    json_t *text = buf->data ? json_stringn(buf->data, buf->length) : json_string("");
+    return text ? text : json_string("(output that is not UTF-8)");
+}
+
+static void settle(struct keeper *keeper, struct run *finished)
+{
+    if (finished->open > 0 || !finished->ended)
+        return;
+    int code = WIFEXITED(finished->status) ? WEXITSTATUS(finished->status) : 128 + WTERMSIG(finished->status);
+    say(json_pack("{s:o, s:i, s:o, s:o}", "id", finished->id, "code", code, "stdout", clean_text(&finished->text[0]), "stderr",
+                  clean_text(&finished->text[1])));
+    struct run **at = &keeper->runs;
+    while (*at != finished)
+        at = &(*at)->next;
+    *at = finished->next;
+    vr_buf_free(&finished->text[0]);
+    vr_buf_free(&finished->text[1]);
+    free(finished);
+}
+
+/* Everybody who ended, whoever asks: an exit code that is thrown away would leave a command's caller waiting forever. */
+static void reap(struct keeper *keeper)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        struct run *ended = keeper->runs;
+        while (ended && ended->pid != pid)
+            ended = ended->next;
+        if (ended) {
+            ended->status = status;
+            ended->ended = true;
+            settle(keeper, ended);
+        }
+    }
+}
+
+static void take_down(struct keeper *keeper, struct machine *machine)
+{
+    unwatch(keeper, &machine->listener);
     /* A process may fork while it is looked for: ask again until nobody is left. */
     for (int i = 0; i < 20 && vr_namespace_kill(&machine->space, SIGKILL) > 0; i++)
-        while (waitpid(-1, NULL, WNOHANG) > 0)
-            ;
+        reap(keeper);
     free_machine(machine);
 }
 
@@ -173,7 +213,7 @@ static void down(struct keeper *keeper, const json_t *id, const json_t *message)
     struct machine *machine = *at;
     if (machine) {
         *at = machine->next;
-        take_down(machine);
+        take_down(keeper, machine);
     }
     say(json_pack("{s:O, s:b}", "id", id, "ok", 1));
 }
@@ -268,28 +308,6 @@ static void run(struct keeper *keeper, const json_t *id, const json_t *message)
     keeper->runs = started;
 }
 
-static json_t *clean_text(const struct vr_buf *buf)
-{
-    json_t *text = buf->data ? json_stringn(buf->data, buf->length) : json_string("");
-    return text ? text : json_string("(output that is not UTF-8)");
-}
-
-static void settle(struct keeper *keeper, struct run *finished)
-{
-    if (finished->open > 0 || !finished->ended)
-        return;
-    int code = WIFEXITED(finished->status) ? WEXITSTATUS(finished->status) : 128 + WTERMSIG(finished->status);
-    say(json_pack("{s:o, s:i, s:o, s:o}", "id", finished->id, "code", code, "stdout", clean_text(&finished->text[0]), "stderr",
-                  clean_text(&finished->text[1])));
-    struct run **at = &keeper->runs;
-    while (*at != finished)
-        at = &(*at)->next;
-    *at = finished->next;
-    vr_buf_free(&finished->text[0]);
-    vr_buf_free(&finished->text[1]);
-    free(finished);
-}
-
 static struct run *run_of(struct keeper *keeper, const struct watch *watched)
 {
     struct run *found = keeper->runs;
@@ -311,28 +329,18 @@ static void read_pipe(struct keeper *keeper, struct watch *watched)
             vr_buf_add(text, chunk, (size_t)got);
     if (got < 0 && errno == EAGAIN)
         return;
-    unwatch(watched);
+    unwatch(keeper, watched);
     from->open--;
     settle(keeper, from);
 }
 
-static void reap(struct keeper *keeper)
+static void on_signals(struct keeper *keeper)
 {
     struct signalfd_siginfo info;
     while (read(keeper->signals.fd, &info, sizeof(info)) == sizeof(info))
         if (info.ssi_signo != SIGCHLD)
             keeper->done = true;
-    int status;
-    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-        struct run *ended = keeper->runs;
-        while (ended && ended->pid != pid)
-            ended = ended->next;
-        if (ended) {
-            ended->status = status;
-            ended->ended = true;
-            settle(keeper, ended);
-        }
-    }
+    reap(keeper);
 }
 
 static void obey(struct keeper *keeper, const char *text, size_t length)
@@ -390,7 +398,7 @@ int vr_keeper_main(void)
         if (watched->type == WATCH_INPUT)
             read_input(&keeper);
         else if (watched->type == WATCH_SIGNALS)
-            reap(&keeper);
+            on_signals(&keeper);
         else if (watched->type == WATCH_LISTENER)
             accept_all(&keeper, (struct machine *)watched);
         else
@@ -399,7 +407,7 @@ int vr_keeper_main(void)
     while (keeper.machines) {
         struct machine *machine = keeper.machines;
         keeper.machines = machine->next;
-        take_down(machine);
+        take_down(&keeper, machine);
     }
     vr_buf_free(&keeper.line);
     return 0;

@@ -11,11 +11,13 @@ local M = {}
 local TABLE, SERVER = "git", "git-server"
 local PORT = 20022
 
--- What a read-only key may do: fetch, and nothing else.
-local READER = [[#!/bin/sh
-case $SSH_ORIGINAL_COMMAND in
-"git-upload-pack '/"*) exec /bin/sh -c "$SSH_ORIGINAL_COMMAND" ;;
-*) echo "this key may only read" >&2; exit 1 ;;
+-- What a key may do: git-access NAME reads|writes. The command is compared as a whole, never given to a shell.
+local ACCESS = [[#!/bin/sh
+case $2,$SSH_ORIGINAL_COMMAND in
+*,"git-upload-pack '/$1.git'") exec git-upload-pack "/$1.git" ;;
+writes,"git-receive-pack '/$1.git'") exec git-receive-pack "/$1.git" ;;
+reads,"git-receive-pack '/$1.git'") echo "ERROR: The key you are authenticating with has been marked as read only." >&2; exit 1 ;;
+*) echo "ERROR: Repository not found." >&2; exit 1 ;;
 esac
 ]]
 
@@ -27,21 +29,22 @@ local function folder() return world.dir .. "/machines/" .. SERVER end
 local function disk()
   local path = folder()
   -- The last file that is written says that it is whole.
-  if not fs.stat(path .. "/commands/git-reader") then
+  if not fs.stat(path .. "/commands/git-access") then
     root.make(world.dir, { key = SERVER, hostname = "git", user = "git", image = "debian-12" })
     fail.check(fs.write(path .. "/root/etc/gitconfig", "[safe]\n\tdirectory = *\n"))
     fail.check(fs.mkdir(path .. "/commands", 493))
-    fail.check(fs.write(path .. "/commands/git-reader", READER, { mode = 493 }))
+    fail.check(fs.write(path .. "/commands/git-access", ACCESS, { mode = 493 }))
   end
   return path
 end
 
--- One line a key and repository; a forced command keeps readers readers.
+-- One line a key; the forced command says which repository it is for, and what it may do there.
 local function write_keys()
   local lines = {}
   for _, repository in world.store:each(TABLE) do
-    lines[#lines + 1] = repository.public_key
-    lines[#lines + 1] = ('command="/usr/local/sbin/git-reader",restrict %s'):format(repository.deploy_public_key)
+    for what, key in pairs { writes = repository.public_key, reads = repository.deploy_public_key } do
+      lines[#lines + 1] = ('command="/usr/local/sbin/git-access %s %s",restrict %s'):format(repository.name, what, key)
+    end
   end
   fail.check(fs.write(folder() .. "/root/home/git/.ssh/authorized_keys", table.concat(lines, "\n") .. "\n", { mode = 384 }))
 end
@@ -49,6 +52,7 @@ end
 local function start()
   if server then return server end
   local path = disk()
+  write_keys()
   local address = world.addresses:allocate("machine", SERVER)
   local ok, why = machines.ask { op = "up", machine = SERVER, root = path .. "/root", commands = path .. "/commands", hostname = "git",
     address = address, port = PORT }

@@ -6,6 +6,7 @@ local fail = require "fail"
 local store = {}
 store.__index = store
 
+local ENDED = { done = true, failed = true, cancelled = true }
 local SCHEMA = "create table if not exists item (tab text not null, key text not null, value text not null, "
   .. "primary key (tab, key)) without rowid"
 
@@ -106,7 +107,7 @@ end
 function store:sync()
   local upto = self.written
   while self.committed < upto do
-    if self.task:status() == "dead" then error(fail { "the emulator's store is closed", code = "store" }) end
+    if ENDED[self.task:status()] then error(fail { "the emulator's store is closed", code = "store" }) end
     self.waiting:wait()
   end
 end

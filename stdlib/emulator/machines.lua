@@ -7,6 +7,7 @@ local crypto, fs, log, process, task, yaml = require "crypto", require "fs", req
   require "yaml"
 local world = require "emulator.world"
 local calls, Keeper, root = require "emulator.machines.calls", require "emulator.machines.keeper", require "emulator.machines.root"
+local path_of = require "emulator.machines.path"
 local fail = require "fail"
 
 local machines = {}
@@ -46,6 +47,9 @@ local function changed(machine)
   save(machine)
   if world.kubernetes then world.kubernetes:changed(machine) end
 end
+
+--- Where a path of this machine lies on our disk; the machine's links are followed in its own root. nil and why.
+function Machine:path(path) return path_of(self.root, path) end
 
 --- Tells the world that something about this machine is other than it was.
 function Machine:changed() changed(self) end
@@ -94,6 +98,15 @@ local function lines_of(path)
   return list
 end
 
+-- On a real machine these are in memory.
+local function clear_memory(machine)
+  for _, folder in ipairs { "/run", "/tmp" } do
+    for _, name in ipairs(fs.list(machine.root .. folder) or {}) do fs.remove(machine.root .. folder .. "/" .. name, { recursive = true }) end
+  end
+  fail.check(fs.mkdir(machine.root .. "/run/sshd", 493))
+  fail.check(fs.mkdir(machine.root .. "/run/lock", 493))
+end
+
 local function boot_kernel(machine)
   machine.modules, machine.sysctls, machine.swaps_on = {}, {}, {}
   for _, line in ipairs(lines_of(machine.root .. "/etc/fstab")) do
@@ -108,10 +121,16 @@ local function boot_kernel(machine)
 end
 
 local function write_file(machine, item)
-  if type(item.path) ~= "string" or not item.path:find("^/") or item.path:find("/%.%./") then return end
-  local path = machine.root .. item.path
-  fs.mkdir(path:match("^(.*)/"))
-  fs.write(path, tostring(item.content or ""), { mode = tonumber(item.permissions or "0644", 8) or 420 })
+  local path = type(item) == "table" and type(item.path) == "string" and item.path:find("^/") and machine:path(item.path)
+  local encoding, content = tostring(item.encoding or "text/plain"):lower(), tostring(item.content or "")
+  if encoding == "b64" or encoding == "base64" then content, encoding = crypto.unbase64((content:gsub("%s", ""))), "text/plain" end
+  if not path or not content or encoding ~= "text/plain" then
+    log.warn("the custom data of %s: a file that cannot be written: %s", machine.hostname, tostring(item.path))
+    return
+  end
+  local mode = tonumber(tostring(item.permissions or "0644"), 8) or 420
+  fs.mkdir(path:match("^(.*)/"), 493)
+  fs.write(path, content, { mode = mode, append = item.append == true and fs.stat(path) ~= nil or nil, atomic = false })
 end
 
 -- The first boot's custom data: #cloud-config or a script.
@@ -137,13 +156,18 @@ local function first_boot(machine)
   end
 end
 
-local function up(machine)
+-- `resumed`: the emulator was away, not the machine; it did not boot.
+local function up(machine, resumed)
+  if not resumed then clear_memory(machine) end
   root.address(machine.root, world.addresses.front, listener:port(), machine.token)
   local ok, why = keeper:ask { op = "up", machine = machine.key, root = machine.root, commands = folder_of(machine) .. "/commands",
     hostname = (fs.read(machine.root .. "/etc/hostname") or machine.hostname):match("%S+"), address = machine.address, port = 20022 }
   if not ok then return nil, why end
-  machine.power, machine.boots = "running", (machine.boots or 0) + 1
-  boot_kernel(machine)
+  machine.power = "running"
+  if not resumed then
+    machine.boots = (machine.boots or 0) + 1
+    boot_kernel(machine)
+  end
   first_boot(machine)
   changed(machine)
   return machine
@@ -373,19 +397,8 @@ local function restore_all()
   for _, machine in pairs(live) do
     if machine.power == "running" then
       tasks[#tasks + 1] = task.spawn(function()
-        local active = {}
-        for name, unit in pairs(machine.units) do active[name] = unit.active end
-        local kernel = { machine.modules, machine.sysctls, machine.swaps_on }
-        local ok, why = up(machine)
-        if not ok then
-          log.error("machine %s does not come back: %s", machine.hostname, tostring(why))
-          return
-        end
-        -- The emulator was away, not the machine: it did not boot.
-        machine.modules, machine.sysctls, machine.swaps_on = table.unpack(kernel)
-        machine.boots = machine.boots - 1
-        for name, unit in pairs(machine.units) do unit.active = active[name] end
-        changed(machine)
+        local ok, why = up(machine, true)
+        if not ok then log.error("machine %s does not come back: %s", machine.hostname, tostring(why)) end
       end)
     end
   end

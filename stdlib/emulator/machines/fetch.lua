@@ -25,7 +25,9 @@ function fetch.deliver(machine, call, content, path)
   end
   if path:sub(1, 1) ~= "/" then path = call.cwd .. "/" .. path end
   if path == "/dev/null" then return 0 end
-  local ok, why = fs.write(machine.root .. path, content)
+  local real, why = machine:path(path)
+  local ok = nil
+  if real then ok, why = fs.write(real, content, { atomic = false }) end
   if ok then return 0 end
   call:err(tostring(why) .. "\n")
   return 23

@@ -8,7 +8,7 @@ local FOLDERS = { "usr", "proc", "sys", "dev", "run/sshd", "run/lock", "tmp", "r
   "etc/ssh", "etc/apt/sources.list.d", "etc/apt/keyrings", "etc/apt/apt.conf.d", "etc/sysctl.d", "etc/modules-load.d",
   "etc/systemd/system", "etc/sudoers.d", "etc/default", "etc/profile.d", "etc/cni/net.d", "var/lib/dpkg", "var/lib/apt/lists",
   "var/cache/apt/archives", "var/log", "var/tmp", "var/spool/cron" }
-local LINKS = { bin = "usr/bin", sbin = "usr/sbin", lib = "usr/lib", lib64 = "usr/lib64", ["var/run"] = "/run", ["var/lock"] = "/run/lock" }
+local LINKS = { bin = "usr/bin", sbin = "usr/sbin", lib = "usr/lib", lib64 = "usr/lib64", ["var/run"] = "../run", ["var/lock"] = "../run/lock" }
 
 local SSHD = [[
 Port 22
@@ -43,6 +43,9 @@ local function os_release(image)
   if image:find("ubuntu") then return OS.noble end
   return OS.debian
 end
+
+-- Hundreds of links are shared as they are, which nobody can write through; the few files are copies of each machine's own.
+local SHARE = [[cp -al "$1/." "$2/" && cd "$1" && find . -type f -exec cp -p --parents --remove-destination -t "$2" {} +]]
 
 local function put(path, text, mode) fail.check(fs.write(path, text, { mode = mode or 420, atomic = false })) end
 
@@ -89,7 +92,7 @@ function root.make(dir, machine)
   fs.chmod(tree .. "/root", 448)
   fs.chmod(tree .. "/tmp", 1023)
   for from, to in pairs(LINKS) do fs.symlink(to, tree .. "/" .. from) end
-  local copied = fail.check(process.run { argv = { "/bin/cp", "-a", shared .. "/etc/.", tree .. "/etc/" }, timeout = 60 })
+  local copied = fail.check(process.run { argv = { "/bin/sh", "-c", SHARE, "sh", shared .. "/etc", tree .. "/etc" }, timeout = 60 })
   if copied.code ~= 0 then error(fail { ("%s could not be made: %s"):format(tree, copied.stderr), code = "io" }) end
   accounts(tree, machine.user)
   put(tree .. "/etc/hostname", machine.hostname .. "\n")

@@ -4,7 +4,6 @@
 #include <editline/readline.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <lauxlib.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,8 +14,7 @@
 #include "cli/cli.h"
 #include "cli/session.h"
 #include "net/loop.h"
-#include "script/host.h"
-#include "script/value.h"
+#include "script/program.h"
 
 const struct vr_opt vr_repl_options[] = {VR_OPT_COMMON, VR_OPT_END};
 
@@ -28,22 +26,9 @@ static struct {
     bool ended, interrupted;
 } repl; /* libedit's callbacks take no payload */
 
-/* require("cli.repl")[function](text), at once: for what does not wait. */
 static json_t *call_now(const char *function, const char *text)
 {
-    lua_State *L = vr_script_lua(repl.session->script);
-    int top = lua_gettop(L);
-    json_t *result = NULL;
-    lua_getglobal(L, "require");
-    lua_pushliteral(L, "cli.repl");
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK) {
-        lua_getfield(L, -1, function);
-        lua_pushstring(L, text);
-        if (lua_pcall(L, 1, 1, 0) == LUA_OK)
-            result = vr_value_get(L, -1, NULL);
-    }
-    lua_settop(L, top);
-    return result;
+    return vr_script_call_now(repl.session->script, "cli.repl", function, text);
 }
 
 static char *generate(const char *word, int again)

@@ -1,7 +1,6 @@
 /* Verbs whose body is Lua: stdlib/cli/NAME.lua. `run(call)` gets {session, args, values} and gives
  * {text, code} or nothing; `choose(call)`, if there, names the resources whose values (secrets too)
  * are fetched from where they live first. */
-#include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +11,7 @@
 #include "cli/tool.h"
 #include "cli/ui.h"
 #include "engine/expr.h"
-#include "script/host.h"
+#include "script/program.h"
 
 const struct vr_opt vr_inventory_options[] = {
     VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT",
@@ -120,21 +119,6 @@ static json_t *fetch(struct vr_session *session, const json_t *chosen, struct vr
     return values;
 }
 
-static bool has_choose(struct vr_session *session, const char *module)
-{
-    lua_State *L = vr_script_lua(session->script);
-    int top = lua_gettop(L);
-    lua_getglobal(L, "require");
-    lua_pushstring(L, module);
-    bool has = lua_pcall(L, 1, 1, 0) == LUA_OK && lua_istable(L, -1);
-    if (has) {
-        lua_getfield(L, -1, "choose");
-        has = lua_isfunction(L, -1);
-    }
-    lua_settop(L, top);
-    return has;
-}
-
 int vr_tool_result(json_t *result)
 {
     const char *text = json_string_value(json_object_get(result, "text"));
@@ -156,7 +140,7 @@ static int run_tool(struct vr_session *session, const char *name, struct vr_erro
     if (!vr_session_open(session, VR_MODE_LOOK, err))
         goto out;
     json_t *values = NULL;
-    if (has_choose(session, module)) {
+    if (vr_script_has(session->script, module, "choose")) {
         if (!vr_session_target(session, err))
             goto out;
         json_t *chosen = vr_session_call(session, module, "choose", call_of(session), err);

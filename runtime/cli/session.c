@@ -20,7 +20,7 @@
 #include "cli/target.h"
 #include "cli/ui.h"
 #include "net/loop.h"
-#include "script/host.h"
+#include "script/program.h"
 #include "script/provider.h"
 
 static const double WIND_UP = 5;
@@ -98,7 +98,7 @@ bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct v
     session->stack_folder = vr_format("%s/stacks/%s", session->folder, session->stack);
     session->loop = vr_loop_new();
     session->script = vr_script_new(session->loop);
-    session->provider = vr_provider_new(vr_script_lua(session->script));
+    session->provider = vr_provider_new(session->script);
     session->ui = vr_ui_new(session->loop, args->json, args->no_color);
     session->drive = vr_drive_new(session->loop, err);
     if (!session->drive)

@@ -1,4 +1,4 @@
-/* The Lua state: module paths, embedded standard library, limits, error values.
+/* The Lua state from inside: module paths, embedded standard library, limits, error values.
  *
  * `require "a.b"` finds, in this order: a binding of that name (vr_modules), the standard library
  * (a folder if one is given or $VMRUN_STDLIB is set, else the files in the binary), then the added
@@ -10,9 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-struct vr_error;
-struct vr_loop;
-struct vr_script;
+#include "script/program.h"
 
 /* The standard library, as bytes in the binary; ends with a NULL path. Paths are below stdlib/:
  * "azure/subnet.lua". */
@@ -23,18 +21,10 @@ struct vr_stdlib_file {
 };
 extern const struct vr_stdlib_file vr_stdlib_files[];
 
-/* A Lua state with the standard libraries, on the loop. */
-struct vr_script *vr_script_new(struct vr_loop *loop);
-/* Cancels every operation, drops every task where it stands and closes the state. NULL is fine.
- * What the state's objects leave to close is closed by vr_loop_free. */
-void vr_script_free(struct vr_script *script);
 lua_State *vr_script_lua(struct vr_script *script);
 
 /* Cancels all tasks. */
 void vr_script_cancel(struct vr_script *script, const char *reason);
-/* Cancels all tasks and runs the loop until they have unwound, for `seconds` at most; before
- * vr_script_free. False: some have not. */
-bool vr_script_wind_up(struct vr_script *script, double seconds);
 
 /* Adds a folder to the end of what require searches. */
 void vr_script_add_path(lua_State *L, const char *folder);

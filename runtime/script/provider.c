@@ -18,8 +18,9 @@ static const char provider_key;
 
 enum { FUNCTION_SECONDS = 5 };
 
-struct vr_provider *vr_provider_new(lua_State *L)
+struct vr_provider *vr_provider_new(struct vr_script *script)
 {
+    lua_State *L = vr_script_lua(script);
     struct vr_provider *provider = vr_alloc(sizeof(*provider));
     provider->L = L;
     provider->target_ref = LUA_NOREF;

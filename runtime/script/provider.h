@@ -4,17 +4,18 @@
 #define VR_SCRIPT_PROVIDER_H
 
 #include <jansson.h>
-#include <lua.h>
 
 #include "base/error.h"
 #include "engine/kind.h"
 #include "engine/step.h"
 
+struct lua_State;
+struct vr_script;
 struct vr_provider;
-struct vr_provider *vr_provider_new(lua_State *L);
+struct vr_provider *vr_provider_new(struct vr_script *script);
 void vr_provider_free(struct vr_provider *provider); /* no step may run; NULL is fine */
-lua_State *vr_provider_lua(const struct vr_provider *provider);
-struct vr_provider *vr_provider_of(lua_State *L); /* the state's provider, or NULL */
+struct lua_State *vr_provider_lua(const struct vr_provider *provider);
+struct vr_provider *vr_provider_of(struct lua_State *L); /* the state's provider, or NULL */
 
 /* What verbs see as ctx.target and ctx.stack. The target is copied. Set before the first identity
  * is asked for. */
@@ -26,7 +27,7 @@ const struct vr_kind *vr_provider_kind(struct vr_provider *provider, const char 
                                        struct vr_error *err);
 /* The kind of the page (a table) at index: made anew when the page is another one than last time.
  */
-const struct vr_kind *vr_provider_page(struct vr_provider *provider, lua_State *L, int index,
+const struct vr_kind *vr_provider_page(struct vr_provider *provider, struct lua_State *L, int index,
                                        struct vr_error *err);
 
 /* The runner; the provider is its payload. */

@@ -4,7 +4,6 @@
 #define VR_SCRIPT_RECIPE_H
 
 #include <jansson.h>
-#include <lua.h>
 #include <stdbool.h>
 
 #include "engine/decl.h"

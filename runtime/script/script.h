@@ -27,6 +27,8 @@ struct vr_script {
     bool turn_queued;         /* the loop will call us */
     bool closed;              /* and shall only free us then */
 
+    struct vr_task *waited; /* program.c: whose end the program waits for; NULL: nobody's */
+
     /* limit.c */
     struct {
         double cpu_end;  /* thread CPU seconds at which Lua code ends; 0: never */

@@ -42,6 +42,12 @@ local function writer(self)
   end
 end
 
+-- However the writer ends, those who wait for it are told.
+local function write_until_closed(self)
+  local told <close> = setmetatable({}, { __close = function() self.waiting:set() end })
+  writer(self)
+end
+
 local function mark(self, tab, key)
   self.dirty[tab] = self.dirty[tab] or {}
   self.dirty[tab][key] = true
@@ -131,7 +137,7 @@ local function open(path)
     self.tables[row.tab] = self.tables[row.tab] or {}
     self.tables[row.tab][row.key] = fail.check(json.decode(row.value))
   end
-  self.task = task.spawn(writer, self)
+  self.task = task.spawn(write_until_closed, self)
   return self
 end
 

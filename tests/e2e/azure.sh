@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every Azure kind against the emulator: applied, applied again, grown, shrunk, changed outside, killed, destroyed.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib/story.sh"
 stack=$root/tests/e2e/azure/stack.lua
 arm() { "$VMRUN" lua "$root/tests/e2e/azure/arm.lua" "$state/emulator" "$@"; }
 apply() { vmrun apply "$stack" --emulator --yes "$@" </dev/null; }

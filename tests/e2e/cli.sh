@@ -1,31 +1,7 @@
 #!/usr/bin/env bash
 # The command line over resources of this machine: plan, apply, change, drift, rename, parameters, saved plans, failures,
 # interrupts, secrets, import, destroy.
-set -u
-cd "$(dirname "$0")/../.."
-VMRUN=${VMRUN:-$PWD/build/release/vmrun}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset AZURE_SUBSCRIPTION_ID VMRUN_PATH
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-not_ok() {
-  failed=$((failed + 1))
-  echo "not ok: $1"
-  sed 's/^/    /' out err 2>/dev/null | head -30
-}
-# run CODE ARGS...: runs vmrun, keeps out and err, and wants that exit code
-run() {
-  local wanted=$1 code=0
-  shift
-  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
-  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
-}
-has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
-hasnt() { if grep -qF -- "$2" "$1"; then not_ok "$1 has '$2'"; else ok; fi; }
-is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+. "$(dirname "$0")/lib/verbs.sh"
 
 cat >demo.lua <<'LUA'
 local here, random = use("local", "random")
@@ -283,5 +259,4 @@ has out "nothing to destroy"
 run 0 plan demo.lua
 has out "to add"
 
-echo "cli: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

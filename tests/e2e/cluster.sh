@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main story: a cluster comes up, stays as it is, grows, shrinks, drifts, is mended, and goes.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib/story.sh"
 
 exits "the first apply" 0 apply
 has "it ends with the outputs" "resource_group_name"

@@ -1,30 +1,9 @@
 #!/usr/bin/env bash
 # Hosts through the command line: a real sshd on loopback that is three hosts, two reached through the first; ssh, exec,
 # inventory, and no key anywhere but where it lives.
-set -u
-cd "$(dirname "$0")/../.."
-VMRUN=${VMRUN:-$PWD/build/release/vmrun}
-work=$(mktemp -d)
+. "$(dirname "$0")/lib/verbs.sh"
 sshd=
-trap '[ -n "$sshd" ] && kill "$sshd" 2>/dev/null; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset AZURE_SUBSCRIPTION_ID VMRUN_PATH SSH_AUTH_SOCK
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-not_ok() {
-  failed=$((failed + 1))
-  echo "not ok: $1"
-  sed 's/^/    /' out err 2>/dev/null | head -40
-}
-run() {
-  local wanted=$1 code=0
-  shift
-  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
-  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
-}
-has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
-is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+at_exit() { [ -z "$sshd" ] || kill "$sshd" 2>/dev/null; }
 
 server=$(command -v sshd || echo /usr/sbin/sshd)
 net=127.84.$((RANDOM % 250)) port=$((20000 + RANDOM % 9000)) user=$(id -un)
@@ -117,5 +96,4 @@ kill "$sshd"; wait "$sshd" 2>/dev/null; sshd=
 run 1 plan hosts.lua "${given[@]}" --detailed-exitcode
 has out "unknown"
 
-echo "hosts: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

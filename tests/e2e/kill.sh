@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # An apply that is killed at any moment is finished by the next one: nothing twice, nothing orphaned, nothing lost.
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib/story.sh"
 
 # kill_after COUNT PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when the COUNTth line matches.
 kill_after() {

@@ -1,29 +1,7 @@
 #!/usr/bin/env bash
 # Kinds of a library beside the recipe: a collection that grows and shrinks with what stands on its members, secret outputs,
 # deadlines, notes that survive a kill, things that are not ours.
-set -u
-cd "$(dirname "$0")/../.."
-VMRUN=${VMRUN:-$PWD/build/release/vmrun}
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset AZURE_SUBSCRIPTION_ID VMRUN_PATH
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-not_ok() {
-  failed=$((failed + 1))
-  echo "not ok: $1"
-  sed 's/^/    /' out err 2>/dev/null | head -40
-}
-run() {
-  local wanted=$1 code=0
-  shift
-  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
-  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
-}
-has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
-is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+. "$(dirname "$0")/lib/verbs.sh"
 
 mkdir -p lab world
 cat >lab/set.lua <<'LUA'
@@ -237,5 +215,4 @@ run 1 check bad.lua
 has err "lab/bad.lua:2: fs.write works only inside a kind's verbs, not while a recipe is read"
 if [ -e evil ]; then not_ok "the page wrote a file"; else ok; fi
 
-echo "kinds: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

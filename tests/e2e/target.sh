@@ -1,28 +1,7 @@
 #!/usr/bin/env bash
 # The target of a stack on the built-in emulator: chosen once, never another one; what is not ours in our groups.
-set -u
-cd "$(dirname "$0")/../.."
-VMRUN=${VMRUN:-$PWD/build/release/vmrun}
-work=$(mktemp -d)
-trap '"$VMRUN" emulator stop --state-dir "$work/.vmrun" >/dev/null 2>&1; rm -rf "$work"' EXIT
-cd "$work" || exit 1
-unset AZURE_SUBSCRIPTION_ID AZURE_TENANT_ID VMRUN_PATH
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-not_ok() {
-  failed=$((failed + 1))
-  echo "not ok: $1"
-  sed 's/^/    /' out err 2>/dev/null | head -40
-}
-run() {
-  local wanted=$1 code=0
-  shift
-  "$VMRUN" "$@" >out 2>err </dev/null || code=$?
-  if [ "$code" -eq "$wanted" ]; then ok; else not_ok "vmrun $* (exit code $code, wanted $wanted)"; fi
-}
-has() { if grep -qF -- "$2" "$1"; then ok; else not_ok "$1 has no '$2'"; fi; }
-is() { if [ "$1" = "$2" ]; then ok; else not_ok "'$1' is not '$2'"; fi; }
+. "$(dirname "$0")/lib/verbs.sh"
+at_exit() { "$VMRUN" emulator stop --state-dir "$work/.vmrun" >/dev/null 2>&1; }
 
 cat >ours.lua <<'LUA'
 local azure = use "azure"
@@ -85,5 +64,4 @@ is "$(cat out)" "nothing"
 run 0 emulator reset
 if [ -e .vmrun/emulator ]; then not_ok "the emulator's folder is left"; else ok; fi
 
-echo "target: $passed passed, $failed failed, 0 skipped"
-[ "$failed" -eq 0 ]
+finish

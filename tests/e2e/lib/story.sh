@@ -1,6 +1,6 @@
 # What the stories share: a folder of their own, checks that count, an emulator that does not outlive them.
 set -u
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 : "${VMRUN:=$root/build/release/vmrun}"
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmrun-e2e-XXXXXX")
 state=$work/state

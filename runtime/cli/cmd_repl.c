@@ -186,22 +186,5 @@ static int run(struct vr_session *session, struct vr_error *err)
 
 int vr_cmd_repl(int argc, char **argv)
 {
-    struct vr_args args = {0};
-    struct vr_session session = {0};
-    struct vr_error err = {0};
-    int code;
-    if (!vr_opt_parse(&args, vr_repl_options, true, argc, argv, &err)) {
-        code = vr_cli_usage(argv[0], &err);
-    } else if (args.help) {
-        code = vr_cmd_help(2, (char *[]){"help", argv[0]});
-    } else if (!vr_session_begin(&session, &args, &err)) {
-        code = vr_session_failed(&session, &err);
-    } else {
-        code = run(&session, &err);
-        if (err.message)
-            code = vr_session_failed(&session, &err);
-    }
-    vr_session_end(&session);
-    vr_opt_free(&args);
-    return code;
+    return vr_session_main_with(VR_RECIPE_OPTIONAL, argc, argv, vr_repl_options, run);
 }

@@ -581,17 +581,18 @@ int vr_session_failed(struct vr_session *session, struct vr_error *err)
     return VR_EXIT_ERROR;
 }
 
-int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_session_body body)
+int vr_session_main_with(enum vr_recipe_use use, int argc, char **argv,
+                         const struct vr_opt *options, vr_session_body body)
 {
     struct vr_args args = {0};
     struct vr_session session = {0};
     struct vr_error err = {0};
     int code = VR_EXIT_OK;
-    if (!vr_opt_parse(&args, options, true, argc, argv, &err)) {
+    if (!vr_opt_parse(&args, options, use != VR_RECIPE_NONE, argc, argv, &err)) {
         code = vr_cli_usage(argv[0], &err);
     } else if (args.help) {
         code = vr_cmd_help(2, (char *[]){"help", argv[0]});
-    } else if (!args.recipe) {
+    } else if (use == VR_RECIPE_REQUIRED && !args.recipe) {
         vr_error_set(&err, "usage", "which recipe?");
         code = vr_cli_usage(argv[0], &err);
     } else if (!vr_session_begin(&session, &args, &err)) {
@@ -604,4 +605,9 @@ int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_sess
     vr_session_end(&session);
     vr_opt_free(&args);
     return code;
+}
+
+int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_session_body body)
+{
+    return vr_session_main_with(VR_RECIPE_REQUIRED, argc, argv, options, body);
 }

@@ -96,4 +96,9 @@ int vr_session_failed(struct vr_session *session, struct vr_error *err);
 typedef int (*vr_session_body)(struct vr_session *session, struct vr_error *err);
 int vr_session_main(int argc, char **argv, const struct vr_opt *options, vr_session_body body);
 
+/* The same frame for a verb that may do without a recipe, or takes none. */
+enum vr_recipe_use { VR_RECIPE_NONE, VR_RECIPE_OPTIONAL, VR_RECIPE_REQUIRED };
+int vr_session_main_with(enum vr_recipe_use use, int argc, char **argv,
+                         const struct vr_opt *options, vr_session_body body);
+
 #endif

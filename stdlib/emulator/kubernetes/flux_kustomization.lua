@@ -101,12 +101,6 @@ local function marked(o, name, wanted)
   return v ~= nil and v:lower() == wanted
 end
 
-local function add(map, more)
-  map = map or {}
-  for k, v in pairs(more or {}) do map[k] = v end
-  return map
-end
-
 local function build(flux, o, artifact)
   local path = kustomize.join("", o.spec.path or "")
   if not kustomize.is_folder(artifact.files, path) then
@@ -121,8 +115,8 @@ local function build(flux, o, artifact)
   local common = spec.commonMetadata or {}
   for _, object in ipairs(objects) do
     if vars and not marked(object, "substitute", "disabled") then substitute(object, vars) end
-    object.metadata.labels = add(object.metadata.labels, common.labels)
-    if common.annotations then object.metadata.annotations = add(object.metadata.annotations, common.annotations) end
+    object.metadata.labels = value.add(object.metadata.labels, common.labels)
+    if common.annotations then object.metadata.annotations = value.add(object.metadata.annotations, common.annotations) end
     object.metadata.labels[GROUP .. "/name"], object.metadata.labels[GROUP .. "/namespace"] = o.metadata.name, o.metadata.namespace
   end
   return objects

@@ -32,12 +32,6 @@ local function namespaced(o)
   return not cluster_scoped[o.kind]
 end
 
-local function add(map, more)
-  map = map or {}
-  for k, v in pairs(more or {}) do map[k] = v end
-  return map
-end
-
 --- An object's identity, as kustomize writes it in messages.
 function transform.id(o)
   local group, version = tostring(o.apiVersion or "[noVer]"):match("^(.+)/(.+)$")
@@ -80,7 +74,7 @@ local function put(at, parts, i, map, make)
     if not make or parts[i + 1] == "*" then return end
     at[part] = {}
   end
-  if i == #parts then at[part] = add(at[part], map) else put(at[part], parts, i + 1, map, make) end
+  if i == #parts then at[part] = value.add(at[part], map) else put(at[part], parts, i + 1, map, make) end
 end
 
 local function put_all(o, list, map)
@@ -93,7 +87,7 @@ end
 
 local function label(objects, map, with_selectors, with_templates)
   for _, o in ipairs(objects) do
-    o.metadata.labels = add(o.metadata.labels, map)
+    o.metadata.labels = value.add(o.metadata.labels, map)
     if with_selectors then put_all(o, selectors[o.kind], map) end
     if with_selectors or with_templates then put_all(o, templates[o.kind], map) end
   end
@@ -101,7 +95,7 @@ end
 
 local function annotate(objects, map)
   for _, o in ipairs(objects) do
-    o.metadata.annotations = add(o.metadata.annotations, map)
+    o.metadata.annotations = value.add(o.metadata.annotations, map)
     put_all(o, annotated[o.kind], map)
   end
 end

@@ -75,6 +75,13 @@ function value.set(t, ...)
   t[(select(n - 1, ...))] = (select(n, ...))
 end
 
+--- Puts the pairs of more into map, in place (a new one for nil), and returns it.
+function value.add(map, more)
+  map = map or {}
+  for k, v in pairs(more or {}) do map[k] = v end
+  return map
+end
+
 --- The keys of a table as a sorted list.
 function value.keys(t)
   local out = {}

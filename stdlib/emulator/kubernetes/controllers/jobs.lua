@@ -2,24 +2,13 @@
 local json = require "json"
 local task = require "task"
 local value = require "emulator.kubernetes.value"
+local keys = require "emulator.kubernetes.controllers.keys"
 local pods = require "emulator.kubernetes.controllers.pods"
 
 local JOBS, CRONJOBS, KCM = "batch/jobs", "batch/cronjobs", "kube-controller-manager"
 
-local function each_key(key)
-  return function(cluster, add)
-    for _, o in ipairs(cluster.store:list(key)) do add(o.metadata.namespace, o.metadata.name) end
-  end
-end
-
-local function self_key(event, add) add(event.object.metadata.namespace, event.object.metadata.name) end
-
-local job = { name = "job", component = KCM, all = each_key(JOBS), watches = { [JOBS] = self_key } }
-
-job.watches["/pods"] = function(event, add)
-  local ref = pods.controller(event.object)
-  if ref and ref.kind == "Job" then add(event.object.metadata.namespace, ref.name) end
-end
+local job = { name = "job", component = KCM, all = keys.each(JOBS),
+  watches = { [JOBS] = keys.itself, ["/pods"] = keys.owner "Job" } }
 
 local function finished(o)
   for _, c in ipairs(value.get(o, "status", "conditions") or {}) do
@@ -92,12 +81,8 @@ function job.reconcile(cluster, namespace, name, manager)
   end)
 end
 
-local cronjob = { name = "cronjob", component = KCM, all = each_key(CRONJOBS), watches = { [CRONJOBS] = self_key } }
-
-cronjob.watches[JOBS] = function(event, add)
-  local ref = pods.controller(event.object)
-  if ref and ref.kind == "CronJob" then add(event.object.metadata.namespace, ref.name) end
-end
+local cronjob = { name = "cronjob", component = KCM, all = keys.each(CRONJOBS),
+  watches = { [CRONJOBS] = keys.itself, [JOBS] = keys.owner "CronJob" } }
 
 local macros = { ["@hourly"] = "0 * * * *", ["@daily"] = "0 0 * * *", ["@midnight"] = "0 0 * * *", ["@weekly"] = "0 0 * * 0",
   ["@monthly"] = "0 0 1 * *", ["@yearly"] = "0 0 1 1 *", ["@annually"] = "0 0 1 1 *" }

@@ -3,6 +3,7 @@ local json = require "json"
 local value = require "emulator.kubernetes.value"
 local selector = require "emulator.kubernetes.selector"
 local scheduling = require "emulator.kubernetes.scheduling"
+local keys = require "emulator.kubernetes.controllers.keys"
 local pods = require "emulator.kubernetes.controllers.pods"
 
 local DEPLOYMENTS, REPLICASETS = "apps/deployments", "apps/replicasets"
@@ -10,28 +11,10 @@ local DAEMONSETS, STATEFULSETS = "apps/daemonsets", "apps/statefulsets"
 local KCM = "kube-controller-manager"
 local REVISION = "deployment.kubernetes.io/revision"
 
-local function each_key(key)
-  return function(cluster, add)
-    for _, o in ipairs(cluster.store:list(key)) do add(o.metadata.namespace, o.metadata.name) end
-  end
-end
-
-local function self_key(event, add) add(event.object.metadata.namespace, event.object.metadata.name) end
-
---- Adds the owner of what was written when it is of this kind.
-local function owner_key(kind)
-  return function(event, add)
-    for _, o in ipairs { event.object, event.old } do
-      local ref = pods.controller(o)
-      if ref and ref.kind == kind then add(o.metadata.namespace, ref.name) end
-    end
-  end
-end
-
 -- Replica sets
 
-local replicaset = { name = "replicaset", component = KCM, watches = { [REPLICASETS] = self_key, ["/pods"] = owner_key "ReplicaSet" },
-  all = each_key(REPLICASETS) }
+local replicaset = { name = "replicaset", component = KCM, watches = { [REPLICASETS] = keys.itself, ["/pods"] = keys.owner "ReplicaSet" },
+  all = keys.each(REPLICASETS) }
 
 function replicaset.reconcile(cluster, namespace, name, manager)
   local rs = cluster.store:get(REPLICASETS, namespace, name)
@@ -72,8 +55,8 @@ end
 
 -- Deployments
 
-local deployment = { name = "deployment", component = KCM, watches = { [DEPLOYMENTS] = self_key,
-  [REPLICASETS] = owner_key "Deployment" }, all = each_key(DEPLOYMENTS) }
+local deployment = { name = "deployment", component = KCM, watches = { [DEPLOYMENTS] = keys.itself,
+  [REPLICASETS] = keys.owner "Deployment" }, all = keys.each(DEPLOYMENTS) }
 
 local function percentage(v, total, up)
   if type(v) == "number" then return v end
@@ -327,17 +310,15 @@ end
 
 -- Daemon sets
 
-local function all_daemonsets(_, add, cluster)
-  for _, o in ipairs(cluster.store:list(DAEMONSETS)) do add(o.metadata.namespace, o.metadata.name) end
-end
+local all_daemonsets = keys.each(DAEMONSETS)
 
-local daemonset = { name = "daemonset", component = KCM, watches = { [DAEMONSETS] = self_key, ["/pods"] = owner_key "DaemonSet" },
-  all = each_key(DAEMONSETS) }
+local daemonset = { name = "daemonset", component = KCM, watches = { [DAEMONSETS] = keys.itself, ["/pods"] = keys.owner "DaemonSet" },
+  all = all_daemonsets }
 
 daemonset.watches["/nodes"] = function(event, add, cluster)
   local a, b = event.old, event.object
   if event.type == "MODIFIED" and value.equal(a.spec, b.spec) and value.equal(a.metadata.labels, b.metadata.labels) then return end
-  all_daemonsets(event, add, cluster)
+  all_daemonsets(cluster, add)
 end
 
 local daemon_tolerations = {
@@ -449,8 +430,8 @@ end
 
 -- Stateful sets
 
-local statefulset = { name = "statefulset", component = KCM, watches = { [STATEFULSETS] = self_key, ["/pods"] = owner_key "StatefulSet" },
-  all = each_key(STATEFULSETS) }
+local statefulset = { name = "statefulset", component = KCM, watches = { [STATEFULSETS] = keys.itself, ["/pods"] = keys.owner "StatefulSet" },
+  all = keys.each(STATEFULSETS) }
 
 local function claims(cluster, sts, pod, i)
   for _, t in ipairs(sts.spec.volumeClaimTemplates or {}) do

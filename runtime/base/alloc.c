@@ -50,7 +50,8 @@ char *vr_format(const char *format, ...)
     return text;
 }
 
-/* Blocks grow, so that a large arena costs few allocations; what does not fit into a block gets one of its own. */
+/* Blocks grow, so that a large arena costs few allocations; what does not fit into a block gets one
+ * of its own. */
 struct block {
     struct block *next;
     size_t used, room;

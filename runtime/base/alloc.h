@@ -13,11 +13,11 @@ char *vr_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* An arena: many small things that die together. */
 struct vr_arena;
 struct vr_arena *vr_arena_new(void);
-void vr_arena_free(struct vr_arena *arena); /* NULL is fine */
+void vr_arena_free(struct vr_arena *arena);                /* NULL is fine */
 void *vr_arena_alloc(struct vr_arena *arena, size_t size); /* zeroed, aligned for any type */
 char *vr_arena_strdup(struct vr_arena *arena, const char *text);
-/* A list of count items with room for one more; its room is always a power of two: `list = vr_arena_grow(arena, list,
- * count, sizeof(*list)); list[count++] = item;` */
+/* A list of count items with room for one more; its room is always a power of two: `list =
+ * vr_arena_grow(arena, list, count, sizeof(*list)); list[count++] = item;` */
 void *vr_arena_grow(struct vr_arena *arena, void *items, size_t count, size_t size);
 
 #endif

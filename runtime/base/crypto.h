@@ -15,12 +15,14 @@ void vr_sha256_hex(const void *data, size_t length, char out[2 * VR_SHA256_SIZE 
 
 /* Lower-case hexadecimal digits and a NUL into out, which has room for 2 * length + 1. */
 void vr_hex(const void *data, size_t length, char *out);
-/* The bytes that digits stand for; the caller frees. NULL when it is not an even number of hexadecimal digits. */
+/* The bytes that digits stand for; the caller frees. NULL when it is not an even number of
+ * hexadecimal digits. */
 unsigned char *vr_unhex(const char *digits, size_t *length);
 
 /* RFC 4648, with padding; the caller frees. */
 char *vr_base64(const void *data, size_t length);
-/* The caller frees. White space is skipped, missing padding accepted, the URL alphabet as well; NULL: not base64. */
+/* The caller frees. White space is skipped, missing padding accepted, the URL alphabet as well;
+ * NULL: not base64. */
 unsigned char *vr_unbase64(const char *text, size_t *length);
 /* The URL alphabet without padding; the caller frees. */
 char *vr_base64url(const void *data, size_t length);

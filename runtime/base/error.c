@@ -40,13 +40,26 @@ const char *vr_error_code(int number)
         int number;
         const char *code;
     } codes[] = {
-        {ENOENT, "not_found"},      {EEXIST, "exists"},          {EACCES, "denied"},
-        {EPERM, "denied"},          {ENOSPC, "full"},            {EDQUOT, "full"},
-        {EISDIR, "directory"},      {ENOTDIR, "not_directory"},  {ENOTEMPTY, "not_empty"},
-        {ELOOP, "loop"},            {EROFS, "read_only"},        {ENAMETOOLONG, "too_long"},
-        {ECONNREFUSED, "refused"},  {EHOSTUNREACH, "unreachable"}, {ENETUNREACH, "unreachable"},
-        {ETIMEDOUT, "timeout"},     {ECONNRESET, "reset"},       {EPIPE, "reset"},
-        {EADDRINUSE, "in_use"},     {ECANCELED, "cancelled"},
+        {ENOENT, "not_found"},
+        {EEXIST, "exists"},
+        {EACCES, "denied"},
+        {EPERM, "denied"},
+        {ENOSPC, "full"},
+        {EDQUOT, "full"},
+        {EISDIR, "directory"},
+        {ENOTDIR, "not_directory"},
+        {ENOTEMPTY, "not_empty"},
+        {ELOOP, "loop"},
+        {EROFS, "read_only"},
+        {ENAMETOOLONG, "too_long"},
+        {ECONNREFUSED, "refused"},
+        {EHOSTUNREACH, "unreachable"},
+        {ENETUNREACH, "unreachable"},
+        {ETIMEDOUT, "timeout"},
+        {ECONNRESET, "reset"},
+        {EPIPE, "reset"},
+        {EADDRINUSE, "in_use"},
+        {ECANCELED, "cancelled"},
     };
     for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
         if (codes[i].number == number)

@@ -12,7 +12,8 @@
 #include "base/buf.h"
 #include "base/crypto.h"
 
-/* The wire forms are those of RFC 4253 section 6.6 (RSA), RFC 8709 (ed25519) and OpenSSH's PROTOCOL.key. */
+/* The wire forms are those of RFC 4253 section 6.6 (RSA), RFC 8709 (ed25519) and OpenSSH's
+ * PROTOCOL.key. */
 
 static const char begin_mark[] = "-----BEGIN OPENSSH PRIVATE KEY-----";
 static const char end_mark[] = "-----END OPENSSH PRIVATE KEY-----";
@@ -90,9 +91,10 @@ static void put_private(struct vr_buf *buf, EVP_PKEY *key)
         OPENSSL_cleanse(pair, sizeof(pair));
         return;
     }
-    static const char *const params[] = {OSSL_PKEY_PARAM_RSA_N,           OSSL_PKEY_PARAM_RSA_E,
-                                         OSSL_PKEY_PARAM_RSA_D,           OSSL_PKEY_PARAM_RSA_COEFFICIENT1,
-                                         OSSL_PKEY_PARAM_RSA_FACTOR1,     OSSL_PKEY_PARAM_RSA_FACTOR2};
+    static const char *const params[] = {
+        OSSL_PKEY_PARAM_RSA_N,       OSSL_PKEY_PARAM_RSA_E,
+        OSSL_PKEY_PARAM_RSA_D,       OSSL_PKEY_PARAM_RSA_COEFFICIENT1,
+        OSSL_PKEY_PARAM_RSA_FACTOR1, OSSL_PKEY_PARAM_RSA_FACTOR2};
     put_text(buf, "ssh-rsa");
     for (size_t i = 0; i < sizeof(params) / sizeof(*params); i++)
         put_number(buf, key, params[i]);
@@ -139,7 +141,8 @@ static char *openssh_private(EVP_PKEY *key, const char *comment)
 
 static char *public_line(const unsigned char *blob, size_t length, const char *comment)
 {
-    uint32_t size = (uint32_t)blob[0] << 24 | (uint32_t)blob[1] << 16 | (uint32_t)blob[2] << 8 | blob[3];
+    uint32_t size =
+        (uint32_t)blob[0] << 24 | (uint32_t)blob[1] << 16 | (uint32_t)blob[2] << 8 | blob[3];
     char *text = vr_base64(blob, length);
     char *line = vr_format("%.*s %s%s%s", (int)size, blob + 4, text, *comment ? " " : "", comment);
     free(text);
@@ -157,7 +160,8 @@ static char *fingerprint_of(const unsigned char *blob, size_t length)
     return print;
 }
 
-bool vr_keypair_new(const char *type, int bits, const char *comment, struct vr_keypair *pair, struct vr_error *err)
+bool vr_keypair_new(const char *type, int bits, const char *comment, struct vr_keypair *pair,
+                    struct vr_error *err)
 {
     EVP_PKEY *key = NULL;
     if (strcmp(type, "ed25519") == 0)
@@ -201,7 +205,8 @@ static uint32_t take_u32(struct cursor *c)
         c->bad = true;
         return 0;
     }
-    uint32_t value = (uint32_t)c->at[0] << 24 | (uint32_t)c->at[1] << 16 | (uint32_t)c->at[2] << 8 | c->at[3];
+    uint32_t value =
+        (uint32_t)c->at[0] << 24 | (uint32_t)c->at[1] << 16 | (uint32_t)c->at[2] << 8 | c->at[3];
     c->at += 4;
     return value;
 }

@@ -1,5 +1,5 @@
-/* Keys: SSH key pairs in OpenSSH's format, RSA and EC keys in PEM. A private key is a text that the caller frees; wipe it
- * with vr_secret_free. */
+/* Keys: SSH key pairs in OpenSSH's format, RSA and EC keys in PEM. A private key is a text that the
+ * caller frees; wipe it with vr_secret_free. */
 #ifndef VR_BASE_KEYS_H
 #define VR_BASE_KEYS_H
 
@@ -16,11 +16,14 @@ struct vr_keypair {
     char *fingerprint; /* "SHA256:..." as ssh-keygen -l prints it */
 };
 
-/* type: "ed25519" or "rsa" (bits: 2048 to 8192, 0: 3072). False with an error when the type or the size is unknown. */
-bool vr_keypair_new(const char *type, int bits, const char *comment, struct vr_keypair *pair, struct vr_error *err);
+/* type: "ed25519" or "rsa" (bits: 2048 to 8192, 0: 3072). False with an error when the type or the
+ * size is unknown. */
+bool vr_keypair_new(const char *type, int bits, const char *comment, struct vr_keypair *pair,
+                    struct vr_error *err);
 void vr_keypair_free(struct vr_keypair *pair); /* wipes */
 
-/* The public line of a private key: OpenSSH's format, or PEM of RSA or ed25519. The caller frees. NULL with an error. */
+/* The public line of a private key: OpenSSH's format, or PEM of RSA or ed25519. The caller frees.
+ * NULL with an error. */
 char *vr_public_key(const char *private_key, struct vr_error *err);
 /* "SHA256:..." of a public line ("ssh-ed25519 AAAA..."): the caller frees; NULL when it is none. */
 char *vr_fingerprint(const char *public_key);

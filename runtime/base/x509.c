@@ -71,10 +71,12 @@ static char *cert_pem(X509 *cert)
 static bool fill_name(X509_NAME *name, const struct vr_x509_subject *subject)
 {
     for (const char **o = subject->organizations; o && *o; o++)
-        if (!X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)*o, -1, -1, 0))
+        if (!X509_NAME_add_entry_by_txt(name, "O", MBSTRING_UTF8, (const unsigned char *)*o, -1, -1,
+                                        0))
             return false;
     return !subject->cn ||
-           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)subject->cn, -1, -1, 0);
+           X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)subject->cn,
+                                      -1, -1, 0);
 }
 
 static bool add_name(GENERAL_NAMES *names, int type, const char *text)
@@ -86,7 +88,8 @@ static bool add_name(GENERAL_NAMES *names, int type, const char *text)
     return true;
 }
 
-static bool alternative_names(const struct vr_x509_subject *subject, GENERAL_NAMES *names, struct vr_error *err)
+static bool alternative_names(const struct vr_x509_subject *subject, GENERAL_NAMES *names,
+                              struct vr_error *err)
 {
     for (const char **dns = subject->dns; dns && *dns; dns++)
         if (!add_name(names, GEN_DNS, *dns))
@@ -111,7 +114,8 @@ static bool extend_usage(X509 *cert, X509 *issuer, const char **usage)
 {
     struct vr_buf text = {0};
     for (; usage && *usage; usage++)
-        vr_buf_printf(&text, "%s%s", text.length ? "," : "", strcmp(*usage, "server") == 0 ? "serverAuth" : "clientAuth");
+        vr_buf_printf(&text, "%s%s", text.length ? "," : "",
+                      strcmp(*usage, "server") == 0 ? "serverAuth" : "clientAuth");
     bool ok = !text.length || extend(cert, issuer, NID_ext_key_usage, text.data);
     vr_buf_free(&text);
     return ok;
@@ -156,15 +160,19 @@ static char *key_pem(EVP_PKEY *key)
     return text_of(bio);
 }
 
-bool vr_x509_ca(const struct vr_x509_subject *subject, const char *key_type, struct vr_pem_pair *out, struct vr_error *err)
+bool vr_x509_ca(const struct vr_x509_subject *subject, const char *key_type,
+                struct vr_pem_pair *out, struct vr_error *err)
 {
     X509 *cert = blank(subject->days > 0 ? subject->days : 3650);
     EVP_PKEY *key = new_key(key_type);
     bool ok = key && fill_name(X509_get_subject_name(cert), subject) &&
-              X509_set_issuer_name(cert, X509_get_subject_name(cert)) && X509_set_pubkey(cert, key) &&
+              X509_set_issuer_name(cert, X509_get_subject_name(cert)) &&
+              X509_set_pubkey(cert, key) &&
               extend(cert, cert, NID_basic_constraints, "critical,CA:TRUE") &&
-              extend(cert, cert, NID_key_usage, "critical,digitalSignature,keyEncipherment,keyCertSign") &&
-              extend(cert, cert, NID_subject_key_identifier, "hash") && X509_sign(cert, key, EVP_sha256());
+              extend(cert, cert, NID_key_usage,
+                     "critical,digitalSignature,keyEncipherment,keyCertSign") &&
+              extend(cert, cert, NID_subject_key_identifier, "hash") &&
+              X509_sign(cert, key, EVP_sha256());
     if (ok)
         *out = (struct vr_pem_pair){cert_pem(cert), key_pem(key)};
     else
@@ -185,7 +193,8 @@ static void authority_free(struct authority *ca)
     EVP_PKEY_free(ca->key);
 }
 
-static bool authority_read(const struct vr_pem_pair *pair, struct authority *ca, struct vr_error *err)
+static bool authority_read(const struct vr_pem_pair *pair, struct authority *ca,
+                           struct vr_error *err)
 {
     *ca = (struct authority){0};
     if ((ca->cert = read_cert(pair->cert, err)) && (ca->key = vr_key_read(pair->key, err))) {
@@ -197,19 +206,22 @@ static bool authority_read(const struct vr_pem_pair *pair, struct authority *ca,
     return false;
 }
 
-static bool finish(X509 *cert, const struct authority *ca, EVP_PKEY *key, const GENERAL_NAMES *names, const char **usage)
+static bool finish(X509 *cert, const struct authority *ca, EVP_PKEY *key,
+                   const GENERAL_NAMES *names, const char **usage)
 {
     bool has_names = names && sk_GENERAL_NAME_num(names) > 0;
-    return X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) && X509_set_pubkey(cert, key) &&
+    return X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) &&
+           X509_set_pubkey(cert, key) &&
            extend(cert, ca->cert, NID_basic_constraints, "critical,CA:FALSE") &&
            extend(cert, ca->cert, NID_key_usage, "critical,digitalSignature,keyEncipherment") &&
-           extend_usage(cert, ca->cert, usage) && extend(cert, ca->cert, NID_authority_key_identifier, "keyid") &&
+           extend_usage(cert, ca->cert, usage) &&
+           extend(cert, ca->cert, NID_authority_key_identifier, "keyid") &&
            (!has_names || X509_add1_ext_i2d(cert, NID_subject_alt_name, (void *)names, 0, 0)) &&
            X509_sign(cert, ca->key, EVP_sha256());
 }
 
-bool vr_x509_issue(const struct vr_pem_pair *pair, const struct vr_x509_subject *subject, const char *key_text,
-                   struct vr_pem_pair *out, struct vr_error *err)
+bool vr_x509_issue(const struct vr_pem_pair *pair, const struct vr_x509_subject *subject,
+                   const char *key_text, struct vr_pem_pair *out, struct vr_error *err)
 {
     struct authority ca;
     if (!authority_read(pair, &ca, err))
@@ -219,7 +231,8 @@ bool vr_x509_issue(const struct vr_pem_pair *pair, const struct vr_x509_subject 
     X509 *cert = blank(subject->days);
     EVP_PKEY *key = key_text ? vr_key_read(key_text, err) : new_key(NULL);
     if (key && alternative_names(subject, names, err)) {
-        ok = fill_name(X509_get_subject_name(cert), subject) && finish(cert, &ca, key, names, subject->usage);
+        ok = fill_name(X509_get_subject_name(cert), subject) &&
+             finish(cert, &ca, key, names, subject->usage);
         if (ok)
             *out = (struct vr_pem_pair){cert_pem(cert), key_pem(key)};
         else
@@ -242,7 +255,8 @@ char *vr_x509_csr(const struct vr_x509_subject *subject, const char *key_text, s
     GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
     STACK_OF(X509_EXTENSION) *extensions = NULL;
     if (alternative_names(subject, names, err)) {
-        bool ok = X509_REQ_set_version(request, 0) && fill_name(X509_REQ_get_subject_name(request), subject) &&
+        bool ok = X509_REQ_set_version(request, 0) &&
+                  fill_name(X509_REQ_get_subject_name(request), subject) &&
                   X509_REQ_set_pubkey(request, key);
         if (ok && sk_GENERAL_NAME_num(names) > 0)
             ok = X509V3_add1_i2d(&extensions, NID_subject_alt_name, names, 0, 0) &&
@@ -262,8 +276,8 @@ char *vr_x509_csr(const struct vr_x509_subject *subject, const char *key_text, s
     return pem;
 }
 
-char *vr_x509_sign_csr(const struct vr_pem_pair *pair, const char *csr, const struct vr_x509_subject *terms,
-                       struct vr_error *err)
+char *vr_x509_sign_csr(const struct vr_pem_pair *pair, const char *csr,
+                       const struct vr_x509_subject *terms, struct vr_error *err)
 {
     struct authority ca;
     if (!authority_read(pair, &ca, err))
@@ -276,7 +290,8 @@ char *vr_x509_sign_csr(const struct vr_pem_pair *pair, const char *csr, const st
         STACK_OF(X509_EXTENSION) *extensions = X509_REQ_get_extensions(request);
         GENERAL_NAMES *names = X509V3_get_d2i(extensions, NID_subject_alt_name, NULL, NULL);
         if (key && X509_REQ_verify(request, key) == 1 &&
-            X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) && finish(cert, &ca, key, names, terms->usage))
+            X509_set_subject_name(cert, X509_REQ_get_subject_name(request)) &&
+            finish(cert, &ca, key, names, terms->usage))
             pem = cert_pem(cert);
         else
             fail(err, "cannot sign the request");
@@ -417,7 +432,8 @@ bool vr_x509_verify(const char *cert_text, const char *ca_text, struct vr_error 
         X509_STORE_CTX_init(context, store, cert, NULL);
         ok = X509_verify_cert(context) == 1;
         if (!ok)
-            vr_error_set(err, "x509", "%s", X509_verify_cert_error_string(X509_STORE_CTX_get_error(context)));
+            vr_error_set(err, "x509", "%s",
+                         X509_verify_cert_error_string(X509_STORE_CTX_get_error(context)));
         X509_STORE_CTX_free(context);
         X509_STORE_free(store);
     }
@@ -427,7 +443,8 @@ bool vr_x509_verify(const char *cert_text, const char *ca_text, struct vr_error 
     return ok;
 }
 
-/* Tokens: RFC 7515 and 7519. ES256 signatures are r and s as 32 bytes each, not DER (RFC 7518 section 3.4). */
+/* Tokens: RFC 7515 and 7519. ES256 signatures are r and s as 32 bytes each, not DER (RFC 7518
+ * section 3.4). */
 
 enum { ES256_HALF = 32 };
 
@@ -461,7 +478,8 @@ static unsigned char *raw_from_der(unsigned char *der, size_t *length)
 static unsigned char *der_from_raw(const unsigned char *raw, size_t *length)
 {
     ECDSA_SIG *sig = ECDSA_SIG_new();
-    ECDSA_SIG_set0(sig, BN_bin2bn(raw, ES256_HALF, NULL), BN_bin2bn(raw + ES256_HALF, ES256_HALF, NULL));
+    ECDSA_SIG_set0(sig, BN_bin2bn(raw, ES256_HALF, NULL),
+                   BN_bin2bn(raw + ES256_HALF, ES256_HALF, NULL));
     unsigned char *der = NULL;
     int size = i2d_ECDSA_SIG(sig, &der);
     ECDSA_SIG_free(sig);
@@ -524,7 +542,8 @@ static EVP_PKEY *verifying_key(const char *text, struct vr_error *err)
     return key;
 }
 
-static bool signature_fits(EVP_PKEY *key, const char *token, size_t signed_length, const char *encoded)
+static bool signature_fits(EVP_PKEY *key, const char *token, size_t signed_length,
+                           const char *encoded)
 {
     size_t length;
     unsigned char *signature = vr_unbase64(encoded, &length);
@@ -539,7 +558,8 @@ static bool signature_fits(EVP_PKEY *key, const char *token, size_t signed_lengt
     }
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     bool ok = EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) &&
-              EVP_DigestVerify(context, signature, length, (const unsigned char *)token, signed_length) == 1;
+              EVP_DigestVerify(context, signature, length, (const unsigned char *)token,
+                               signed_length) == 1;
     EVP_MD_CTX_free(context);
     ERR_clear_error();
     free(signature);

@@ -1,5 +1,6 @@
-/* Certificates, as a small authority needs them: kubeadm's PKI, the emulator's servers, client certificates for people. All
- * texts are PEM and the caller's; a failure is NULL or false with an error (code "x509" or "key"). */
+/* Certificates, as a small authority needs them: kubeadm's PKI, the emulator's servers, client
+ * certificates for people. All texts are PEM and the caller's; a failure is NULL or false with an
+ * error (code "x509" or "key"). */
 #ifndef VR_BASE_X509_H
 #define VR_BASE_X509_H
 
@@ -25,25 +26,29 @@ struct vr_x509_subject {
 };
 
 /* A self-signed authority with a new key ("ec": P-256, or "rsa": 2048 bits). */
-bool vr_x509_ca(const struct vr_x509_subject *subject, const char *key_type, struct vr_pem_pair *out, struct vr_error *err);
-/* A certificate signed by ca. key: the subject's private key, or NULL for a new one (P-256). out->key is always set. */
-bool vr_x509_issue(const struct vr_pem_pair *ca, const struct vr_x509_subject *subject, const char *key,
-                   struct vr_pem_pair *out, struct vr_error *err);
+bool vr_x509_ca(const struct vr_x509_subject *subject, const char *key_type,
+                struct vr_pem_pair *out, struct vr_error *err);
+/* A certificate signed by ca. key: the subject's private key, or NULL for a new one (P-256).
+ * out->key is always set. */
+bool vr_x509_issue(const struct vr_pem_pair *ca, const struct vr_x509_subject *subject,
+                   const char *key, struct vr_pem_pair *out, struct vr_error *err);
 /* A signing request for key. */
 char *vr_x509_csr(const struct vr_x509_subject *subject, const char *key, struct vr_error *err);
 /* Signs a request as it is (subject and alternative names); usage and days are of `terms`. */
-char *vr_x509_sign_csr(const struct vr_pem_pair *ca, const char *csr, const struct vr_x509_subject *terms,
-                       struct vr_error *err);
+char *vr_x509_sign_csr(const struct vr_pem_pair *ca, const char *csr,
+                       const struct vr_x509_subject *terms, struct vr_error *err);
 
-/* What a certificate or a signing request says: {cn, o: [], dns: [], ip: [], not_before, not_after (seconds since 1970),
- * serial, issuer, is_ca, spki_sha256 (kubeadm's discovery hash), usage: []}. */
+/* What a certificate or a signing request says: {cn, o: [], dns: [], ip: [], not_before, not_after
+ * (seconds since 1970), serial, issuer, is_ca, spki_sha256 (kubeadm's discovery hash), usage: []}.
+ */
 json_t *vr_x509_read(const char *pem, struct vr_error *err);
 /* Whether cert was signed by ca and is valid now: false with the reason. */
 bool vr_x509_verify(const char *cert, const char *ca, struct vr_error *err);
 
 /* JSON Web Tokens, RS256 or ES256 by the key. kid may be NULL. */
 char *vr_jwt_sign(const json_t *claims, const char *key, const char *kid, struct vr_error *err);
-/* The claims when the signature fits the key (a certificate, or a public or private key) and exp and nbf allow it. */
+/* The claims when the signature fits the key (a certificate, or a public or private key) and exp
+ * and nbf allow it. */
 json_t *vr_jwt_verify(const char *token, const char *key, struct vr_error *err);
 
 #endif

@@ -9,8 +9,8 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 
-/* A document is read as a tree of json_t with a table of anchors. Aliases share values; how much they may blow up is bounded
- * by counting the nodes that a copy would have. */
+/* A document is read as a tree of json_t with a table of anchors. Aliases share values; how much
+ * they may blow up is bounded by counting the nodes that a copy would have. */
 enum { DEEPEST = 200, MOST_NODES = 2000000 };
 
 struct anchor {
@@ -66,8 +66,9 @@ static json_t *integer_of(const char *text)
     else if (digits[0] == '0' && digits[1])
         base = 8;
     const char *start = digits + (base == 16 || digits[1] == 'o' ? 2 : 0);
-    if (!*start || strspn(start, base == 16 ? "0123456789abcdefABCDEF" : base == 8 ? "01234567" : "0123456789") !=
-                       strlen(start))
+    if (!*start || strspn(start, base == 16  ? "0123456789abcdefABCDEF"
+                                 : base == 8 ? "01234567"
+                                             : "0123456789") != strlen(start))
         return NULL;
     errno = 0;
     long long value = strtoll(start, NULL, base);
@@ -124,7 +125,8 @@ static json_t *scalar(struct reader *r, const yaml_event_t *event)
     size_t length = event->data.scalar.length;
     const char *tag = (const char *)event->data.scalar.tag;
     bool plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    bool as_text = tag && (strcmp(tag, YAML_STR_TAG) == 0 || strcmp(tag, "tag:yaml.org,2002:binary") == 0);
+    bool as_text =
+        tag && (strcmp(tag, YAML_STR_TAG) == 0 || strcmp(tag, "tag:yaml.org,2002:binary") == 0);
     json_t *value = NULL;
     if (!as_text && (plain || tag) && strlen(text) == length)
         value = plain_scalar(text);
@@ -191,7 +193,8 @@ static bool merge(struct reader *r, yaml_mark_t mark, json_t *into, json_t *valu
     json_t *item;
     if (!json_is_array(value))
         return fail(r, mark, "a merge key wants a mapping or a list of mappings") != NULL;
-    json_array_foreach(value, index, item) {
+    json_array_foreach(value, index, item)
+    {
         if (!json_is_object(item))
             return fail(r, mark, "a merge key wants mappings") != NULL;
         json_object_update_missing(into, item);
@@ -213,8 +216,8 @@ static char *key_text(struct reader *r, const yaml_event_t *event)
     return vr_strdup(text);
 }
 
-static bool put(struct reader *r, json_t *map, json_t *merged, const yaml_event_t *key_event, const char *key,
-                json_t *value)
+static bool put(struct reader *r, json_t *map, json_t *merged, const yaml_event_t *key_event,
+                const char *key, json_t *value)
 {
     bool plain = key_event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     if (plain && strcmp(key, "<<") == 0)
@@ -315,8 +318,8 @@ static bool documents(struct reader *r, json_t *list)
         yaml_event_type_t type = event.type;
         json_t *value = NULL;
         bool ok = true;
-        if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT && type != YAML_DOCUMENT_END_EVENT &&
-            type != YAML_STREAM_END_EVENT)
+        if (type != YAML_STREAM_START_EVENT && type != YAML_DOCUMENT_START_EVENT &&
+            type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT)
             ok = (value = node(r, &event, 0)) != NULL;
         yaml_event_delete(&event);
         if (!ok)
@@ -353,7 +356,8 @@ json_t *vr_yaml_decode(const char *text, size_t length, struct vr_error *err)
         return NULL;
     json_t *value = NULL;
     if (json_array_size(list) > 1)
-        vr_error_set(err, "syntax", "1:1: there are %zu documents where one was expected", json_array_size(list));
+        vr_error_set(err, "syntax", "1:1: there are %zu documents where one was expected",
+                     json_array_size(list));
     else
         value = json_array_size(list) ? json_incref(json_array_get(list, 0)) : json_null();
     json_decref(list);
@@ -376,8 +380,9 @@ static void emit(yaml_emitter_t *emitter, yaml_event_t *event)
 
 static yaml_scalar_style_t style_of(const char *text, size_t length)
 {
-    static const char *const old_words[] = {"yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF",
-                                            "y", "Y", "n", "N", "<<", "=", NULL};
+    static const char *const old_words[] = {"yes", "Yes", "YES", "no",  "No",  "NO", "on",
+                                            "On",  "ON",  "off", "Off", "OFF", "y",  "Y",
+                                            "n",   "N",   "<<",  "=",   NULL};
     if (strlen(text) != length)
         return YAML_DOUBLE_QUOTED_SCALAR_STYLE;
     json_t *other = plain_scalar(text);
@@ -391,10 +396,12 @@ static yaml_scalar_style_t style_of(const char *text, size_t length)
     return literal ? YAML_LITERAL_SCALAR_STYLE : YAML_ANY_SCALAR_STYLE;
 }
 
-static void emit_scalar(yaml_emitter_t *emitter, const char *text, size_t length, yaml_scalar_style_t style)
+static void emit_scalar(yaml_emitter_t *emitter, const char *text, size_t length,
+                        yaml_scalar_style_t style)
 {
     yaml_event_t event;
-    yaml_scalar_event_initialize(&event, NULL, NULL, (const unsigned char *)text, (int)length, 1, 1, style);
+    yaml_scalar_event_initialize(&event, NULL, NULL, (const unsigned char *)text, (int)length, 1, 1,
+                                 style);
     emit(emitter, &event);
 }
 
@@ -415,10 +422,12 @@ static void emit_object(yaml_emitter_t *emitter, const json_t *value)
     yaml_event_t event;
     size_t count = json_object_size(value), n = 0;
     const char **keys = vr_alloc(count * sizeof(*keys));
-    for (void *it = json_object_iter((json_t *)value); it; it = json_object_iter_next((json_t *)value, it))
+    for (void *it = json_object_iter((json_t *)value); it;
+         it = json_object_iter_next((json_t *)value, it))
         keys[n++] = json_object_iter_key(it);
     qsort(keys, count, sizeof(*keys), compare_keys);
-    yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, count ? YAML_BLOCK_MAPPING_STYLE : YAML_FLOW_MAPPING_STYLE);
+    yaml_mapping_start_event_initialize(&event, NULL, NULL, 1,
+                                        count ? YAML_BLOCK_MAPPING_STYLE : YAML_FLOW_MAPPING_STYLE);
     emit(emitter, &event);
     for (size_t i = 0; i < count; i++) {
         emit_text(emitter, keys[i], strlen(keys[i]));
@@ -433,8 +442,8 @@ static void emit_array(yaml_emitter_t *emitter, const json_t *value)
 {
     yaml_event_t event;
     size_t count = json_array_size(value);
-    yaml_sequence_start_event_initialize(&event, NULL, NULL, 1,
-                                         count ? YAML_BLOCK_SEQUENCE_STYLE : YAML_FLOW_SEQUENCE_STYLE);
+    yaml_sequence_start_event_initialize(
+        &event, NULL, NULL, 1, count ? YAML_BLOCK_SEQUENCE_STYLE : YAML_FLOW_SEQUENCE_STYLE);
     emit(emitter, &event);
     for (size_t i = 0; i < count; i++)
         emit_value(emitter, json_array_get(value, i));

@@ -24,11 +24,12 @@ static int run(struct vr_session *session, struct vr_args *args, struct vr_error
     const char *verb = args->recipe;
     args->recipe = NULL;
     /* `serve FOLDER` makes that folder itself, and has no state folder. */
-    bool serve = strcmp(verb, "serve") == 0 && args->words.count > 0, makes = !serve && strcmp(verb, "start") == 0;
+    bool serve = strcmp(verb, "serve") == 0 && args->words.count > 0,
+         makes = !serve && strcmp(verb, "start") == 0;
     if (!vr_session_begin(session, args, err) || (makes && !vr_folder_make(session->folder, err)))
         return VR_EXIT_ERROR;
-    char *relative = serve ? vr_strdup(args->words.items[0])
-                                                    : vr_format("%s/emulator", session->folder);
+    char *relative =
+        serve ? vr_strdup(args->words.items[0]) : vr_format("%s/emulator", session->folder);
     char *folder = vr_folder_absolute(relative);
     json_t *call = vr_tool_args(args);
     json_object_set_new(call, "verb", json_string(verb));

@@ -297,7 +297,8 @@ static void on_failed(void *payload, const struct vr_node *node, enum vr_verb ve
     drop(ui, node);
     const char *message = err->message ? err->message : "failed";
     char *masked = vr_log_masked(message, strlen(message));
-    vr_log(ui->quiet ? VR_LOG_INFO : VR_LOG_WARN, "%s: %s failed: %s", address_of(node), vr_verb_name(verb), masked);
+    vr_log(ui->quiet ? VR_LOG_INFO : VR_LOG_WARN, "%s: %s failed: %s", address_of(node),
+           vr_verb_name(verb), masked);
     if (!ui->quiet) {
         erase(ui);
         fflush(stdout);

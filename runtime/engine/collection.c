@@ -1,5 +1,6 @@
-/* Collections: members that are there, that come and that go, and the instances of templates over them. A member is keyed by
- * the provider's id; one that is still to come has no id and is called [+1], [+2], ... until it is there. */
+/* Collections: members that are there, that come and that go, and the instances of templates over
+ * them. A member is keyed by the provider's id; one that is still to come has no id and is called
+ * [+1], [+2], ... until it is there. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,8 @@ static struct vr_node *existing_member(struct vr_node *collection, const json_t 
     member->private->was_read = true;
     if (!member->private->row) {
         member->action = VR_ACTION_ADOPT;
-        member->reason = collection->private->intent ? "was added by an earlier run" : "is there already";
+        member->reason =
+            collection->private->intent ? "was added by an earlier run" : "is there already";
     } else {
         json_t *now = vr_value_redact(plan, item);
         member->private->note = !json_equal(now, member->private->was);
@@ -99,7 +101,8 @@ static bool is_dead(const struct vr_node *member)
     static const char *const words[] = {"failed", "evicted", "deleted", "preempted"};
     const char *state = json_string_value(json_object_get(member->private->outputs, "state"));
     for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-        if ((member->status && strcasecmp(member->status, words[i]) == 0) || (state && strcasecmp(state, words[i]) == 0))
+        if ((member->status && strcasecmp(member->status, words[i]) == 0) ||
+            (state && strcasecmp(state, words[i]) == 0))
             return true;
     return false;
 }
@@ -137,7 +140,8 @@ static bool is_made(const struct vr_node *node)
 static void forget_vanished(struct vr_node *collection, const char *reason)
 {
     struct vr_plan *plan = collection->private->plan;
-    for (struct vr_held *held = vr_map_get(&plan->held, collection->moved_from ? collection->moved_from : collection->address);
+    for (struct vr_held *held = vr_map_get(
+             &plan->held, collection->moved_from ? collection->moved_from : collection->address);
          held; held = held->next) {
         if (held->row->mark)
             continue;
@@ -156,16 +160,19 @@ static void members_of_rows(struct vr_node *collection, struct vr_nodes *there)
 {
     struct vr_plan *plan = collection->private->plan;
     size_t first = there->count;
-    for (struct vr_held *held = vr_map_get(&plan->held, collection->address); held; held = held->next) {
+    for (struct vr_held *held = vr_map_get(&plan->held, collection->address); held;
+         held = held->next) {
         struct vr_node *member = add_member(collection, held->row->member, NULL);
         vr_node_take_row(member, held->row);
         member->member = vr_arena_strdup(plan->arena, held->row->member);
         member->action = VR_ACTION_NOOP;
         member->reason = "as last seen";
-        member->private->outputs = member->private->was ? vr_value_undigest(member, member->private->was) : NULL;
+        member->private->outputs =
+            member->private->was ? vr_value_undigest(member, member->private->was) : NULL;
         vr_node_add(plan, there, member);
     }
-    for (size_t a = first, b = there->count; a + 1 < b; a++) { /* the list of rows is newest first */
+    for (size_t a = first, b = there->count; a + 1 < b;
+         a++) { /* the list of rows is newest first */
         struct vr_node *swap = there->items[a];
         there->items[a] = there->items[--b];
         there->items[b] = swap;
@@ -175,7 +182,8 @@ static void members_of_rows(struct vr_node *collection, struct vr_nodes *there)
 static void change_count(struct vr_node *node, size_t have, size_t want)
 {
     struct vr_plan *plan = node->private->plan;
-    struct vr_change *changes = vr_arena_alloc(plan->arena, (node->change_count + 1) * sizeof(*changes));
+    struct vr_change *changes =
+        vr_arena_alloc(plan->arena, (node->change_count + 1) * sizeof(*changes));
     if (node->change_count > 0)
         memcpy(changes, node->changes, node->change_count * sizeof(*changes));
     changes[node->change_count++] = (struct vr_change){
@@ -219,7 +227,8 @@ static void take_there(struct vr_node *node, const json_t *seen, struct vr_nodes
     bool as_remembered = !seen && !is_made(node);
     if (as_remembered)
         members_of_rows(node, there);
-    json_array_foreach(seen, index, item) {
+    json_array_foreach(seen, index, item)
+    {
         struct vr_node *member = existing_member(node, item);
         if (member)
             vr_node_add(node->private->plan, there, member);
@@ -233,7 +242,8 @@ static void make_members(struct vr_node *node, const json_t *seen)
     struct vr_nodes there = {0};
     size_t want = 0;
     bool counted = vr_collection_wants(node, &want);
-    bool settled = p->blocked || p->left_out || node->action == VR_ACTION_UNKNOWN || plan->options.refresh_only;
+    bool settled = p->blocked || p->left_out || node->action == VR_ACTION_UNKNOWN ||
+                   plan->options.refresh_only;
     if (!is_made(node) || settled)
         take_there(node, seen, &there);
     if (counted && !settled && want > there.count)
@@ -254,8 +264,9 @@ static void make_members(struct vr_node *node, const json_t *seen)
         vr_node_planned(member);
     }
     if (!settled)
-        forget_vanished(node, is_made(node) && p->row ? vr_plan_format(plan, "goes with `%s`", node->address)
-                                                      : "does not exist any more");
+        forget_vanished(node, is_made(node) && p->row
+                                  ? vr_plan_format(plan, "goes with `%s`", node->address)
+                                  : "does not exist any more");
 }
 
 void vr_collection_list(struct vr_node *node)
@@ -288,19 +299,23 @@ static struct vr_node *add_instance(struct vr_node *member, struct vr_decl *decl
     node->private->order = decl->index;
     unsigned char selected = plan->selected[decl->index];
     node->private->left_out =
-        selected == 0 || (selected == 2 && !vr_plan_match_any(plan->options.targets, plan->options.target_count, node->address));
+        selected == 0 ||
+        (selected == 2 &&
+         !vr_plan_match_any(plan->options.targets, plan->options.target_count, node->address));
     plan->left_out += node->private->left_out;
     vr_node_find_row(node);
     return node;
 }
 
-void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct vr_decl *decl, size_t position)
+void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct vr_decl *decl,
+                          size_t position)
 {
     struct vr_plan *plan = node->private->plan;
     struct vr_nodes *members = &node->private->members;
     for (size_t m = 0; m < members->count; m++)
         if (position == SIZE_MAX || position == m)
-            vr_node_needs(gather, members->items[m]->private->instances.items[plan->slot[decl->index]]);
+            vr_node_needs(gather,
+                          members->items[m]->private->instances.items[plan->slot[decl->index]]);
     vr_node_add(plan, &gather->private->deps, node);
     gather->private->waits--;
     vr_node_enqueue(gather);
@@ -313,12 +328,14 @@ static void instantiate(struct vr_node *collection)
     struct vr_nodes *members = &collection->private->members;
     for (size_t m = 0; m < members->count; m++)
         for (size_t t = 0; t < over->count; t++)
-            vr_node_add(plan, &members->items[m]->private->instances, add_instance(members->items[m], over->items[t]));
+            vr_node_add(plan, &members->items[m]->private->instances,
+                        add_instance(members->items[m], over->items[t]));
     for (size_t t = 0; t < over->count; t++)
         for (size_t m = 0; m < members->count; m++)
             vr_node_edges(members->items[m]->private->instances.items[t], members->items[m]);
     for (size_t t = 0; t < over->count; t++) {
-        vr_collection_gather(collection, plan->by_decl[over->items[t]->index], over->items[t], SIZE_MAX);
+        vr_collection_gather(collection, plan->by_decl[over->items[t]->index], over->items[t],
+                             SIZE_MAX);
         for (struct vr_pick *pick = plan->picks[over->items[t]->index]; pick; pick = pick->next)
             if (pick->node->private->waits > 0 && pick->node->private->deps.count == 0)
                 vr_collection_gather(collection, pick->node, over->items[t], pick->position);
@@ -332,12 +349,14 @@ static void instantiate(struct vr_node *collection)
 void vr_collection_plan(struct vr_node *node, const json_t *members)
 {
     struct vr_plan *plan = node->private->plan;
-    if (node->private->type != VR_NODE_DECL || (!node->kind->collection && plan->templates[node->decl->index].count == 0))
+    if (node->private->type != VR_NODE_DECL ||
+        (!node->kind->collection && plan->templates[node->decl->index].count == 0))
         return;
     if (node->kind->collection)
         make_members(node, members);
     struct vr_nodes *list = &node->private->members;
-    if (node->kind->collection && node->private->fields && !(list->count > 0 && list->items[list->count - 1]->private->tentative))
+    if (node->kind->collection && node->private->fields &&
+        !(list->count > 0 && list->items[list->count - 1]->private->tentative))
         vr_collection_list(node);
     instantiate(node);
 }
@@ -348,7 +367,8 @@ size_t vr_collection_bind(struct vr_node *node, const json_t *members)
     struct vr_nodes *list = &node->private->members;
     size_t next = 0, bound = 0, index;
     json_t *item;
-    json_array_foreach(members, index, item) {
+    json_array_foreach(members, index, item)
+    {
         const char *id = member_id(plan, item);
         char *address = id ? vr_member_address(node, id) : NULL;
         while (next < list->count && list->items[next]->member)

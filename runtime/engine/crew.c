@@ -1,6 +1,6 @@
-/* A queue a provider: a binary heap by priority, so that taking and adding cost O(log n). Providers are few, so choosing
- * between them is a walk. Results only move to the list of finished jobs: the engine's turn looks at them, so a runner may
- * end a step inside of start(). */
+/* A queue a provider: a binary heap by priority, so that taking and adding cost O(log n). Providers
+ * are few, so choosing between them is a walk. Results only move to the list of finished jobs: the
+ * engine's turn looks at them, so a runner may end a step inside of start(). */
 #include "engine/crew.h"
 
 #include <assert.h>
@@ -42,8 +42,8 @@ struct vr_crew {
     size_t running_count;
 };
 
-struct vr_crew *vr_crew_new(const struct vr_runner *runner, const struct vr_host *host, const struct vr_limits *limits,
-                            struct vr_crew_sink sink)
+struct vr_crew *vr_crew_new(const struct vr_runner *runner, const struct vr_host *host,
+                            const struct vr_limits *limits, struct vr_crew_sink sink)
 {
     struct vr_crew *crew = vr_alloc(sizeof(*crew));
     crew->runner = *runner;
@@ -88,7 +88,8 @@ static struct provider *provider_of(struct vr_crew *crew, const struct vr_kind *
     provider = vr_alloc(sizeof(*provider));
     provider->name = vr_strdup(name);
     provider->limit = limit_of(crew, name);
-    crew->providers = vr_realloc(crew->providers, (crew->provider_count + 1) * sizeof(*crew->providers));
+    crew->providers =
+        vr_realloc(crew->providers, (crew->provider_count + 1) * sizeof(*crew->providers));
     crew->providers[crew->provider_count++] = provider;
     vr_map_set(&crew->by_name, provider->name, provider);
     return provider;
@@ -184,7 +185,8 @@ static void take_out(struct list *list, struct vr_job *job)
     job->prev = job->next = NULL;
 }
 
-struct vr_job *vr_job_new(struct vr_crew *crew, const struct vr_kind *kind, enum vr_verb verb, void *owner)
+struct vr_job *vr_job_new(struct vr_crew *crew, const struct vr_kind *kind, enum vr_verb verb,
+                          void *owner)
 {
     struct vr_job *job = vr_alloc(sizeof(*job));
     job->crew = crew;

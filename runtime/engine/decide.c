@@ -35,18 +35,19 @@ static void block(struct vr_node *node, struct vr_error *err)
 
 /* What the dependencies' actions mean for a node. */
 struct standing {
-    struct vr_node *unknown;  /* a dependency that could not be read */
-    struct vr_node *created;  /* a whole reference to what does not exist yet */
+    struct vr_node *unknown;   /* a dependency that could not be read */
+    struct vr_node *created;   /* a whole reference to what does not exist yet */
     struct vr_node *made_anew; /* the same, in a field that forces replacement: what it lives on */
-    struct vr_node *replaced; /* what it lives on is replaced */
-    struct vr_node *acting;   /* a dependency that the plan does something about */
-    bool existing;            /* a whole reference to what exists */
+    struct vr_node *replaced;  /* what it lives on is replaced */
+    struct vr_node *acting;    /* a dependency that the plan does something about */
+    bool existing;             /* a whole reference to what exists */
     const struct vr_node *node;
 };
 
 static bool comes(const struct vr_node *node)
 {
-    return node->action == VR_ACTION_CREATE || (node->private->type == VR_NODE_MEMBER && !node->member);
+    return node->action == VR_ACTION_CREATE ||
+           (node->private->type == VR_NODE_MEMBER && !node->member);
 }
 
 static void is_same_node(void *payload, struct vr_node *to, const char *field)
@@ -63,7 +64,8 @@ static bool lived_on(const struct vr_node *node, const struct vr_node *to, const
     const struct vr_node *wanted = to;
     if (!node->private->row)
         return true;
-    vr_value_refs(node->private->plan, json_object_get(node->private->inputs, field), is_same_node, &wanted);
+    vr_value_refs(node->private->plan, json_object_get(node->private->inputs, field), is_same_node,
+                  &wanted);
     return wanted == NULL;
 }
 
@@ -103,9 +105,11 @@ static struct standing stands(struct vr_node *node)
 static void find_renamed(struct vr_node *node)
 {
     struct vr_plan *plan = node->private->plan;
-    if (node->private->row || !node->identity || node->private->type != VR_NODE_DECL || plan->renamed.count == 0)
+    if (node->private->row || !node->identity || node->private->type != VR_NODE_DECL ||
+        plan->renamed.count == 0)
         return;
-    struct vr_row *row = vr_map_get(&plan->renamed, vr_plan_format(plan, "%s %s", node->kind->name, node->identity));
+    struct vr_row *row =
+        vr_map_get(&plan->renamed, vr_plan_format(plan, "%s %s", node->kind->name, node->identity));
     if (row && !row->mark)
         vr_node_take_row(node, row);
 }
@@ -125,7 +129,8 @@ void vr_node_outputs(struct vr_node *node, json_t *outputs)
 {
     struct vr_node_private *p = node->private;
     json_decref(p->outputs);
-    p->outputs = vr_value_taint(outputs, node->kind->outputs, node->kind->output_count, VR_OUTPUT_SECRET);
+    p->outputs =
+        vr_value_taint(outputs, node->kind->outputs, node->kind->output_count, VR_OUTPUT_SECRET);
     vr_node_forget_values(node);
 }
 
@@ -151,7 +156,8 @@ static void left_out(struct vr_node *node)
 static void read_later(struct vr_node *node, struct vr_node *because)
 {
     set_reason(node, VR_ACTION_READ,
-               because ? vr_plan_format(node->private->plan, "is read when `%s` is done", short_name(because))
+               because ? vr_plan_format(node->private->plan, "is read when `%s` is done",
+                                        short_name(because))
                        : "is read when its fields are known");
     node->certainty = VR_LATER;
     node->private->partial = true;
@@ -222,7 +228,8 @@ void vr_node_visit(struct vr_node *node)
     struct standing s = stands(node);
     if (p->reads_only && (p->open || s.created || (s.acting && node->decl->after_count > 0))) {
         read_later(node, s.acting);
-    } else if (p->row ? s.made_anew || (s.created && !p->was) : s.created || (p->open && !node->identity)) {
+    } else if (p->row ? s.made_anew || (s.created && !p->was)
+                      : s.created || (p->open && !node->identity)) {
         p->absent = true;
         p->look = p->row != NULL || (node->identity && s.existing);
         vr_node_compare(node);
@@ -240,7 +247,8 @@ void vr_node_see(struct vr_node *node, const json_t *result)
     p->absent = !json_is_object(result) || json_is_true(json_object_get(result, "absent"));
     if (p->absent)
         return;
-    json_t *fields = json_object_get(result, "fields"), *outputs = json_object_get(result, "outputs");
+    json_t *fields = json_object_get(result, "fields"),
+           *outputs = json_object_get(result, "outputs");
     json_decref(p->observed);
     p->observed = fields ? json_incref(fields) : json_object();
     p->observed = vr_value_taint(p->observed, kind->fields, kind->field_count, VR_FIELD_SECRET);
@@ -265,7 +273,8 @@ void vr_node_was_read(struct vr_node *node, struct vr_job *job)
     struct vr_error *err = &job->error;
     bool lost = err->message && err->code && strcmp(err->code, "unreachable") == 0;
     struct standing s = stands(node);
-    bool early = err->message && (lost || vr_has_unknown(p->fields)); /* asked before what it is on is there */
+    /* asked before what it is on is there */
+    bool early = err->message && (lost || vr_has_unknown(p->fields));
     if (early && !p->plan->cancel_reason && (s.replaced || (s.created && !p->was))) {
         p->absent = p->look = true; /* looked at again in apply */
         vr_node_compare(node);
@@ -300,7 +309,8 @@ static const char *scalar_text(struct vr_plan *plan, const json_t *value)
 {
     if (!value || json_is_null(value))
         return "none";
-    if (json_is_string(value) && json_string_length(value) <= 40 && !strchr(json_string_value(value), '\n'))
+    if (json_is_string(value) && json_string_length(value) <= 40 &&
+        !strchr(json_string_value(value), '\n'))
         return json_string_value(value);
     if (json_is_integer(value))
         return vr_plan_format(plan, "%lld", (long long)json_integer_value(value));
@@ -316,12 +326,14 @@ static const char *scalar_text(struct vr_plan *plan, const json_t *value)
 static const char *change_text(struct vr_plan *plan, const struct vr_change *change)
 {
     const char *how = change->why == VR_WHY_OUTSIDE ? " outside" : "";
-    const char *before = scalar_text(plan, change->before), *after = scalar_text(plan, change->after);
+    const char *before = scalar_text(plan, change->before),
+               *after = scalar_text(plan, change->after);
     const char *force = change->replace ? ", forces replacement" : "";
     if (change->secret)
         return vr_plan_format(plan, "field `%s` changed%s: (secret)%s", change->path, how, force);
     if (before && after)
-        return vr_plan_format(plan, "field `%s` changed%s: %s -> %s%s", change->path, how, before, after, force);
+        return vr_plan_format(plan, "field `%s` changed%s: %s -> %s%s", change->path, how, before,
+                              after, force);
     return vr_plan_format(plan, "field `%s` changed%s%s", change->path, how, force);
 }
 
@@ -336,7 +348,8 @@ void vr_node_why(struct vr_node *node)
         return;
     node->reason = change_text(plan, first);
     if (node->change_count > 1)
-        node->reason = vr_plan_format(plan, "%s; and %zu more", node->reason, node->change_count - 1);
+        node->reason =
+            vr_plan_format(plan, "%s; and %zu more", node->reason, node->change_count - 1);
 }
 
 /* Actions. */
@@ -344,10 +357,12 @@ void vr_node_why(struct vr_node *node)
 static void list_fields(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
-    node->changes = vr_arena_alloc(p->plan->arena, (json_object_size(p->fields) + 1) * sizeof(*node->changes));
+    node->changes =
+        vr_arena_alloc(p->plan->arena, (json_object_size(p->fields) + 1) * sizeof(*node->changes));
     const char *key;
     json_t *value;
-    json_object_foreach(p->fields, key, value) {
+    json_object_foreach(p->fields, key, value)
+    {
         const struct vr_field *spec = vr_kind_field(node->kind, key);
         struct vr_change *change = &node->changes[node->change_count++];
         change->path = vr_arena_strdup(p->plan->arena, key);
@@ -359,7 +374,8 @@ static void list_fields(struct vr_node *node)
 
 static void expect_outputs(struct vr_node *node)
 {
-    json_t *known = node->kind->predict ? node->kind->predict(node->kind, node->private->fields) : NULL;
+    json_t *known =
+        node->kind->predict ? node->kind->predict(node->kind, node->private->fields) : NULL;
     node->private->partial = true;
     vr_node_outputs(node, known ? known : json_object());
 }
@@ -399,8 +415,9 @@ static bool wants_replace(struct vr_node *node, const struct standing *s)
     for (size_t i = 0; recorded && i < json_array_size(p->triggers); i++) {
         const json_t *now = json_array_get(p->triggers, i);
         struct vr_node *on = vr_plan_address(plan, json_string_value(json_object_get(now, "$ref")));
-        triggered = triggered || (on && vr_node_acts(on) && on->action != VR_ACTION_ADOPT) ||
-                    !vr_value_same(plan, now, json_array_get(recorded, i), node->kind->fold_identity);
+        triggered =
+            triggered || (on && vr_node_acts(on) && on->action != VR_ACTION_ADOPT) ||
+            !vr_value_same(plan, now, json_array_get(recorded, i), node->kind->fold_identity);
     }
     if (triggered) {
         node->reason = "a value of `replace_triggered_by` changed, forces replacement";
@@ -438,7 +455,8 @@ static void forget_volatile(struct vr_node *node)
             continue;
         if (!outputs)
             outputs = json_copy(p->outputs);
-        json_object_set_new(outputs, output->path, vr_unknown("%s.%s", node->address, output->path));
+        json_object_set_new(outputs, output->path,
+                            vr_unknown("%s.%s", node->address, output->path));
     }
     if (outputs)
         vr_node_outputs(node, outputs);
@@ -459,11 +477,14 @@ static bool decide_existing(struct vr_node *node, const struct standing *s)
     }
     if (wants_replace(node, s)) {
         if (!p->row)
-            return refuse(node, "exists", vr_plan_format(p->plan, "exists already and differs (%s)", node->reason),
+            return refuse(node, "exists",
+                          vr_plan_format(p->plan, "exists already and differs (%s)", node->reason),
                           "give it another name, or bring the recipe in line with it");
         if (node->decl->protect)
-            return refuse(node, "protected", vr_plan_format(p->plan, "is protected and would be replaced (%s)", node->reason),
-                          "take `protect` away first if that is meant");
+            return refuse(
+                node, "protected",
+                vr_plan_format(p->plan, "is protected and would be replaced (%s)", node->reason),
+                "take `protect` away first if that is meant");
         node->action = VR_ACTION_REPLACE;
         p->cbd = node->decl->create_before_destroy;
         expect_outputs(node);
@@ -473,10 +494,12 @@ static bool decide_existing(struct vr_node *node, const struct standing *s)
         node->action = VR_ACTION_UPDATE;
         vr_node_why(node);
         if (!p->row)
-            node->reason = vr_plan_format(p->plan, "exists already and is taken over; %s", node->reason);
+            node->reason =
+                vr_plan_format(p->plan, "exists already and is taken over; %s", node->reason);
         forget_volatile(node);
     } else if (p->adopt) {
-        set_reason(node, VR_ACTION_ADOPT, p->row ? "was made by an earlier run" : "exists already and is right");
+        set_reason(node, VR_ACTION_ADOPT,
+                   p->row ? "was made by an earlier run" : "exists already and is right");
     } else {
         set_reason(node, VR_ACTION_NOOP, "as it should be");
     }
@@ -544,7 +567,8 @@ void vr_node_compare(struct vr_node *node)
     struct vr_node_private *p = node->private;
     struct standing s = stands(node);
     if (p->absent && (p->reads_only || !vr_kind_has(node->kind, VR_VERB_CREATE))) {
-        refuse(node, "absent", "does not exist, and its kind cannot make it", "check its name, or make it first");
+        refuse(node, "absent", "does not exist, and its kind cannot make it",
+               "check its name, or make it first");
         return;
     }
     if (p->absent)
@@ -552,10 +576,11 @@ void vr_node_compare(struct vr_node *node)
     else if (!decide_existing(node, &s))
         return;
     if (s.unknown && vr_node_acts(node) && node->action != VR_ACTION_ADOPT) {
-        vr_error_set(&node->error, "unreachable", "%s needs %s, which could not be read", node->address,
-                     short_name(s.unknown));
-        set_reason(node, VR_ACTION_UNKNOWN,
-                   vr_plan_format(p->plan, "needs `%s`, which is not reachable", short_name(s.unknown)));
+        vr_error_set(&node->error, "unreachable", "%s needs %s, which could not be read",
+                     node->address, short_name(s.unknown));
+        set_reason(
+            node, VR_ACTION_UNKNOWN,
+            vr_plan_format(p->plan, "needs `%s`, which is not reachable", short_name(s.unknown)));
     }
     if (p->plan->options.refresh_only)
         only_refresh(node);

@@ -11,8 +11,8 @@
 
 struct vr_decls;
 
-/* One each() over a collection: its body's declarations are templates, one instance a member. An each() over the result
- * of an each() is the same scope. */
+/* One each() over a collection: its body's declarations are templates, one instance a member. An
+ * each() over the result of an each() is the same scope. */
 struct vr_scope {
     struct vr_decl *collection;
     size_t index; /* 0, 1, ... in the set */
@@ -26,7 +26,8 @@ struct vr_decl_field {
 };
 
 struct vr_decl {
-    const char *address; /* "azure.subnet.nodes", "node.cp/ssh.host.host"; a template's instances add the member in front */
+    const char *address; /* "azure.subnet.nodes", "node.cp/ssh.host.host"; a template's instances
+                            add the member in front */
     const struct vr_kind *kind;
     const char *name;
     const char *file;
@@ -39,7 +40,8 @@ struct vr_decl {
     size_t after_count;
     /* lifecycle, set by the script layer */
     bool protect;               /* refuses destruction and replacement */
-    bool create_before_destroy; /* a replacement is made before the old one goes, where its identity is another */
+    bool create_before_destroy; /* a replacement is made before the old one goes, where its identity
+                                   is another */
     const char **ignore_changes; /* field paths as in kind.h; "*": all */
     size_t ignore_count;
     struct vr_expr **triggers; /* replace_triggered_by: a change of any value replaces */
@@ -59,39 +61,48 @@ struct vr_decls *vr_decls_new(void);
 void vr_decls_free(struct vr_decls *decls);
 struct vr_exprs *vr_decls_exprs(struct vr_decls *decls); /* for all expressions of this set */
 
-/* NULL with an error (code "duplicate", both places in the text) when the address is taken. The kind must outlive the
- * set. A template may not have a kind with a collection that is itself looped over (code "nested"). */
-struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind, const char *name, const char *address,
-                             struct vr_scope *scope, const char *file, int line, struct vr_error *err);
-void vr_decl_set(struct vr_decls *decls, struct vr_decl *decl, const char *field, struct vr_expr *expr,
-                 const char *file, int line);
+/* NULL with an error (code "duplicate", both places in the text) when the address is taken. The
+ * kind must outlive the set. A template may not have a kind with a collection that is itself looped
+ * over (code "nested"). */
+struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind, const char *name,
+                             const char *address, struct vr_scope *scope, const char *file,
+                             int line, struct vr_error *err);
+void vr_decl_set(struct vr_decls *decls, struct vr_decl *decl, const char *field,
+                 struct vr_expr *expr, const char *file, int line);
 void vr_decl_after(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr);
 void vr_decl_ignore(struct vr_decls *decls, struct vr_decl *decl, const char *path);
 void vr_decl_trigger(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr);
-const struct vr_decl_field *vr_decl_field(const struct vr_decl *decl, const char *name); /* NULL if not set */
+/* NULL if not set */
+const struct vr_decl_field *vr_decl_field(const struct vr_decl *decl, const char *name);
 
-/* The scope of each() over decl's collection: one a call. NULL with an error when its kind has none. */
-struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collection, struct vr_error *err);
+/* The scope of each() over decl's collection: one a call. NULL with an error when its kind has
+ * none. */
+struct vr_scope *vr_decls_scope(struct vr_decls *decls, struct vr_decl *collection,
+                                struct vr_error *err);
 
 /* False with an error when the name is taken. */
-bool vr_decls_output(struct vr_decls *decls, const char *name, struct vr_expr *expr, const char *doc, const char *file,
-                     int line, struct vr_error *err);
+bool vr_decls_output(struct vr_decls *decls, const char *name, struct vr_expr *expr,
+                     const char *doc, const char *file, int line, struct vr_error *err);
 
 /* `moved` and `removed` declarations: an address, or a prefix that ends with `/` or `[`. */
 void vr_decls_moved(struct vr_decls *decls, const char *from, const char *to);
 void vr_decls_removed(struct vr_decls *decls, const char *address);
-const char *vr_decls_moved_to(const struct vr_decls *decls, const char *from); /* NULL if not moved */
+/* NULL if not moved */
+const char *vr_decls_moved_to(const struct vr_decls *decls, const char *from);
 bool vr_decls_is_removed(const struct vr_decls *decls, const char *address);
 
 size_t vr_decls_count(const struct vr_decls *decls);
-struct vr_decl *vr_decls_at(const struct vr_decls *decls, size_t index); /* in order of declaration */
-struct vr_decl *vr_decls_find(const struct vr_decls *decls, const char *address); /* NULL if there is none */
+/* in order of declaration */
+struct vr_decl *vr_decls_at(const struct vr_decls *decls, size_t index);
+/* NULL if there is none */
+struct vr_decl *vr_decls_find(const struct vr_decls *decls, const char *address);
 size_t vr_decls_scope_count(const struct vr_decls *decls);
 struct vr_scope *vr_decls_scope_at(const struct vr_decls *decls, size_t index);
 size_t vr_decls_output_count(const struct vr_decls *decls);
 const struct vr_output *vr_decls_output_at(const struct vr_decls *decls, size_t index);
 
-/* Errors of an evaluation are collected, so that all are shown at once, sorted by place. err is moved. */
+/* Errors of an evaluation are collected, so that all are shown at once, sorted by place. err is
+ * moved. */
 void vr_decls_error(struct vr_decls *decls, struct vr_error *err);
 size_t vr_decls_error_count(const struct vr_decls *decls);
 const struct vr_error *vr_decls_error_at(const struct vr_decls *decls, size_t index);

@@ -1,6 +1,6 @@
-/* The generic diff: each declared field against what was read, or against what the state recorded where the read leaves it
- * out. Three values meet at each leaf: desired, seen and recorded; which two agree says who changed it. Secrets take part as
- * texts or as digests, whichever is at hand. */
+/* The generic diff: each declared field against what was read, or against what the state recorded
+ * where the read leaves it out. Three values meet at each leaf: desired, seen and recorded; which
+ * two agree says who changed it. Secrets take part as texts or as digests, whichever is at hand. */
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -42,8 +42,8 @@ static bool is_ref(const json_t *value)
     return json_is_object(value) && json_object_get(value, "$ref");
 }
 
-/* A whole reference is the same when it is the same thing: by id where both are known, else by address. The world may show
- * an id alone. */
+/* A whole reference is the same when it is the same thing: by id where both are known, else by
+ * address. The world may show an id alone. */
 static bool same_ref(const struct vr_plan *plan, const json_t *ref, const json_t *other, bool fold)
 {
     const char *id = json_string_value(json_object_get(ref, "id"));
@@ -83,7 +83,8 @@ static bool same_object(const struct vr_plan *plan, const json_t *a, const json_
     json_t *item;
     if (json_object_size(a) != json_object_size(b))
         return false;
-    json_object_foreach((json_t *)a, key, item) {
+    json_object_foreach((json_t *)a, key, item)
+    {
         const json_t *other = json_object_get(b, key);
         if (!other || !vr_value_same(plan, item, other, fold))
             return false;
@@ -130,7 +131,7 @@ struct diff {
     struct vr_plan *plan;
     struct vr_buf path, schema;
     size_t room;
-    bool seen; /* the field was read; else it is compared with the record */
+    bool seen;       /* the field was read; else it is compared with the record */
     bool was_secret; /* this leaf is recorded as a digest */
 };
 
@@ -197,20 +198,22 @@ static unsigned inherited_flags(const struct vr_kind *kind, const char *schema)
 static bool covers(const char *outer, const char *path)
 {
     size_t length = strlen(outer);
-    return strcmp(outer, "*") == 0 ||
-           (strncmp(outer, path, length) == 0 && (path[length] == '\0' || strchr(".[", path[length])));
+    return strcmp(outer, "*") == 0 || (strncmp(outer, path, length) == 0 &&
+                                       (path[length] == '\0' || strchr(".[", path[length])));
 }
 
 static bool ignored(const struct diff *d)
 {
     const struct vr_decl *decl = d->node->decl;
     for (size_t i = 0; decl && i < decl->ignore_count; i++)
-        if (covers(decl->ignore_changes[i], d->schema.data) || covers(decl->ignore_changes[i], d->path.data))
+        if (covers(decl->ignore_changes[i], d->schema.data) ||
+            covers(decl->ignore_changes[i], d->path.data))
             return true;
     return false;
 }
 
-/* A value that is not known is taken to change what it forces only when its source is made or made anew. */
+/* A value that is not known is taken to change what it forces only when its source is made or made
+ * anew. */
 static bool source_is_made(const struct vr_node *node)
 {
     for (size_t i = 0; i < node->private->deps.count; i++) {
@@ -221,7 +224,8 @@ static bool source_is_made(const struct vr_node *node)
     return false;
 }
 
-static enum vr_why why(const struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded)
+static enum vr_why why(const struct diff *d, const json_t *want, const json_t *seen,
+                       const json_t *recorded)
 {
     if (want && vr_has_unknown(want) && vr_value_open(want))
         return VR_WHY_UPSTREAM;
@@ -249,10 +253,12 @@ static struct vr_change *append(struct diff *d)
     return &node->changes[node->change_count++];
 }
 
-/* A secret that one side holds is none of the other side's business either: the world may show it as plain text. */
+/* A secret that one side holds is none of the other side's business either: the world may show it
+ * as plain text. */
 static json_t *shown(const struct diff *d, const json_t *value, bool secret)
 {
-    json_t *kept = secret && !vr_is_digest(value) ? vr_value_wrap(value) : json_incref((json_t *)value);
+    json_t *kept =
+        secret && !vr_is_digest(value) ? vr_value_wrap(value) : json_incref((json_t *)value);
     json_t *redacted = vr_value_redact(d->plan, kept);
     json_decref(kept);
     return redacted;
@@ -267,34 +273,39 @@ static void emit(struct diff *d, const json_t *before, const json_t *after, enum
         return;
     struct vr_change *change = append(d);
     change->path = vr_arena_strdup(d->plan->arena, d->path.data);
-    change->secret = flags & VR_FIELD_SECRET || d->was_secret || vr_value_hides(before) || vr_value_hides(after);
+    change->secret =
+        flags & VR_FIELD_SECRET || d->was_secret || vr_value_hides(before) || vr_value_hides(after);
     change->before = nothing(before) ? NULL : shown(d, before, change->secret);
     change->after = nothing(after) ? NULL : shown(d, after, change->secret);
     change->why = reason;
     change->replace = flags & VR_FIELD_REPLACE && (!open || source_is_made(d->node));
     if (!p->step_changes)
         p->step_changes = json_array();
-    json_array_append_new(p->step_changes,
-                          json_pack("{s:s,s:O?,s:O?}", "path", d->path.data, "old", before, "new", after));
+    json_array_append_new(p->step_changes, json_pack("{s:s,s:O?,s:O?}", "path", d->path.data, "old",
+                                                     before, "new", after));
 }
 
 static void walk(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded);
 
 static bool plain_object(const json_t *value)
 {
-    return json_is_object(value) && !is_ref(value) && !vr_is_digest(value) && !vr_is_secret(value) && !vr_is_unknown(value);
+    return json_is_object(value) && !is_ref(value) && !vr_is_digest(value) &&
+           !vr_is_secret(value) && !vr_is_unknown(value);
 }
 
-static void walk_object(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded)
+static void walk_object(struct diff *d, const json_t *want, const json_t *seen,
+                        const json_t *recorded)
 {
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)want, key, item) {
+    json_object_foreach((json_t *)want, key, item)
+    {
         struct mark mark = enter(d, key);
         walk(d, item, json_object_get(seen, key), json_object_get(recorded, key));
         leave(d, mark);
     }
-    json_object_foreach((json_t *)recorded, key, item) {
+    json_object_foreach((json_t *)recorded, key, item)
+    {
         const json_t *there = json_object_get(seen, key);
         if (key[0] == '$' || json_object_get(want, key) || nothing(there))
             continue;
@@ -324,7 +335,8 @@ static void keyed_init(struct keyed *keyed, struct diff *d, const json_t *list, 
 {
     size_t index;
     json_t *element;
-    json_array_foreach(list, index, element) {
+    json_array_foreach(list, index, element)
+    {
         char room[32];
         const char *text = key_text(element, key, room, sizeof(room));
         if (text && !vr_map_get(&keyed->by_key, text))
@@ -332,8 +344,8 @@ static void keyed_init(struct keyed *keyed, struct diff *d, const json_t *list, 
     }
 }
 
-static void walk_keyed(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded,
-                       const struct vr_field *field)
+static void walk_keyed(struct diff *d, const json_t *want, const json_t *seen,
+                       const json_t *recorded, const struct vr_field *field)
 {
     struct keyed wanted = {0}, there = {0}, before = {0};
     size_t index;
@@ -342,14 +354,16 @@ static void walk_keyed(struct diff *d, const json_t *want, const json_t *seen, c
     keyed_init(&wanted, d, want, field->key);
     keyed_init(&there, d, seen, field->key);
     keyed_init(&before, d, recorded, field->key);
-    json_array_foreach(want, index, element) {
+    json_array_foreach(want, index, element)
+    {
         const char *text = key_text(element, field->key, room, sizeof(room));
         struct mark mark = enter_element(d, text, index);
         walk(d, element, text ? vr_map_get(&there.by_key, text) : json_array_get(seen, index),
              text ? vr_map_get(&before.by_key, text) : json_array_get(recorded, index));
         leave(d, mark);
     }
-    json_array_foreach(seen, index, element) {
+    json_array_foreach(seen, index, element)
+    {
         const char *text = key_text(element, field->key, room, sizeof(room));
         if (!text || vr_map_get(&wanted.by_key, text))
             continue;
@@ -357,7 +371,10 @@ static void walk_keyed(struct diff *d, const json_t *want, const json_t *seen, c
         if (field->flags & VR_FIELD_OWNED && !ours)
             continue;
         struct mark mark = enter_element(d, text, index);
-        emit(d, element, NULL, ours ? VR_WHY_RECIPE : d->node->private->inputs ? VR_WHY_OUTSIDE : VR_WHY_ADOPTED);
+        emit(d, element, NULL,
+             ours                       ? VR_WHY_RECIPE
+             : d->node->private->inputs ? VR_WHY_OUTSIDE
+                                        : VR_WHY_ADOPTED);
         leave(d, mark);
     }
     vr_map_free(&wanted.by_key);
@@ -368,7 +385,8 @@ static void walk_keyed(struct diff *d, const json_t *want, const json_t *seen, c
 static bool take_same(const struct diff *d, const json_t *element, const json_t *list, bool *taken)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
-        if (!taken[i] && vr_value_same(d->plan, element, json_array_get(list, i), d->node->kind->fold_identity)) {
+        if (!taken[i] && vr_value_same(d->plan, element, json_array_get(list, i),
+                                       d->node->kind->fold_identity)) {
             taken[i] = true;
             return true;
         }
@@ -377,15 +395,18 @@ static bool take_same(const struct diff *d, const json_t *element, const json_t 
 }
 
 /* Lists whose order means nothing, and lists that others add to: elements are there or not. */
-static void walk_set(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded, unsigned flags)
+static void walk_set(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded,
+                     unsigned flags)
 {
-    bool *taken = vr_alloc(json_array_size(seen) + 1), *known = vr_alloc(json_array_size(recorded) + 1);
+    bool *taken = vr_alloc(json_array_size(seen) + 1),
+         *known = vr_alloc(json_array_size(recorded) + 1);
     for (size_t i = 0; i < json_array_size(want); i++) {
         const json_t *element = json_array_get(want, i);
         if (take_same(d, element, seen, taken))
             continue;
         struct mark mark = enter_element(d, json_string_value(element), i);
-        emit(d, NULL, element, take_same(d, element, recorded, known) ? VR_WHY_OUTSIDE : why(d, element, NULL, NULL));
+        emit(d, NULL, element,
+             take_same(d, element, recorded, known) ? VR_WHY_OUTSIDE : why(d, element, NULL, NULL));
         leave(d, mark);
     }
     for (size_t i = 0; i < json_array_size(seen); i++) {
@@ -396,16 +417,21 @@ static void walk_set(struct diff *d, const json_t *want, const json_t *seen, con
         if (flags & VR_FIELD_OWNED && !ours)
             continue;
         struct mark mark = enter_element(d, json_string_value(element), i);
-        emit(d, element, NULL, ours ? VR_WHY_RECIPE : d->node->private->inputs ? VR_WHY_OUTSIDE : VR_WHY_ADOPTED);
+        emit(d, element, NULL,
+             ours                       ? VR_WHY_RECIPE
+             : d->node->private->inputs ? VR_WHY_OUTSIDE
+                                        : VR_WHY_ADOPTED);
         leave(d, mark);
     }
     free(taken);
     free(known);
 }
 
-static void walk_positions(struct diff *d, const json_t *want, const json_t *seen, const json_t *recorded)
+static void walk_positions(struct diff *d, const json_t *want, const json_t *seen,
+                           const json_t *recorded)
 {
-    size_t count = json_array_size(want) > json_array_size(seen) ? json_array_size(want) : json_array_size(seen);
+    size_t count = json_array_size(want) > json_array_size(seen) ? json_array_size(want)
+                                                                 : json_array_size(seen);
     for (size_t i = 0; i < count; i++) {
         const json_t *element = json_array_get(want, i), *there = json_array_get(seen, i);
         const json_t *before = json_array_get(recorded, i);
@@ -434,7 +460,8 @@ static void walk(struct diff *d, const json_t *want, const json_t *seen, const j
         walk_object(d, want, seen, plain_object(recorded) ? recorded : NULL);
     else if (json_is_array(want) && json_is_array(seen) && field && field->key)
         walk_keyed(d, want, seen, json_is_array(recorded) ? recorded : NULL, field);
-    else if (json_is_array(want) && json_is_array(seen) && flags & (VR_FIELD_OWNED | VR_FIELD_UNORDERED))
+    else if (json_is_array(want) && json_is_array(seen) &&
+             flags & (VR_FIELD_OWNED | VR_FIELD_UNORDERED))
         walk_set(d, want, seen, json_is_array(recorded) ? recorded : NULL, flags);
     else if (json_is_array(want) && json_is_array(seen))
         walk_positions(d, want, seen, json_is_array(recorded) ? recorded : NULL);
@@ -450,10 +477,12 @@ static void diff_fields(struct diff *d)
     struct vr_node_private *p = d->node->private;
     const char *count_field = d->node->kind->count_field, *key;
     json_t *want;
-    json_object_foreach(p->fields, key, want) {
+    json_object_foreach(p->fields, key, want)
+    {
         if (count_field && strcmp(key, count_field) == 0)
             continue; /* compared with the members, in collection.c */
-        const json_t *seen = json_object_get(p->observed, key), *recorded = json_object_get(p->inputs, key);
+        const json_t *seen = json_object_get(p->observed, key),
+                     *recorded = json_object_get(p->inputs, key);
         d->seen = seen != NULL;
         if (!seen && !p->inputs && !vr_value_open(want))
             continue; /* nobody knows what it is: taken over as it is */
@@ -469,9 +498,11 @@ static void diff_dropped(struct diff *d)
     struct vr_node_private *p = d->node->private;
     const char *count_field = d->node->kind->count_field, *key;
     json_t *recorded;
-    json_object_foreach(p->inputs, key, recorded) {
+    json_object_foreach(p->inputs, key, recorded)
+    {
         const json_t *seen = json_object_get(p->observed, key);
-        if (key[0] == '$' || json_object_get(p->fields, key) || (count_field && strcmp(key, count_field) == 0))
+        if (key[0] == '$' || json_object_get(p->fields, key) ||
+            (count_field && strcmp(key, count_field) == 0))
             continue;
         d->seen = seen != NULL;
         struct mark mark = enter(d, key);
@@ -515,17 +546,19 @@ static bool fields_as_recorded(const struct diff *d)
     const struct vr_node_private *p = d->node->private;
     const char *key;
     json_t *want;
-    json_object_foreach(p->fields, key, want) {
+    json_object_foreach(p->fields, key, want)
+    {
         const struct vr_field *field = vr_kind_field(d->node->kind, key);
         if (!(field && field->flags & VR_FIELD_IGNORE) &&
-            !vr_value_same(d->plan, want, json_object_get(p->inputs, key), d->node->kind->fold_identity))
+            !vr_value_same(d->plan, want, json_object_get(p->inputs, key),
+                           d->node->kind->fold_identity))
             return false;
     }
     return true;
 }
 
-/* Whether the recipe says what it said last time: of the field that a path begins with, or of all where that is none (a
- * role's tasks: which fields made one is not known). */
+/* Whether the recipe says what it said last time: of the field that a path begins with, or of all
+ * where that is none (a role's tasks: which fields made one is not known). */
 static bool is_as_recorded(const struct diff *d, const char *path)
 {
     const struct vr_node_private *p = d->node->private;
@@ -545,7 +578,8 @@ static void own_change(struct diff *d, const json_t *given)
     cut(&d->schema, 0);
     vr_buf_puts(&d->path, path);
     strip_elements(&d->schema, path);
-    bool secret = inherited_flags(d->node->kind, d->schema.data ? d->schema.data : "") & VR_FIELD_SECRET;
+    bool secret =
+        inherited_flags(d->node->kind, d->schema.data ? d->schema.data : "") & VR_FIELD_SECRET;
     if (ignored(d))
         return;
     json_t *before = as_secret(json_object_get(given, "old"), secret);
@@ -574,12 +608,12 @@ static void diff_own(struct diff *d)
     struct vr_node_private *p = d->node->private;
     size_t index;
     json_t *given;
-    json_array_foreach(p->own_changes, index, given)
-        own_change(d, given);
+    json_array_foreach(p->own_changes, index, given) own_change(d, given);
     cut(&d->path, 0);
     cut(&d->schema, 0);
     const char *key;
-    json_object_foreach(p->fields, key, given) { /* what the kind could not compare yet */
+    json_object_foreach(p->fields, key, given)
+    { /* what the kind could not compare yet */
         if (!vr_value_open(given) || is_changed(d->node, key))
             continue;
         struct mark mark = enter(d, key);

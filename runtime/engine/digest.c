@@ -165,7 +165,9 @@ json_t *vr_digest_redact(const struct vr_digest_key *key, const json_t *value)
 
 bool vr_is_digest(const json_t *value)
 {
-    size_t parts = json_object_get(value, "$from") ? 2 : 1; /* a row's input may say which output it came from */
+    size_t parts = json_object_get(value, "$from")
+                       ? 2
+                       : 1; /* a row's input may say which output it came from */
     return json_object_size(value) == parts && json_object_get(value, "$digest");
 }
 

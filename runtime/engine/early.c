@@ -1,7 +1,8 @@
-/* Reads ahead of their turn. A node is visited when all that it needs is planned, so a chain would be read one by one. But
- * mostly nothing changes: what the state says of the dependencies is what the plan will find, and a node can be read with
- * that at once. The result counts if all that the node needs stays as it is and its fields come out the same; else it is read
- * again. Secrets are not in the state, so who needs one is tried again when a dependency is planned. */
+/* Reads ahead of their turn. A node is visited when all that it needs is planned, so a chain would
+ * be read one by one. But mostly nothing changes: what the state says of the dependencies is what
+ * the plan will find, and a node can be read with that at once. The result counts if all that the
+ * node needs stays as it is and its fields come out the same; else it is read again. Secrets are
+ * not in the state, so who needs one is tried again when a dependency is planned. */
 #include "engine/expr.h"
 #include "engine/node.h"
 
@@ -10,26 +11,25 @@ enum { TRIES = 6 }; /* of one node: each costs an evaluation */
 static bool may_try(const struct vr_node *node)
 {
     const struct vr_node_private *p = node->private;
-    return p->row && p->was && !p->planned && !p->left_out && p->waits > 0 && p->early == VR_EARLY_NONE && p->tries < TRIES &&
+    return p->row && p->was && !p->planned && !p->left_out && p->waits > 0 &&
+           p->early == VR_EARLY_NONE && p->tries < TRIES &&
            (p->type == VR_NODE_DECL || p->type == VR_NODE_INSTANCE) && !p->reads_only;
 }
 
-/* True where a whole reference is only a name: what it names is not known far enough to read with. */
+/* True where a whole reference is only a name: what it names is not known far enough to read with.
+ */
 static bool names_only(const json_t *value)
 {
     const char *key;
     json_t *item;
     size_t index;
     if (json_is_object(value)) {
-        if (json_object_get(value, "$ref") && json_object_size(value) <= 1 + (json_object_get(value, "id") != NULL))
+        if (json_object_get(value, "$ref") &&
+            json_object_size(value) <= 1 + (json_object_get(value, "id") != NULL))
             return true;
-        json_object_foreach((json_t *)value, key, item)
-            if (names_only(item))
-                return true;
+        json_object_foreach((json_t *)value, key, item) if (names_only(item)) return true;
     }
-    json_array_foreach(value, index, item)
-        if (names_only(item))
-            return true;
+    json_array_foreach(value, index, item) if (names_only(item)) return true;
     return false;
 }
 
@@ -89,7 +89,9 @@ bool vr_early_serves(struct vr_node *node)
         vr_job_free(job);
         return holds;
     }
-    p->early = holds ? VR_EARLY_WANTED : p->early == VR_EARLY_WAITING ? VR_EARLY_NORMAL : VR_EARLY_STALE;
+    p->early = holds                          ? VR_EARLY_WANTED
+               : p->early == VR_EARLY_WAITING ? VR_EARLY_NORMAL
+                                              : VR_EARLY_STALE;
     return true; /* it is under way; what is stale is read again when it ends */
 }
 
@@ -109,7 +111,8 @@ bool vr_early_ended(struct vr_node *node, struct vr_job *job)
         vr_job_free(job);
         return true;
     default:
-        p->early = p->planned ? VR_EARLY_NONE : VR_EARLY_DONE; /* planned: nobody wanted to know after all */
+        p->early = p->planned ? VR_EARLY_NONE
+                              : VR_EARLY_DONE; /* planned: nobody wanted to know after all */
         if (p->planned)
             vr_job_free(job);
         else

@@ -1,4 +1,5 @@
-/* The pure functions that expressions may call: yaml, json, base64, template, cidr_host, ... Deterministic, no I/O. */
+/* The pure functions that expressions may call: yaml, json, base64, template, cidr_host, ...
+ * Deterministic, no I/O. */
 #ifndef VR_ENGINE_FUNCTION_H
 #define VR_ENGINE_FUNCTION_H
 
@@ -11,9 +12,11 @@
 struct vr_function {
     const char *name;
     int min, max; /* arguments; max -1: any number */
-    json_t *(*call)(const json_t *args, struct vr_error *err); /* args: an array without secrets or unknowns (but `moves`) */
+    /* args: an array without secrets or unknowns (but `moves`) */
+    json_t *(*call)(const json_t *args, struct vr_error *err);
     const char *doc;
-    bool moves; /* only moves its arguments' parts around: secrets and unknowns inside of them are passed and stay such */
+    bool moves; /* only moves its arguments' parts around: secrets and unknowns inside of them are
+                   passed and stay such */
 };
 
 const struct vr_function *vr_function_find(const char *name); /* NULL if there is none */

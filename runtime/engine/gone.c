@@ -1,5 +1,6 @@
-/* Rows that nobody declares any more: they are read with what the state recorded, whatever they refer to made live, and
- * deleted where they still exist. Destroying everything is the same with nothing declared. */
+/* Rows that nobody declares any more: they are read with what the state recorded, whatever they
+ * refer to made live, and deleted where they still exist. Destroying everything is the same with
+ * nothing declared. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,16 +12,20 @@ static bool in_scope(const struct vr_plan *plan, const struct vr_row *row)
     const struct vr_plan_options *o = &plan->options;
     if (o->refresh_only || vr_plan_match_any(o->excludes, o->exclude_count, row->address))
         return false;
-    return o->destroy || o->target_count == 0 || vr_plan_match_any(o->targets, o->target_count, row->address);
+    return o->destroy || o->target_count == 0 ||
+           vr_plan_match_any(o->targets, o->target_count, row->address);
 }
 
 static void add_row(struct vr_plan *plan, struct vr_row *row)
 {
-    const struct vr_kind *kind = plan->options.find_kind ? plan->options.find_kind(plan->options.payload, row->kind) : NULL;
+    const struct vr_kind *kind =
+        plan->options.find_kind ? plan->options.find_kind(plan->options.payload, row->kind) : NULL;
     if (!kind) {
         struct vr_error err = {0};
-        vr_error_set(&err, "kind", "%s in the state is of kind '%s', which is not known here", row->address, row->kind);
-        vr_error_hint(&err, "use the vmrun that made it, or `vmrun state rm %s` to forget it", row->address);
+        vr_error_set(&err, "kind", "%s in the state is of kind '%s', which is not known here",
+                     row->address, row->kind);
+        vr_error_hint(&err, "use the vmrun that made it, or `vmrun state rm %s` to forget it",
+                      row->address);
         if (row->file)
             vr_error_place(&err, row->file, row->line);
         vr_plan_error_add(plan, NULL, &err);
@@ -39,8 +44,10 @@ static void find_decl(struct vr_node *node)
 {
     struct vr_plan *plan = node->private->plan;
     const char *bracket = strstr(node->address, "]/");
-    struct vr_decl *decl = plan->decls ? vr_decls_find(plan->decls, bracket ? bracket + 2 : node->address) : NULL;
-    if (!decl || strcmp(decl->kind->name, node->kind->name) != 0 || (decl->scope != NULL) != (bracket != NULL))
+    struct vr_decl *decl =
+        plan->decls ? vr_decls_find(plan->decls, bracket ? bracket + 2 : node->address) : NULL;
+    if (!decl || strcmp(decl->kind->name, node->kind->name) != 0 ||
+        (decl->scope != NULL) != (bracket != NULL))
         return;
     node->private->was_decl = decl;
     if (!bracket) {
@@ -65,7 +72,8 @@ static void find_decl(struct vr_node *node)
 /* A member that is not even in the state any more. */
 static bool is_forgotten(const struct vr_plan *plan, const char *address)
 {
-    return address && *address && address[strlen(address) - 1] == ']' && !vr_state_find(plan->options.state, address);
+    return address && *address && address[strlen(address) - 1] == ']' &&
+           !vr_state_find(plan->options.state, address);
 }
 
 static void needs_recorded(struct vr_node *node)
@@ -73,7 +81,8 @@ static void needs_recorded(struct vr_node *node)
     json_t *deps = node->private->row->deps ? json_loads(node->private->row->deps, 0, NULL) : NULL;
     size_t index;
     json_t *item;
-    json_array_foreach(deps, index, item) {
+    json_array_foreach(deps, index, item)
+    {
         struct vr_node *dep = vr_plan_address(node->private->plan, json_string_value(item));
         const char *address = json_string_value(item);
         if (dep && dep != node)
@@ -147,7 +156,8 @@ static bool lost_ground(struct vr_node *node)
     bool lost = false;
     for (size_t i = 0; i < p->deps.count; i++) {
         const struct vr_node *dep = p->deps.items[i];
-        lost = lost || (dep->member && dep->private->gone) || (node->member && dep->private->absent);
+        lost =
+            lost || (dep->member && dep->private->gone) || (node->member && dep->private->absent);
     }
     if (p->refs)
         vr_value_refs(p->plan, p->fields, lives_on, &lost);
@@ -162,7 +172,8 @@ static bool is_protected(struct vr_node *node)
         return false;
     struct vr_error err = {0};
     vr_error_set(&err, "protected", "%s is protected and would be deleted", node->address);
-    vr_error_hint(&err, "apply once with `protect = false` if that is meant, or declare it `removed` to leave it alone");
+    vr_error_hint(&err, "apply once with `protect = false` if that is meant, or declare it "
+                        "`removed` to leave it alone");
     vr_plan_error_add(plan, node, &err);
     node->private->blocked = true;
     decide(node, VR_ACTION_UNKNOWN, "protected");
@@ -177,7 +188,8 @@ static const char *delete_reason(const struct vr_node *node)
     for (size_t i = 0; i < node->private->deps.count; i++) {
         const struct vr_node *dep = node->private->deps.items[i];
         if (dep->member && (dep->action == VR_ACTION_REMOVE || dep->action == VR_ACTION_FORGET))
-            return vr_plan_format(plan, "`%s` %s", dep->address, dep->action == VR_ACTION_REMOVE ? "goes" : "is gone");
+            return vr_plan_format(plan, "`%s` %s", dep->address,
+                                  dep->action == VR_ACTION_REMOVE ? "goes" : "is gone");
     }
     return "no longer declared";
 }
@@ -190,9 +202,11 @@ static void will_delete(struct vr_node *node, enum vr_certainty certainty, const
     node->certainty = certainty;
     node->reason = delete_reason(node);
     if (!vr_kind_has(node->kind, VR_VERB_DELETE))
-        decide(node, VR_ACTION_FORGET, vr_plan_format(p->plan, "%s; it stays as it is", node->reason));
+        decide(node, VR_ACTION_FORGET,
+               vr_plan_format(p->plan, "%s; it stays as it is", node->reason));
     else
-        decide(node, VR_ACTION_DELETE, more ? vr_plan_format(p->plan, "%s (%s)", node->reason, more) : node->reason);
+        decide(node, VR_ACTION_DELETE,
+               more ? vr_plan_format(p->plan, "%s (%s)", node->reason, more) : node->reason);
 }
 
 void vr_gone_visit(struct vr_node *node)
@@ -207,10 +221,12 @@ void vr_gone_visit(struct vr_node *node)
     p->gone = p->gone || lost_ground(node);
     if (p->left_out) {
         decide(node, VR_ACTION_NOOP, "left out");
-    } else if (plan->decls && !plan->options.destroy && vr_decls_is_removed(plan->decls, node->address)) {
+    } else if (plan->decls && !plan->options.destroy &&
+               vr_decls_is_removed(plan->decls, node->address)) {
         decide(node, VR_ACTION_FORGET, "declared as removed; it stays as it is");
     } else if (node->member) {
-        decide(node, VR_ACTION_FORGET, plan->options.destroy ? "everything goes" : "no longer declared");
+        decide(node, VR_ACTION_FORGET,
+               plan->options.destroy ? "everything goes" : "no longer declared");
     } else if (p->reads_only) {
         decide(node, VR_ACTION_FORGET, "was only read");
     } else {
@@ -248,8 +264,10 @@ static void keep(struct vr_nodes *list, struct vr_node *base, const struct vr_no
     if (base->action != VR_ACTION_DELETE && base->action != VR_ACTION_REMOVE)
         return;
     base->action = VR_ACTION_UNKNOWN;
-    base->reason = vr_plan_format(plan, "stays, for `%s` stands on it and is not reachable", user->address);
-    vr_error_set(&base->error, "unreachable", "%s stays: %s stands on it and could not be read", base->address, user->address);
+    base->reason =
+        vr_plan_format(plan, "stays, for `%s` stands on it and is not reachable", user->address);
+    vr_error_set(&base->error, "unreachable", "%s stays: %s stands on it and could not be read",
+                 base->address, user->address);
     vr_node_add(plan, list, base);
 }
 
@@ -263,7 +281,8 @@ void vr_gone_settle(struct vr_plan *plan)
         const struct vr_row *row = list.items[i]->private->row;
         json_t *deps = row && row->deps ? json_loads(row->deps, 0, NULL) : NULL, *item;
         size_t index;
-        json_array_foreach(deps, index, item) {
+        json_array_foreach(deps, index, item)
+        {
             struct vr_node *base = vr_plan_address(plan, json_string_value(item));
             if (base)
                 keep(&list, base, list.items[i]);

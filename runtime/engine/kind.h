@@ -1,5 +1,5 @@
-/* A kind of resource: what the engine must know about its fields and verbs. Filled by the script layer from the kind's
- * page; the verbs themselves run behind struct vr_runner. */
+/* A kind of resource: what the engine must know about its fields and verbs. Filled by the script
+ * layer from the kind's page; the verbs themselves run behind struct vr_runner. */
 #ifndef VR_ENGINE_KIND_H
 #define VR_ENGINE_KIND_H
 
@@ -31,7 +31,8 @@ enum {
 struct vr_field {
     const char *path;
     unsigned flags;
-    const char *key; /* of a list of objects: the key that identifies an element; NULL: by position */
+    const char
+        *key; /* of a list of objects: the key that identifies an element; NULL: by position */
 };
 
 enum {
@@ -42,32 +43,40 @@ enum {
 struct vr_kind {
     const char *name;     /* "azure.subnet" */
     const char *provider; /* "azure": whose limit its steps count against */
-    unsigned verbs;       /* 1 << VR_VERB_x for each verb that the kind has. Without create and delete it is only read */
+    unsigned verbs; /* 1 << VR_VERB_x for each verb that the kind has. Without create and delete it
+                       is only read */
     double timeouts[VR_VERBS]; /* seconds; 0: the runner's default */
-    bool refuse_existing; /* a thing that exists without a row is an error, not adopted */
-    bool fold_identity;   /* identities differ in case only: the same */
+    bool refuse_existing;      /* a thing that exists without a row is an error, not adopted */
+    bool fold_identity;        /* identities differ in case only: the same */
     struct vr_field *fields;
     size_t field_count;
     struct vr_field *outputs; /* path is the name; flags are VR_OUTPUT_x */
     size_t output_count;
-    const char *collection;  /* the output that lists the members ("instances"); NULL: no collection */
-    const char *count_field; /* the field that says how many ("capacity"); NULL or not declared: as many as there are */
-    /* The identity before creation: a text that the caller frees, or NULL when it is not known yet (fields may hold
-     * unknowns and whole references). NULL pointer: the kind knows its identity only after creation. */
+    const char
+        *collection; /* the output that lists the members ("instances"); NULL: no collection */
+    const char *count_field; /* the field that says how many ("capacity"); NULL or not declared: as
+                                many as there are */
+    /* The identity before creation: a text that the caller frees, or NULL when it is not known yet
+     * (fields may hold unknowns and whole references). NULL pointer: the kind knows its identity
+     * only after creation. */
     char *(*identity)(const struct vr_kind *kind, const json_t *fields);
-    /* Outputs that are known before creation: a new reference to an object, or NULL. May be a NULL pointer. */
+    /* Outputs that are known before creation: a new reference to an object, or NULL. May be a NULL
+     * pointer. */
     json_t *(*predict)(const struct vr_kind *kind, const json_t *fields);
     void *payload; /* the script layer's */
 };
 
-/* The texts are copied; the kind and all that was added die with vr_kind_free. Provider: the part before the first dot. */
+/* The texts are copied; the kind and all that was added die with vr_kind_free. Provider: the part
+ * before the first dot. */
 struct vr_kind *vr_kind_new(const char *name);
 void vr_kind_free(struct vr_kind *kind);
 void vr_kind_add_field(struct vr_kind *kind, const char *path, unsigned flags, const char *key);
 void vr_kind_add_output(struct vr_kind *kind, const char *name, unsigned flags);
 void vr_kind_set_collection(struct vr_kind *kind, const char *output, const char *count_field);
-const struct vr_field *vr_kind_field(const struct vr_kind *kind, const char *path);  /* NULL if not added */
-const struct vr_field *vr_kind_output(const struct vr_kind *kind, const char *name); /* NULL if not added */
+/* NULL if not added */
+const struct vr_field *vr_kind_field(const struct vr_kind *kind, const char *path);
+/* NULL if not added */
+const struct vr_field *vr_kind_output(const struct vr_kind *kind, const char *name);
 static inline bool vr_kind_has(const struct vr_kind *kind, enum vr_verb verb)
 {
     return kind->verbs >> verb & 1;

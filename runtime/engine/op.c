@@ -1,6 +1,7 @@
-/* Who waits for whom. What makes waits for what it needs; what takes away waits for whatever stands on it, which the rows
- * remember. A thing that nobody declares any more should also outlive the updates that let go of it; that is a soft edge,
- * dropped where it would close a circle. The order that comes out proves that everything can run. */
+/* Who waits for whom. What makes waits for what it needs; what takes away waits for whatever stands
+ * on it, which the rows remember. A thing that nobody declares any more should also outlive the
+ * updates that let go of it; that is a soft edge, dropped where it would close a circle. The order
+ * that comes out proves that everything can run. */
 #include "engine/op.h"
 
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 
 static bool takes_away(const struct vr_node *node)
 {
-    return node->action == VR_ACTION_DELETE || node->action == VR_ACTION_REMOVE || node->action == VR_ACTION_FORGET ||
-           node->action == VR_ACTION_REPLACE;
+    return node->action == VR_ACTION_DELETE || node->action == VR_ACTION_REMOVE ||
+           node->action == VR_ACTION_FORGET || node->action == VR_ACTION_REPLACE;
 }
 
 static bool acts(const struct vr_node *node)
@@ -62,7 +63,8 @@ static void add_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then
 }
 
 /* Calls visit for all that a node depends on, now or (says its row) until now. */
-static bool any_base(struct vr_node *node, bool (*visit)(void *payload, struct vr_node *base), void *payload)
+static bool any_base(struct vr_node *node, bool (*visit)(void *payload, struct vr_node *base),
+                     void *payload)
 {
     const struct vr_node_private *p = node->private;
     json_t *deps = p->row && p->row->deps ? json_loads(p->row->deps, 0, NULL) : NULL, *item;
@@ -70,7 +72,8 @@ static bool any_base(struct vr_node *node, bool (*visit)(void *payload, struct v
     bool any = false;
     for (size_t d = 0; d < p->deps.count; d++)
         any = visit(payload, p->deps.items[d]) || any;
-    json_array_foreach(deps, index, item) {
+    json_array_foreach(deps, index, item)
+    {
         struct vr_node *base = vr_plan_address(p->plan, json_string_value(item));
         any = (base && visit(payload, base)) || any;
     }
@@ -93,7 +96,8 @@ static bool keeps_identity(const struct vr_node *node)
     return same;
 }
 
-/* Two things of one identity cannot be there at once, so the old one goes first; what stands on it goes before. */
+/* Two things of one identity cannot be there at once, so the old one goes first; what stands on it
+ * goes before. */
 static void find_last(struct vr_plan *plan)
 {
     for (size_t i = 0; i < plan->all.count; i++) {
@@ -162,7 +166,8 @@ static void stands_on(struct vr_ops *ops, struct vr_node *node, struct vr_node *
         add_edge(ops, p->act, base->private->del, true);
 }
 
-/* What an interrupted run left of a replacement may still be in use by what used the thing of that address. */
+/* What an interrupted run left of a replacement may still be in use by what used the thing of that
+ * address. */
 static void stands_on_old(struct vr_ops *ops, struct vr_node *node, const char *address)
 {
     struct vr_plan *plan = node->private->plan;
@@ -178,7 +183,8 @@ static void del_edges(struct vr_ops *ops, struct vr_node *node)
     struct vr_row *row = node->private->row;
     json_t *deps = row && row->deps ? json_loads(row->deps, 0, NULL) : NULL, *item;
     size_t index;
-    json_array_foreach(deps, index, item) {
+    json_array_foreach(deps, index, item)
+    {
         struct vr_node *base = vr_plan_address(node->private->plan, json_string_value(item));
         if (base)
             stands_on(ops, node, base);
@@ -243,7 +249,8 @@ static void sort(struct vr_ops *ops)
             }
             continue;
         }
-        if (soft) { /* stuck: first without good manners, then anywhere (rows of different times may disagree) */
+        if (soft) { /* stuck: first without good manners, then anywhere (rows of different times may
+                       disagree) */
             soft = false;
             drop_edges(ops, &o, NULL);
             continue;
@@ -324,7 +331,8 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         if (acts(node))
             node->private->act = new_op(&ops, node, false);
     }
-    for (size_t i = plan->all.count; i-- > 0;) /* backwards: edges are put in front, and are walked in the recipe's order */
+    for (size_t i = plan->all.count;
+         i-- > 0;) /* backwards: edges are put in front, and are walked in the recipe's order */
         act_edges(&ops, plan->all.items[i]);
     for (size_t i = plan->all.count; any_del && i-- > 0;)
         del_edges(&ops, plan->all.items[i]);

@@ -1,5 +1,5 @@
-/* The operations of an apply: what each node of the plan comes to, and which waits for which. Made by op.c, carried out by
- * run.c; nobody outside of the engine includes this. */
+/* The operations of an apply: what each node of the plan comes to, and which waits for which. Made
+ * by op.c, carried out by run.c; nobody outside of the engine includes this. */
 #ifndef VR_ENGINE_OP_H
 #define VR_ENGINE_OP_H
 
@@ -26,20 +26,20 @@ struct vr_op_edge {
 struct vr_op {
     struct vr_node *node;
     bool del;
-    bool real; /* runs a verb; else it is only written down, or nothing */
-    bool placed; /* has a place with the crew */
-    bool looked; /* a create has looked whether it exists */
-    bool added;  /* a collection has asked for its members */
-    bool idle;   /* there was nothing to do after all */
+    bool real;    /* runs a verb; else it is only written down, or nothing */
+    bool placed;  /* has a place with the crew */
+    bool looked;  /* a create has looked whether it exists */
+    bool added;   /* a collection has asked for its members */
+    bool idle;    /* there was nothing to do after all */
     size_t count; /* of members to add */
-    double took; /* seconds of its create */
+    double took;  /* seconds of its create */
     enum vr_op_state state;
     enum vr_verb verb; /* that runs, or will when its intent is durable */
     size_t waits;
     struct vr_op_edge *users;
-    double path;     /* seconds from its start to the end of all that waits for it */
-    double end_path; /* seconds of the longest chain that ended with it, as it ran */
-    double last_end; /* when the last that it waited for ended */
+    double path;        /* seconds from its start to the end of all that waits for it */
+    double end_path;    /* seconds of the longest chain that ended with it, as it ran */
+    double last_end;    /* when the last that it waited for ended */
     struct vr_op *last; /* that one, if real */
     double started;
     uint64_t ticket; /* of its intent's commit; 0: not asked for yet */

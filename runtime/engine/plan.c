@@ -1,7 +1,8 @@
-/* A walk over the graph from what needs nothing to what needs most. A node is visited when all that it needs is planned:
- * its fields are evaluated, it is read if it may exist, and what was seen decides its action (decide.c). A collection makes
- * its members and their instances as soon as it is planned (collection.c). When nothing declared is left, the rows that
- * nobody took are visited in the same way (gone.c). All with lists: nothing recurses with the depth of the graph. */
+/* A walk over the graph from what needs nothing to what needs most. A node is visited when all that
+ * it needs is planned: its fields are evaluated, it is read if it may exist, and what was seen
+ * decides its action (decide.c). A collection makes its members and their instances as soon as it
+ * is planned (collection.c). When nothing declared is left, the rows that nobody took are visited
+ * in the same way (gone.c). All with lists: nothing recurses with the depth of the graph. */
 #include "engine/plan.h"
 
 #include <assert.h>
@@ -26,7 +27,8 @@ struct vr_refusal {
 struct vr_node *vr_node_new(struct vr_plan *plan, enum vr_node_type type, const char *address,
                             const struct vr_kind *kind)
 {
-    struct vr_node *node = vr_arena_alloc(plan->arena, sizeof(*node) + sizeof(struct vr_node_private));
+    struct vr_node *node =
+        vr_arena_alloc(plan->arena, sizeof(*node) + sizeof(struct vr_node_private));
     struct vr_node_private *p = node->private = (struct vr_node_private *)(node + 1);
     node->kind = kind;
     p->plan = plan;
@@ -130,7 +132,8 @@ void vr_node_edges(struct vr_node *node, struct vr_node *member)
     for (size_t i = 0; i < count; i++) {
         const struct vr_edge *edge = vr_graph_edge(plan->options.graph, decl, i);
         struct vr_node *dep = plan->by_decl[edge->to->index];
-        if (!edge->gather && (edge->item || (!edge->field && member && edge->to == decl->scope->collection)))
+        if (!edge->gather &&
+            (edge->item || (!edge->field && member && edge->to == decl->scope->collection)))
             continue; /* its own member, which it needs anyway */
         if (edge->gather && edge->to->scope)
             dep = gather_of(plan, edge->to, edge->member);
@@ -213,7 +216,8 @@ void vr_plan_error_add(struct vr_plan *plan, const struct vr_node *node, struct 
         vr_error_place(kept, node->file, node->line);
 }
 
-struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_verb verb, void *owner)
+struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_verb verb,
+                           void *owner)
 {
     struct vr_node_private *p = node->private;
     struct vr_job *job = vr_job_new(crew, node->kind, verb, owner);
@@ -244,7 +248,8 @@ struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_v
 
 /* The plan. */
 
-static void refuse_record(void *payload, struct vr_job *job, json_t *note, vr_step_recorded done, void *done_payload)
+static void refuse_record(void *payload, struct vr_job *job, json_t *note, vr_step_recorded done,
+                          void *done_payload)
 {
     struct vr_plan *plan = payload;
     json_decref(note);
@@ -290,8 +295,9 @@ struct vr_plan *vr_plan_new(const struct vr_plan_options *options)
 static void free_node(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
-    json_t *owned[] = {p->fields,  p->triggers, p->inputs,      p->was,
-                       p->observed, p->outputs, p->own_changes, p->step_changes, p->seen_members, p->early_fields};
+    json_t *owned[] = {p->fields,       p->triggers,    p->inputs,      p->was,
+                       p->observed,     p->outputs,     p->own_changes, p->step_changes,
+                       p->seen_members, p->early_fields};
     for (size_t i = 0; i < sizeof(owned) / sizeof(*owned); i++)
         json_decref(owned[i]);
     if (p->early_job)
@@ -409,7 +415,8 @@ static void index_row(struct vr_plan *plan, struct vr_row *row)
     if (to && !vr_state_find(plan->options.state, to)) {
         vr_map_set(&plan->moved, to, row);
     } else if (row->identity && !row->member && !strchr(row->address, ']') &&
-               !vr_decls_find(plan->decls, row->address) && !vr_decls_is_removed(plan->decls, row->address)) {
+               !vr_decls_find(plan->decls, row->address) &&
+               !vr_decls_is_removed(plan->decls, row->address)) {
         vr_map_set(&plan->renamed, vr_plan_format(plan, "%s %s", row->kind, row->identity), row);
     }
 }
@@ -445,20 +452,24 @@ static void select_nodes(struct vr_plan *plan)
     size_t count = vr_decls_count(plan->decls);
     plan->selected = vr_arena_alloc(plan->arena, count + 1);
     for (size_t i = 0; i < count; i++)
-        plan->selected[i] = o->target_count ? target_match(plan, vr_decls_at(plan->decls, i)->address) : 1;
+        plan->selected[i] =
+            o->target_count ? target_match(plan, vr_decls_at(plan->decls, i)->address) : 1;
     for (size_t i = count; o->target_count && i-- > 0;) { /* who needs before what is needed */
         const struct vr_decl *decl = vr_graph_at(o->graph, i);
-        for (size_t e = 0; plan->selected[decl->index] && e < vr_graph_edge_count(o->graph, decl); e++) {
+        for (size_t e = 0; plan->selected[decl->index] && e < vr_graph_edge_count(o->graph, decl);
+             e++) {
             size_t to = vr_graph_edge(o->graph, decl, e)->to->index;
             if (plan->selected[to] == 0 || plan->selected[decl->index] == 1)
-                plan->selected[to] = plan->selected[decl->index] == 2 && vr_decls_at(plan->decls, to)->scope ? 2 : 1;
+                plan->selected[to] =
+                    plan->selected[decl->index] == 2 && vr_decls_at(plan->decls, to)->scope ? 2 : 1;
         }
     }
     for (size_t i = 0; o->exclude_count && i < count; i++) {
         const struct vr_decl *decl = vr_graph_at(o->graph, i);
         bool out = vr_plan_match_any(o->excludes, o->exclude_count, decl->address);
         for (size_t e = 0; !out && e < vr_graph_edge_count(o->graph, decl); e++)
-            out = plan->selected[vr_graph_edge(o->graph, decl, e)->to->index] == 0 && plan->selected[decl->index];
+            out = plan->selected[vr_graph_edge(o->graph, decl, e)->to->index] == 0 &&
+                  plan->selected[decl->index];
         if (out)
             plan->selected[decl->index] = 0;
     }
@@ -500,7 +511,8 @@ static void add_declared(struct vr_plan *plan)
     plan->slot = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->slot));
     plan->picks = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->picks));
     plan->templates = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->templates));
-    plan->current = vr_arena_alloc(plan->arena, (vr_decls_scope_count(plan->decls) + 1) * sizeof(*plan->current));
+    plan->current = vr_arena_alloc(plan->arena, (vr_decls_scope_count(plan->decls) + 1) *
+                                                    sizeof(*plan->current));
     select_nodes(plan);
     for (size_t i = 0; i < count; i++)
         add_decl(plan, vr_graph_at(plan->options.graph, i));
@@ -521,7 +533,8 @@ static void totals(struct vr_plan *plan)
 {
     const struct vr_status *status = plan->options.status;
     if (status && status->totals)
-        status->totals(status->payload, plan->reads_done, vr_crew_running(plan->crew), plan->reads_total);
+        status->totals(status->payload, plan->reads_done, vr_crew_running(plan->crew),
+                       plan->reads_total);
 }
 
 static void start_reads(struct vr_plan *plan)
@@ -588,7 +601,8 @@ static void visit_ready(struct vr_plan *plan)
     }
 }
 
-/* Rows remember dependencies of different times, which may go round in a circle: begin anywhere then. */
+/* Rows remember dependencies of different times, which may go round in a circle: begin anywhere
+ * then. */
 static void break_circle(struct vr_plan *plan)
 {
     for (size_t i = 0; i < plan->all.count; i++) {

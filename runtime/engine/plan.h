@@ -1,16 +1,21 @@
-/* The plan: what is declared against what is there and what was remembered. Every action with its reason.
+/* The plan: what is declared against what is there and what was remembered. Every action with its
+ * reason.
  *
  *     struct vr_plan *plan = vr_plan_new(&options);
- *     vr_plan_start(plan, done, payload);       reads in parallel through the runner; the host turns it
+ *     vr_plan_start(plan, done, payload);       reads in parallel through the runner; the host
+ * turns it
  *     ... vr_plan_turn(plan) whenever notified ...
- *     done(payload): vr_plan_error_count, vr_plan_count, vr_plan_at; then vr_run_new(plan, ...) in run.h
+ *     done(payload): vr_plan_error_count, vr_plan_count, vr_plan_at; then vr_run_new(plan, ...) in
+ * run.h
  *
- * Addresses: a member of a collection is ADDRESS.OUTPUT[ID] ("azure.virtual_machine_scale_set.w.instances[w_1]"), one that
- * is still to come ADDRESS.OUTPUT[+1], [+2], ...; an instance of a template is MEMBER/TEMPLATE; the old one of a replacement
- * whose new one is made first keeps its row as ADDRESS#replaced.
+ * Addresses: a member of a collection is ADDRESS.OUTPUT[ID]
+ * ("azure.virtual_machine_scale_set.w.instances[w_1]"), one that is still to come
+ * ADDRESS.OUTPUT[+1], [+2], ...; an instance of a template is MEMBER/TEMPLATE; the old one of a
+ * replacement whose new one is made first keeps its row as ADDRESS#replaced.
  *
- * A whole reference in a field whose change forces replacement says what the node lives on: it is made anew, or replaced,
- * together with that. A row that is no longer declared but has the identity of a new declaration of its kind is a move.
+ * A whole reference in a field whose change forces replacement says what the node lives on: it is
+ * made anew, or replaced, together with that. A row that is no longer declared but has the identity
+ * of a new declaration of its kind is a move.
  */
 #ifndef VR_ENGINE_PLAN_H
 #define VR_ENGINE_PLAN_H
@@ -20,15 +25,16 @@
 #include "engine/step.h"
 
 enum vr_action {
-    VR_ACTION_NOOP,    /* as it should be */
-    VR_ACTION_READ,    /* a kind that is only read, and can be read only during apply */
-    VR_ACTION_ADOPT,   /* exists and is right, but the state does not know it: only the state is written */
+    VR_ACTION_NOOP,  /* as it should be */
+    VR_ACTION_READ,  /* a kind that is only read, and can be read only during apply */
+    VR_ACTION_ADOPT, /* exists and is right, but the state does not know it: only the state is
+                        written */
     VR_ACTION_CREATE,
     VR_ACTION_UPDATE,
     VR_ACTION_REPLACE,
     VR_ACTION_DELETE,
-    VR_ACTION_FORGET,  /* leaves the state, stays in the world */
-    VR_ACTION_ADD,     /* a collection grows (node->add) and is otherwise right; or a member to come */
+    VR_ACTION_FORGET, /* leaves the state, stays in the world */
+    VR_ACTION_ADD, /* a collection grows (node->add) and is otherwise right; or a member to come */
     VR_ACTION_REMOVE,  /* a member that goes */
     VR_ACTION_UNKNOWN, /* not reachable: nothing is planned for it */
 };
@@ -39,19 +45,20 @@ enum vr_certainty {
     VR_PREDICTED, /* follows from an earlier action of this plan */
     VR_LATER,     /* some values are known after apply */
 };
-const char *vr_certainty_name(enum vr_certainty certainty); /* "exact", "predicted", "known after apply" */
+/* "exact", "predicted", "known after apply" */
+const char *vr_certainty_name(enum vr_certainty certainty);
 
 enum vr_why {
     VR_WHY_RECIPE,  /* the recipe says something else than last time */
     VR_WHY_OUTSIDE, /* changed outside of vmrun */
     VR_WHY_BOTH,
-    VR_WHY_ADOPTED, /* there is no record of what it was */
+    VR_WHY_ADOPTED,  /* there is no record of what it was */
     VR_WHY_UPSTREAM, /* follows from another action */
 };
 const char *vr_why_name(enum vr_why why);
 
 struct vr_change {
-    char *path;    /* "rules[ssh].port" */
+    char *path;     /* "rules[ssh].port" */
     json_t *before; /* NULL: was not there. Secrets are {"$digest": ...} */
     json_t *after;  /* NULL: goes. {"$unknown": ...}: known after apply */
     enum vr_why why;
@@ -59,8 +66,8 @@ struct vr_change {
     bool secret;
 };
 
-/* One node of the plan: a declaration, an instance of a template, a member of a collection, or a row that is no longer
- * declared. To others it is read-only. */
+/* One node of the plan: a declaration, an instance of a template, a member of a collection, or a
+ * row that is no longer declared. To others it is read-only. */
 struct vr_node {
     const char *address;
     const struct vr_kind *kind; /* a member: the collection's kind */
@@ -69,17 +76,18 @@ struct vr_node {
     int line;
     enum vr_action action;
     enum vr_certainty certainty;
-    const char *reason;  /* one line: "new", "field `sku` changed: forces replacement", "no longer declared", ... */
+    const char *reason; /* one line: "new", "field `sku` changed: forces replacement", "no longer
+                           declared", ... */
     struct vr_change *changes;
     size_t change_count;
-    size_t add;          /* a collection: how many members more */
-    const char *member;  /* a member: its id; NULL for one to come */
+    size_t add;                   /* a collection: how many members more */
+    const char *member;           /* a member: its id; NULL for one to come */
     const char *template_address; /* an instance: its template's address, to fold by; else NULL */
-    struct vr_node *parent; /* a member: its collection; an instance: its member; else NULL */
-    const char *status;  /* "stopped", "evicted", ... as read; may be NULL */
-    const char *identity; /* may be NULL */
-    const char *moved_from; /* its row had this address; may be NULL */
-    struct vr_error error; /* UNKNOWN; after apply: why it failed or was skipped */
+    struct vr_node *parent;       /* a member: its collection; an instance: its member; else NULL */
+    const char *status;           /* "stopped", "evicted", ... as read; may be NULL */
+    const char *identity;         /* may be NULL */
+    const char *moved_from;       /* its row had this address; may be NULL */
+    struct vr_error error;        /* UNKNOWN; after apply: why it failed or was skipped */
     struct vr_node_private *private;
 };
 
@@ -90,11 +98,12 @@ struct vr_plan_options {
     const struct vr_host *host;
     const struct vr_status *status; /* may be NULL */
     struct vr_limits limits;
-    /* Kinds by name, for rows that are no longer declared. NULL gives an error that names the row. */
+    /* Kinds by name, for rows that are no longer declared. NULL gives an error that names the row.
+     */
     const struct vr_kind *(*find_kind)(void *payload, const char *name);
     void *payload;
-    bool destroy;      /* everything in the state goes */
-    bool refresh_only; /* only what changed outside is noted; nothing is done */
+    bool destroy;         /* everything in the state goes */
+    bool refresh_only;    /* only what changed outside is noted; nothing is done */
     const char **targets; /* only these addresses (prefixes end with `*`) and what they need */
     size_t target_count;
     const char **excludes; /* not these, nor what needs them */
@@ -104,18 +113,23 @@ struct vr_plan_options {
 };
 
 struct vr_plan;
-struct vr_plan *vr_plan_new(const struct vr_plan_options *options); /* what options points to must outlive the plan */
-void vr_plan_free(struct vr_plan *plan);                            /* NULL is fine; nothing may run */
+/* what options points to must outlive the plan */
+struct vr_plan *vr_plan_new(const struct vr_plan_options *options);
+/* NULL is fine; nothing may run */
+void vr_plan_free(struct vr_plan *plan);
 typedef void (*vr_plan_done)(void *payload);
-void vr_plan_start(struct vr_plan *plan, vr_plan_done done, void *payload); /* done is called from vr_plan_turn */
+/* done is called from vr_plan_turn */
+void vr_plan_start(struct vr_plan *plan, vr_plan_done done, void *payload);
 void vr_plan_turn(struct vr_plan *plan);
-void vr_plan_cancel(struct vr_plan *plan, const char *reason); /* running reads are cancelled; done still comes */
+/* running reads are cancelled; done still comes */
+void vr_plan_cancel(struct vr_plan *plan, const char *reason);
 
 size_t vr_plan_count(const struct vr_plan *plan);
 /* Nodes in the order to show: deletions and replacements first, then by place; NOOP ones too. */
 struct vr_node *vr_plan_at(const struct vr_plan *plan, size_t index);
 struct vr_node *vr_plan_find(const struct vr_plan *plan, const char *address);
-/* Why the plan cannot be applied. "unreachable" ones are not in here: they are nodes with VR_ACTION_UNKNOWN. */
+/* Why the plan cannot be applied. "unreachable" ones are not in here: they are nodes with
+ * VR_ACTION_UNKNOWN. */
 size_t vr_plan_error_count(const struct vr_plan *plan);
 const struct vr_error *vr_plan_error_at(const struct vr_plan *plan, size_t index);
 
@@ -123,21 +137,25 @@ struct vr_plan_summary {
     size_t add, change, destroy; /* a replacement counts as one add and one destroy */
     size_t adopt, forget, unknown;
     size_t exact, predicted, later; /* of all actions */
-    size_t left_out; /* by targets and excludes */
+    size_t left_out;                /* by targets and excludes */
 };
 struct vr_plan_summary vr_plan_summary(const struct vr_plan *plan);
-/* No action at all. A run of an empty plan still writes down what the reads found new (an etag, a moved address), and does
- * nothing if there is none. */
+/* No action at all. A run of an empty plan still writes down what the reads found new (an etag, a
+ * moved address), and does nothing if there is none. */
 bool vr_plan_empty(const struct vr_plan *plan);
 
-/* An output's value now, or after apply: a new reference; NULL with an error. Secrets are {"$secret": ...}. */
-json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *output, struct vr_error *err);
+/* An output's value now, or after apply: a new reference; NULL with an error. Secrets are
+ * {"$secret": ...}. */
+json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *output,
+                       struct vr_error *err);
 /* A node's fields and outputs as known now: a new reference. */
 json_t *vr_plan_value(const struct vr_plan *plan, const struct vr_node *node);
 
-/* The plan as data, without secrets: {"format": 1, "vmrun", "stack", "serial", "actions": [...], "summary": {...}}. */
+/* The plan as data, without secrets: {"format": 1, "vmrun", "stack", "serial", "actions": [...],
+ * "summary": {...}}. */
 json_t *vr_plan_json(const struct vr_plan *plan);
-/* True when this plan, just made, does what the saved one (vr_plan_json) said and nothing else; else what moved. */
+/* True when this plan, just made, does what the saved one (vr_plan_json) said and nothing else;
+ * else what moved. */
 bool vr_plan_matches(const struct vr_plan *plan, const json_t *saved, struct vr_error *err);
 
 #endif

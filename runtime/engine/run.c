@@ -1,7 +1,8 @@
-/* Operations become ready when nothing that they wait for is left. A real one waits for a place with the crew, evaluates its
- * fields with what is known by then, writes its intent, and starts when that is durable. All that happens in a turn is one
- * batch for the state: a result and the intents that it releases share a commit, so a chain of N operations takes N + 1.
- * What needs no verb is done in passing. */
+/* Operations become ready when nothing that they wait for is left. A real one waits for a place
+ * with the crew, evaluates its fields with what is known by then, writes its intent, and starts
+ * when that is durable. All that happens in a turn is one batch for the state: a result and the
+ * intents that it releases share a commit, so a chain of N operations takes N + 1. What needs no
+ * verb is done in passing. */
 #include "engine/run.h"
 
 #include <assert.h>
@@ -45,14 +46,14 @@ struct vr_run {
     struct vr_node **failures;
     size_t failure_count;
     struct vr_run_summary summary;
-    size_t left;        /* operations that have not ended */
+    size_t left; /* operations that have not ended */
     size_t real_done, real_total, busy;
     double start;
-    uint64_t ticket;    /* of the last commit asked for */
-    bool dirty;         /* something was put since */
-    bool stopping;      /* nothing more is started */
+    uint64_t ticket; /* of the last commit asked for */
+    bool dirty;      /* something was put since */
+    bool stopping;   /* nothing more is started */
     bool started, finished;
-    char *reason;       /* why it was cancelled */
+    char *reason; /* why it was cancelled */
     struct vr_error state_error;
     vr_run_done done;
     void *payload;
@@ -103,7 +104,10 @@ static struct vr_row row_of(struct vr_run *run, const struct vr_node *node)
     const struct vr_row *there = vr_state_find(run->state, node->address);
     if (there)
         return *there;
-    return (struct vr_row){.address = node->address, .kind = node->kind->name, .member = node->member, .inputs = "{}",
+    return (struct vr_row){.address = node->address,
+                           .kind = node->kind->name,
+                           .member = node->member,
+                           .inputs = "{}",
                            .deps = "[]"};
 }
 
@@ -136,11 +140,13 @@ static void put_intent(struct vr_run *run, struct vr_op *op)
 }
 
 /* What is known of a node when it is as it should be. */
-static void put_result(struct vr_run *run, struct vr_node *node, const char *intent, double duration)
+static void put_result(struct vr_run *run, struct vr_node *node, const char *intent,
+                       double duration)
 {
     struct vr_node_private *p = node->private;
     struct vr_row row = row_of(run, node);
-    char *inputs = p->keep_inputs ? NULL : dump(vr_node_inputs(node)), *deps = dump(vr_node_deps(node));
+    char *inputs = p->keep_inputs ? NULL : dump(vr_node_inputs(node)),
+         *deps = dump(vr_node_deps(node));
     char *outputs = dump(p->outputs ? vr_value_redact(p->plan, p->outputs) : json_object());
     if (inputs)
         row.inputs = inputs;
@@ -278,7 +284,8 @@ static void fail(struct vr_run *run, struct vr_op *op, struct vr_error *err)
     free(why);
 }
 
-static void fail_text(struct vr_run *run, struct vr_op *op, const char *code, const char *hint, char *text)
+static void fail_text(struct vr_run *run, struct vr_op *op, const char *code, const char *hint,
+                      char *text)
 {
     struct vr_error err = {0};
     vr_error_set(&err, code, "%s", text);
@@ -319,7 +326,8 @@ static const char *first_open(const json_t *fields)
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)fields, key, value) {
+    json_object_foreach((json_t *)fields, key, value)
+    {
         if (vr_value_open(value))
             return key;
     }
@@ -340,8 +348,8 @@ static bool evaluate(struct vr_run *run, struct vr_op *op)
         fail(run, op, &err);
     else if (p->open && op->real)
         fail_text(run, op, "unknown", NULL,
-                  vr_format("%s: '%s' is still not known: what it refers to did not say it", name_of(op),
-                            first_open(p->fields)));
+                  vr_format("%s: '%s' is still not known: what it refers to did not say it",
+                            name_of(op), first_open(p->fields)));
     else if (!vr_value_fills(planned, p->fields))
         no_longer_holds(run, op, vr_strdup("would get other values than the plan showed"));
     json_decref(planned);
@@ -354,40 +362,48 @@ static bool evaluate(struct vr_run *run, struct vr_op *op)
 static bool identify(struct vr_run *run, struct vr_op *op)
 {
     struct vr_node *node = op->node;
-    char *identity = node->kind->identity ? node->kind->identity(node->kind, node->private->fields) : NULL;
+    char *identity =
+        node->kind->identity ? node->kind->identity(node->kind, node->private->fields) : NULL;
     bool same = true;
     if (identity && !node->identity)
         node->identity = vr_arena_strdup(node->private->plan->arena, identity);
     else if (identity && !node->private->row && strcmp(identity, node->identity) != 0)
         same = false;
     if (!same)
-        no_longer_holds(run, op, vr_format("would be %s, the plan said %s", identity, node->identity));
+        no_longer_holds(run, op,
+                        vr_format("would be %s, the plan said %s", identity, node->identity));
     free(identity);
     return same;
 }
 
 /* The changes of a planned update with what is known now: none that was not shown. */
-static const struct vr_change *planned_change(const struct vr_change *changes, size_t count, const char *path)
+static const struct vr_change *planned_change(const struct vr_change *changes, size_t count,
+                                              const char *path)
 {
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(changes[i].path);
-        if (strncmp(changes[i].path, path, length) == 0 && (path[length] == '\0' || strchr(".[", path[length])))
+        if (strncmp(changes[i].path, path, length) == 0 &&
+            (path[length] == '\0' || strchr(".[", path[length])))
             return &changes[i];
     }
     return NULL;
 }
 
-static bool same_changes(struct vr_run *run, struct vr_op *op, const struct vr_change *changes, size_t count)
+static bool same_changes(struct vr_run *run, struct vr_op *op, const struct vr_change *changes,
+                         size_t count)
 {
     struct vr_node *node = op->node;
     for (size_t i = 0; i < node->change_count; i++) {
-        const struct vr_change *now_is = &node->changes[i], *was = planned_change(changes, count, now_is->path);
+        const struct vr_change *now_is = &node->changes[i],
+                               *was = planned_change(changes, count, now_is->path);
         if (!was) {
-            no_longer_holds(run, op, vr_format("would change `%s`, which the plan did not show", now_is->path));
+            no_longer_holds(
+                run, op, vr_format("would change `%s`, which the plan did not show", now_is->path));
             return false;
         }
         if (now_is->replace && !was->replace && node->action != VR_ACTION_REPLACE) {
-            no_longer_holds(run, op, vr_format("would have to be replaced, for `%s` changes", now_is->path));
+            no_longer_holds(run, op,
+                            vr_format("would have to be replaced, for `%s` changes", now_is->path));
             return false;
         }
     }
@@ -469,7 +485,8 @@ static size_t members_to_come(const struct vr_node *node)
     size_t count = 0, want;
     while (count < members->count && !members->items[members->count - 1 - count]->member)
         count++;
-    if (count > 0 && members->items[members->count - 1]->private->tentative && vr_collection_wants(node, &want))
+    if (count > 0 && members->items[members->count - 1]->private->tentative &&
+        vr_collection_wants(node, &want))
         return want - (members->count - count);
     return count;
 }
@@ -479,8 +496,10 @@ static void depose(struct vr_run *run, struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
     for (int i = 1; !p->deposed; i++) {
-        char *address = i == 1 ? vr_format("%s#replaced", node->address) : vr_format("%s#replaced%d", node->address, i);
-        if (!vr_state_find(run->state, address) && vr_state_move(run->state, node->address, address, NULL)) {
+        char *address = i == 1 ? vr_format("%s#replaced", node->address)
+                               : vr_format("%s#replaced%d", node->address, i);
+        if (!vr_state_find(run->state, address) &&
+            vr_state_move(run->state, node->address, address, NULL)) {
             p->deposed = vr_arena_strdup(p->plan->arena, address);
             run->dirty = true;
         }
@@ -564,7 +583,8 @@ static void pass(struct vr_run *run, struct vr_op *op)
 
 /* Results. */
 
-static void note_event(struct vr_run *run, struct vr_op *op, const struct vr_job *job, double seconds)
+static void note_event(struct vr_run *run, struct vr_op *op, const struct vr_job *job,
+                       double seconds)
 {
     if (run->event_count == run->event_room) {
         run->event_room = run->event_room ? run->event_room * 2 : 64;
@@ -574,15 +594,18 @@ static void note_event(struct vr_run *run, struct vr_op *op, const struct vr_job
         (struct event){op, job->step.verb, job->started - run->start, seconds, !job->error.message};
 }
 
-/* What is still not known after the verb that should have said it is what it was before, or nothing. */
+/* What is still not known after the verb that should have said it is what it was before, or
+ * nothing. */
 static json_t *settle_outputs(const struct vr_node *node, const json_t *given)
 {
-    json_t *outputs = node->private->outputs ? json_copy(node->private->outputs) : json_object(), *item;
+    json_t *outputs = node->private->outputs ? json_copy(node->private->outputs) : json_object(),
+           *item;
     const char *key;
     void *next;
     if (json_is_object(given))
         json_object_update(outputs, (json_t *)given);
-    json_object_foreach_safe(outputs, next, key, item) {
+    json_object_foreach_safe(outputs, next, key, item)
+    {
         json_t *was = json_object_get(node->private->was, key);
         if (!vr_is_unknown(item))
             continue;
@@ -646,9 +669,11 @@ static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
             intend(run, op, VR_VERB_ADD);
             return;
         }
-        if (missing > 0 && !node->private->members.items[node->private->members.count - 1]->private->tentative) {
-            fail_text(run, op, "members", "run again: what is missing is added then",
-                      vr_format("%s: %zu of %zu members did not come", name_of(op), missing, op->count));
+        if (missing > 0 &&
+            !node->private->members.items[node->private->members.count - 1]->private->tentative) {
+            fail_text(
+                run, op, "members", "run again: what is missing is added then",
+                vr_format("%s: %zu of %zu members did not come", name_of(op), missing, op->count));
             return;
         }
     } else {
@@ -756,11 +781,13 @@ static void job_ended(struct vr_run *run, struct vr_op *op, struct vr_job *job)
 
 /* Notes of steps. */
 
-static void record_note(void *payload, struct vr_job *job, json_t *note, vr_step_recorded done, void *done_payload)
+static void record_note(void *payload, struct vr_job *job, json_t *note, vr_step_recorded done,
+                        void *done_payload)
 {
     struct vr_run *run = payload;
     struct vr_op *op = job->owner;
-    const char *address = op->del && op->node->private->deposed ? op->node->private->deposed : op->node->address;
+    const char *address =
+        op->del && op->node->private->deposed ? op->node->private->deposed : op->node->address;
     const struct vr_row *there = vr_state_find(run->state, address);
     bool possible = there && job->step.verb != VR_VERB_READ && !run->state_error.message;
     char *text = dump(note);
@@ -986,7 +1013,8 @@ void vr_run_turn(struct vr_run *run)
         give_up(run);
     commit(run);
     if (run->left > 0)
-        assert(run->stopping || run->intents.head || vr_crew_running(run->crew) > 0); /* no deadlock */
+        /* no deadlock */
+        assert(run->stopping || run->intents.head || vr_crew_running(run->crew) > 0);
     if (run->left == 0 && vr_crew_running(run->crew) == 0 && is_saved(run)) {
         run->finished = true;
         run->summary.cancelled = run->summary.cancelled || run->state_error.message != NULL;
@@ -1056,10 +1084,11 @@ json_t *vr_run_report(const struct vr_run *run)
     collect_needs(run, &needs);
     for (size_t i = 0; i < run->event_count; i++) {
         const struct event *event = &run->events[i];
-        json_array_append_new(events, json_pack("{s:s,s:s,s:f,s:f,s:b,s:o}", "address", name_of(event->op), "verb",
-                                                vr_verb_name(event->verb), "start", event->start, "seconds",
-                                                event->seconds, "ok", event->ok, "needs",
-                                                needs_of(event->op, &needs)));
+        json_array_append_new(events,
+                              json_pack("{s:s,s:s,s:f,s:f,s:b,s:o}", "address", name_of(event->op),
+                                        "verb", vr_verb_name(event->verb), "start", event->start,
+                                        "seconds", event->seconds, "ok", event->ok, "needs",
+                                        needs_of(event->op, &needs)));
     }
     size_t cursor = 0;
     for (json_t *list; (list = vr_map_next(&needs, &cursor, NULL));)

@@ -1,5 +1,5 @@
-/* Apply: carries out a plan. Starts whatever is ready, longest remaining path first, within limits; writes intents before
- * and results after; a failure stops only what depends on it. */
+/* Apply: carries out a plan. Starts whatever is ready, longest remaining path first, within limits;
+ * writes intents before and results after; a failure stops only what depends on it. */
 #ifndef VR_ENGINE_RUN_H
 #define VR_ENGINE_RUN_H
 
@@ -14,12 +14,13 @@ struct vr_run_options {
     struct vr_limits limits;
 };
 
-/* NULL with an error: the plan has errors, was applied already, or the state moved on since (any commit counts, so meta is
- * written before the plan or after this call). */
+/* NULL with an error: the plan has errors, was applied already, or the state moved on since (any
+ * commit counts, so meta is written before the plan or after this call). */
 struct vr_run *vr_run_new(const struct vr_run_options *options, struct vr_error *err);
 void vr_run_free(struct vr_run *run); /* when done; NULL is fine */
 typedef void (*vr_run_done)(void *payload);
-void vr_run_start(struct vr_run *run, vr_run_done done, void *payload); /* done is called from vr_run_turn */
+/* done is called from vr_run_turn */
+void vr_run_start(struct vr_run *run, vr_run_done done, void *payload);
 void vr_run_turn(struct vr_run *run);
 
 enum vr_cancel {
@@ -41,7 +42,8 @@ const struct vr_node *vr_run_failure_at(const struct vr_run *run, size_t index);
 /* What could not be written: the run stopped. NULL if nothing. */
 const struct vr_error *vr_run_state_error(const struct vr_run *run);
 
-/* {"events": [{"address", "verb", "start", "seconds", "ok", "needs": [...]}]} for a report; start is since the run's start. */
+/* {"events": [{"address", "verb", "start", "seconds", "ok", "needs": [...]}]} for a report; start
+ * is since the run's start. */
 json_t *vr_run_report(const struct vr_run *run);
 
 #endif

@@ -8,10 +8,12 @@
 const char *vr_action_name(enum vr_action action)
 {
     static const char *const names[] = {
-        [VR_ACTION_NOOP] = "no-op",       [VR_ACTION_READ] = "read",     [VR_ACTION_ADOPT] = "adopt",
-        [VR_ACTION_CREATE] = "create",    [VR_ACTION_UPDATE] = "update", [VR_ACTION_REPLACE] = "replace",
-        [VR_ACTION_DELETE] = "delete",    [VR_ACTION_FORGET] = "forget", [VR_ACTION_ADD] = "add",
-        [VR_ACTION_REMOVE] = "remove",    [VR_ACTION_UNKNOWN] = "unknown",
+        [VR_ACTION_NOOP] = "no-op",      [VR_ACTION_READ] = "read",
+        [VR_ACTION_ADOPT] = "adopt",     [VR_ACTION_CREATE] = "create",
+        [VR_ACTION_UPDATE] = "update",   [VR_ACTION_REPLACE] = "replace",
+        [VR_ACTION_DELETE] = "delete",   [VR_ACTION_FORGET] = "forget",
+        [VR_ACTION_ADD] = "add",         [VR_ACTION_REMOVE] = "remove",
+        [VR_ACTION_UNKNOWN] = "unknown",
     };
     return names[action];
 }
@@ -63,7 +65,8 @@ static int compare_nodes(const void *left, const void *right)
 
 void vr_plan_sort(struct vr_plan *plan)
 {
-    plan->shown.items = vr_arena_alloc(plan->arena, (plan->all.count + 1) * sizeof(*plan->shown.items));
+    plan->shown.items =
+        vr_arena_alloc(plan->arena, (plan->all.count + 1) * sizeof(*plan->shown.items));
     plan->shown.count = 0;
     for (size_t i = 0; i < plan->all.count; i++) {
         struct vr_node *node = plan->all.items[i];
@@ -161,7 +164,8 @@ static json_t *without_marks(const json_t *value)
     json_t *item;
     if (json_is_object(value)) {
         json_t *made = json_object();
-        json_object_foreach((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             if (strcmp(key, "$ref") != 0)
                 json_object_set_new(made, key, without_marks(item));
         }
@@ -170,12 +174,12 @@ static json_t *without_marks(const json_t *value)
     if (!json_is_array(value))
         return json_incref((json_t *)value);
     json_t *made = json_array();
-    json_array_foreach(value, index, item)
-        json_array_append_new(made, without_marks(item));
+    json_array_foreach(value, index, item) json_array_append_new(made, without_marks(item));
     return made;
 }
 
-json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *output, struct vr_error *err)
+json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *output,
+                       struct vr_error *err)
 {
     struct vr_lookup lookup = vr_plan_lookup((struct vr_plan *)plan);
     json_t *value = vr_expr_eval(output->expr, &lookup, err);
@@ -207,8 +211,8 @@ static void set_text(json_t *object, const char *key, const char *text)
 
 static json_t *change_json(const struct vr_change *change)
 {
-    json_t *json = json_pack("{s:s,s:s,s:b}", "path", change->path, "why", vr_why_name(change->why), "replace",
-                             change->replace);
+    json_t *json = json_pack("{s:s,s:s,s:b}", "path", change->path, "why", vr_why_name(change->why),
+                             "replace", change->replace);
     if (change->secret)
         json_object_set_new(json, "secret", json_true());
     if (change->before)
@@ -220,8 +224,8 @@ static json_t *change_json(const struct vr_change *change)
 
 static json_t *action_json(const struct vr_node *node)
 {
-    json_t *json = json_pack("{s:s,s:s,s:s}", "address", node->address, "kind", node->kind->name, "action",
-                             vr_action_name(node->action));
+    json_t *json = json_pack("{s:s,s:s,s:s}", "address", node->address, "kind", node->kind->name,
+                             "action", vr_action_name(node->action));
     if (node->action != VR_ACTION_UNKNOWN)
         set_text(json, "certainty", vr_certainty_name(node->certainty));
     set_text(json, "reason", node->reason);
@@ -254,10 +258,11 @@ static json_t *summary_json(const struct vr_plan *plan)
     const struct {
         const char *name;
         size_t value;
-    } parts[] = {{"add", sum.add},         {"change", sum.change},       {"destroy", sum.destroy},
-                 {"adopt", sum.adopt},     {"forget", sum.forget},       {"unknown", sum.unknown},
-                 {"exact", sum.exact},     {"predicted", sum.predicted}, {"known_after_apply", sum.later},
-                 {"left_out", sum.left_out}};
+    } parts[] = {
+        {"add", sum.add},          {"change", sum.change},       {"destroy", sum.destroy},
+        {"adopt", sum.adopt},      {"forget", sum.forget},       {"unknown", sum.unknown},
+        {"exact", sum.exact},      {"predicted", sum.predicted}, {"known_after_apply", sum.later},
+        {"left_out", sum.left_out}};
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
         json_object_set_new(json, parts[i].name, json_integer((json_int_t)parts[i].value));
     return json;
@@ -275,8 +280,9 @@ json_t *vr_plan_json(const struct vr_plan *plan)
         if (is_listed(plan->shown.items[i]))
             json_array_append_new(actions, action_json(plan->shown.items[i]));
     return json_pack("{s:i,s:s,s:s,s:I,s:b,s:o,s:o}", "format", 1, "vmrun", VMRUN_VERSION, "stack",
-                     vr_state_stack(plan->options.state), "serial", (json_int_t)plan->serial, "destroy",
-                     plan->options.destroy, "actions", actions, "summary", summary_json(plan));
+                     vr_state_stack(plan->options.state), "serial", (json_int_t)plan->serial,
+                     "destroy", plan->options.destroy, "actions", actions, "summary",
+                     summary_json(plan));
 }
 
 /* A saved plan against this one. */
@@ -289,17 +295,19 @@ static bool same_part(const json_t *a, const json_t *b, const char *key)
 
 static bool same_action(const json_t *saved, const json_t *now, struct vr_error *err)
 {
-    static const char *const keys[] = {"action", "changes", "add", "identity", "member", "etag", "kind"};
+    static const char *const keys[] = {"action", "changes", "add", "identity",
+                                       "member", "etag",    "kind"};
     const char *address = json_string_value(json_object_get(saved, "address"));
     for (size_t i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
         if (same_part(saved, now, keys[i]))
             continue;
         const json_t *was = json_object_get(saved, "action"), *is = json_object_get(now, "action");
         if (strcmp(keys[i], "action") == 0)
-            vr_error_set(err, "moved", "plan no longer holds: %s was to %s, now it is to %s", address,
-                         json_string_value(was), json_string_value(is));
+            vr_error_set(err, "moved", "plan no longer holds: %s was to %s, now it is to %s",
+                         address, json_string_value(was), json_string_value(is));
         else
-            vr_error_set(err, "moved", "plan no longer holds: the %s of %s is another now", keys[i], address);
+            vr_error_set(err, "moved", "plan no longer holds: the %s of %s is another now", keys[i],
+                         address);
         vr_error_hint(err, "plan again");
         return false;
     }
@@ -321,8 +329,8 @@ bool vr_plan_matches(const struct vr_plan *plan, const json_t *saved, struct vr_
     }
     const char *stack = json_string_value(json_object_get(saved, "stack"));
     if (!stack || strcmp(stack, vr_state_stack(plan->options.state)) != 0) {
-        vr_error_set(err, "stack", "the plan is for the stack '%s', not for '%s'", stack ? stack : "",
-                     vr_state_stack(plan->options.state));
+        vr_error_set(err, "stack", "the plan is for the stack '%s', not for '%s'",
+                     stack ? stack : "", vr_state_stack(plan->options.state));
         return false;
     }
     json_t *now = vr_plan_json(plan), *actions = json_object_get(now, "actions"), *item;
@@ -331,7 +339,8 @@ bool vr_plan_matches(const struct vr_plan *plan, const json_t *saved, struct vr_
     bool same = true;
     json_array_foreach(actions, index, item)
         vr_map_set(&left, json_string_value(json_object_get(item, "address")), item);
-    json_array_foreach(json_object_get(saved, "actions"), index, item) {
+    json_array_foreach(json_object_get(saved, "actions"), index, item)
+    {
         const char *address = json_string_value(json_object_get(item, "address"));
         const json_t *other = address ? vr_map_remove(&left, address) : NULL;
         if (!other)

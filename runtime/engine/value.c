@@ -1,6 +1,7 @@
-/* What a node is worth to others: its fields and outputs in one object, marked with {"$ref": address}, so that a whole
- * reference can be told from a plain object wherever it ends up. A value holds the values of what its fields refer to, but
- * only a few levels deep: below that stands {"$ref", "id"}, so that a chain of 100,000 nodes is no object of that depth. */
+/* What a node is worth to others: its fields and outputs in one object, marked with {"$ref":
+ * address}, so that a whole reference can be told from a plain object wherever it ends up. A value
+ * holds the values of what its fields refer to, but only a few levels deep: below that stands
+ * {"$ref", "id"}, so that a chain of 100,000 nodes is no object of that depth. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@ static json_t *share(const json_t *value)
     return json_incref((json_t *)value);
 }
 
-/* Rebuilds a value with each object that `change` answers for replaced. Shares what stays. change returns NULL to go on
- * inside of the value. */
+/* Rebuilds a value with each object that `change` answers for replaced. Shares what stays. change
+ * returns NULL to go on inside of the value. */
 typedef json_t *(*change_fn)(void *payload, const json_t *object);
 
 static json_t *rebuild(const json_t *value, change_fn change, void *payload)
@@ -31,7 +32,8 @@ static json_t *rebuild(const json_t *value, change_fn change, void *payload)
             return made;
         const char *key;
         json_t *item;
-        json_object_foreach((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             json_t *now = rebuild(item, change, payload);
             if (now != item && !made)
                 made = json_copy((json_t *)value);
@@ -42,7 +44,8 @@ static json_t *rebuild(const json_t *value, change_fn change, void *payload)
     } else if (json_is_array(value)) {
         size_t index;
         json_t *item;
-        json_array_foreach(value, index, item) {
+        json_array_foreach(value, index, item)
+        {
             json_t *now = rebuild(item, change, payload);
             if (now != item && !made)
                 made = json_copy((json_t *)value);
@@ -67,7 +70,8 @@ static json_t *compact_ref(void *payload, const json_t *object)
     (void)payload;
     if (!is_ref(object))
         return NULL;
-    return bare_ref(json_string_value(json_object_get(object, "$ref")), json_object_get(object, "id"));
+    return bare_ref(json_string_value(json_object_get(object, "$ref")),
+                    json_object_get(object, "id"));
 }
 
 json_t *vr_value_compact(const json_t *value)
@@ -89,7 +93,8 @@ json_t *vr_value_redact(const struct vr_plan *plan, const json_t *value)
 static json_t *undigest(void *payload, const json_t *object)
 {
     const struct vr_node *node = payload;
-    return vr_is_digest(object) ? vr_unknown("%s: a secret that cannot be read now", node->address) : NULL;
+    return vr_is_digest(object) ? vr_unknown("%s: a secret that cannot be read now", node->address)
+                                : NULL;
 }
 
 struct trimming {
@@ -117,7 +122,8 @@ static void set_new_keys(json_t *object, json_t *from)
 {
     const char *key;
     json_t *item;
-    json_object_foreach(from, key, item) {
+    json_object_foreach(from, key, item)
+    {
         if (!json_object_get(object, key))
             json_object_set(object, key, item);
     }
@@ -179,7 +185,9 @@ static struct vr_node *declared(struct vr_plan *plan, const struct vr_decl *decl
         return plan->by_decl[decl->index];
     struct vr_node *member = plan->current[decl->scope->index];
     size_t slot = plan->slot[decl->index];
-    return member && slot < member->private->instances.count ? member->private->instances.items[slot] : NULL;
+    return member && slot < member->private->instances.count
+               ? member->private->instances.items[slot]
+               : NULL;
 }
 
 /* What the state says of a node that is not planned yet. */
@@ -189,7 +197,8 @@ static json_t *remembered(struct vr_node *node)
     if (!p->was || !p->inputs)
         return NULL;
     json_t *inputs = vr_value_live(node, p->inputs), *outputs = vr_value_undigest(node, p->was);
-    json_t *fields = vr_value_undigest(node, inputs), *value = json_pack("{s:s}", "$ref", node->address);
+    json_t *fields = vr_value_undigest(node, inputs),
+           *value = json_pack("{s:s}", "$ref", node->address);
     json_object_update(value, outputs);
     set_new_keys(value, fields);
     if (p->prior_id && !json_object_get(value, "id"))
@@ -261,11 +270,11 @@ json_t *vr_value_wrap(const json_t *value)
         json_t *made = json_array();
         size_t index;
         json_t *item;
-        json_array_foreach(value, index, item)
-            json_array_append_new(made, vr_value_wrap(item));
+        json_array_foreach(value, index, item) json_array_append_new(made, vr_value_wrap(item));
         return made;
     }
-    if (!json_is_object(value) || vr_is_secret(value) || vr_is_digest(value) || vr_is_unknown(value) || is_ref(value))
+    if (!json_is_object(value) || vr_is_secret(value) || vr_is_digest(value) ||
+        vr_is_unknown(value) || is_ref(value))
         return share(value);
     json_t *made = json_object();
     const char *key;
@@ -281,8 +290,7 @@ static json_t *taint_path(const json_t *value, const char *path)
         json_t *made = json_array();
         size_t index;
         json_t *item;
-        json_array_foreach(value, index, item)
-            json_array_append_new(made, taint_path(item, path));
+        json_array_foreach(value, index, item) json_array_append_new(made, taint_path(item, path));
         return made;
     }
     if (*path == '\0')
@@ -324,11 +332,9 @@ void vr_value_scan(const json_t *value, bool *refs, bool *open)
         else if (vr_is_unknown(value))
             *open = true;
         else
-            json_object_foreach((json_t *)value, key, item)
-                vr_value_scan(item, refs, open);
+            json_object_foreach((json_t *)value, key, item) vr_value_scan(item, refs, open);
     } else if (json_is_array(value)) {
-        json_array_foreach(value, index, item)
-            vr_value_scan(item, refs, open);
+        json_array_foreach(value, index, item) vr_value_scan(item, refs, open);
     }
 }
 
@@ -339,7 +345,8 @@ bool vr_value_open(const json_t *value)
     return open;
 }
 
-static json_t *evaluate_fields(const struct vr_decl *decl, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *evaluate_fields(const struct vr_decl *decl, const struct vr_lookup *lookup,
+                               struct vr_error *err)
 {
     json_t *fields = json_object();
     for (size_t i = 0; i < decl->field_count; i++) {
@@ -359,7 +366,8 @@ static json_t *evaluate_fields(const struct vr_decl *decl, const struct vr_looku
     return vr_value_taint(fields, decl->kind->fields, decl->kind->field_count, VR_FIELD_SECRET);
 }
 
-static json_t *evaluate_triggers(const struct vr_decl *decl, const struct vr_lookup *lookup, struct vr_error *err)
+static json_t *evaluate_triggers(const struct vr_decl *decl, const struct vr_lookup *lookup,
+                                 struct vr_error *err)
 {
     json_t *triggers = json_array();
     for (size_t i = 0; i < decl->trigger_count; i++) {
@@ -401,7 +409,8 @@ bool vr_node_evaluate(struct vr_node *node, struct vr_error *err)
     struct vr_lookup lookup = vr_plan_lookup(p->plan);
     stand(p->plan, scope, node->parent);
     json_t *fields = evaluate_fields(node->decl, &lookup, err);
-    json_t *triggers = fields && node->decl->trigger_count ? evaluate_triggers(node->decl, &lookup, err) : NULL;
+    json_t *triggers =
+        fields && node->decl->trigger_count ? evaluate_triggers(node->decl, &lookup, err) : NULL;
     if (scope)
         stand(p->plan, scope, NULL);
     stand(p->plan, NULL, NULL);
@@ -431,14 +440,16 @@ bool vr_value_fills(const json_t *planned, const json_t *actual)
     if (json_is_object(planned) && json_is_object(actual)) {
         const char *key;
         json_t *item;
-        json_object_foreach((json_t *)planned, key, item) {
+        json_object_foreach((json_t *)planned, key, item)
+        {
             json_t *now = json_object_get(actual, key);
             if (!(now ? vr_value_fills(item, now) : vr_is_unknown(item)))
                 return false;
         }
         return true;
     }
-    if (json_is_array(planned) && json_is_array(actual) && json_array_size(planned) == json_array_size(actual)) {
+    if (json_is_array(planned) && json_is_array(actual) &&
+        json_array_size(planned) == json_array_size(actual)) {
         for (size_t i = 0; i < json_array_size(planned); i++)
             if (!vr_value_fills(json_array_get(planned, i), json_array_get(actual, i)))
                 return false;
@@ -447,21 +458,22 @@ bool vr_value_fills(const json_t *planned, const json_t *actual)
     return json_equal(planned, actual);
 }
 
-static void visit_refs(struct vr_plan *plan, const json_t *value, const char *field, vr_value_visit visit, void *payload)
+static void visit_refs(struct vr_plan *plan, const json_t *value, const char *field,
+                       vr_value_visit visit, void *payload)
 {
     const char *key;
     size_t index;
     json_t *item;
     if (is_ref(value)) {
-        struct vr_node *node = vr_plan_address(plan, json_string_value(json_object_get(value, "$ref")));
+        struct vr_node *node =
+            vr_plan_address(plan, json_string_value(json_object_get(value, "$ref")));
         if (node)
             visit(payload, node, field);
     } else if (json_is_object(value)) {
         json_object_foreach((json_t *)value, key, item)
             visit_refs(plan, item, field ? field : key, visit, payload);
     } else if (json_is_array(value)) {
-        json_array_foreach(value, index, item)
-            visit_refs(plan, item, field, visit, payload);
+        json_array_foreach(value, index, item) visit_refs(plan, item, field, visit, payload);
     }
 }
 
@@ -472,7 +484,8 @@ void vr_value_refs(struct vr_plan *plan, const json_t *fields, vr_value_visit vi
 
 /* What a row says, and back. */
 
-/* A secret that came out of another node's output says where from, so that it can be had again without the recipe. */
+/* A secret that came out of another node's output says where from, so that it can be had again
+ * without the recipe. */
 static void note_source(const struct vr_node *node, const struct vr_expr *expr, json_t *redacted)
 {
     if (expr->type == VR_EXPR_REF && json_array_size(expr->path) > 0 && vr_is_digest(redacted)) {
@@ -551,13 +564,16 @@ static json_t *revive_ref(void *payload, const json_t *object)
 {
     struct vr_node *node = payload;
     if (is_ref(object)) {
-        struct vr_node *to = vr_plan_address(node->private->plan, json_string_value(json_object_get(object, "$ref")));
+        struct vr_node *to = vr_plan_address(node->private->plan,
+                                             json_string_value(json_object_get(object, "$ref")));
         return to && to->private->planned ? vr_node_value(to, VR_DEPTH) : share(object);
     }
     const json_t *from = json_object_get(object, "$from");
     if (!vr_is_digest(object))
         return NULL;
-    struct vr_node *to = from ? vr_plan_address(node->private->plan, json_string_value(json_array_get(from, 0))) : NULL;
+    struct vr_node *to =
+        from ? vr_plan_address(node->private->plan, json_string_value(json_array_get(from, 0)))
+             : NULL;
     json_t *whole = to && to->private->planned ? vr_node_value(to, VR_DEPTH) : NULL;
     json_t *value = step_into(whole, from);
     value = share(value && vr_is_secret(value) ? value : object);
@@ -565,14 +581,17 @@ static json_t *revive_ref(void *payload, const json_t *object)
     return value;
 }
 
-/* Secrets that the recipe still says: where the record has a digest and the recipe a secret of that digest. */
+/* Secrets that the recipe still says: where the record has a digest and the recipe a secret of that
+ * digest. */
 static json_t *fill_secrets(struct vr_plan *plan, const json_t *recorded, const json_t *desired)
 {
     const char *key;
     size_t index;
     json_t *item;
     if (vr_is_digest(recorded))
-        return share(vr_is_secret(desired) && vr_value_same(plan, recorded, desired, false) ? desired : recorded);
+        return share(vr_is_secret(desired) && vr_value_same(plan, recorded, desired, false)
+                         ? desired
+                         : recorded);
     if (json_is_object(recorded) && json_is_object(desired) && !is_ref(recorded)) {
         json_t *made = json_object();
         json_object_foreach((json_t *)recorded, key, item)
@@ -596,12 +615,14 @@ bool vr_value_hides(const json_t *value)
     if (vr_is_secret(value) || vr_is_digest(value))
         return true;
     if (json_is_object(value) && !is_ref(value)) {
-        json_object_foreach((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             if (vr_value_hides(item))
                 return true;
         }
     }
-    json_array_foreach(value, index, item) {
+    json_array_foreach(value, index, item)
+    {
         if (vr_value_hides(item))
             return true;
     }

@@ -87,7 +87,8 @@ static void watch(struct keeper *keeper, struct watch *watched, enum watch_type 
     epoll_ctl(keeper->epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* epoll is told first: a child that has not yet run its program holds a copy, which keeps a closed one watched. */
+/* epoll is told first: a child that has not yet run its program holds a copy, which keeps a closed
+ * one watched. */
 static void unwatch(struct keeper *keeper, struct watch *watched)
 {
     if (watched->fd >= 0) {
@@ -168,9 +169,10 @@ static void settle(struct keeper *keeper, struct run *finished)
 {
     if (finished->open > 0 || !finished->ended)
         return;
-    int code = WIFEXITED(finished->status) ? WEXITSTATUS(finished->status) : 128 + WTERMSIG(finished->status);
-    say(json_pack("{s:o, s:i, s:o, s:o}", "id", finished->id, "code", code, "stdout", clean_text(&finished->text[0]), "stderr",
-                  clean_text(&finished->text[1])));
+    int code = WIFEXITED(finished->status) ? WEXITSTATUS(finished->status)
+                                           : 128 + WTERMSIG(finished->status);
+    say(json_pack("{s:o, s:i, s:o, s:o}", "id", finished->id, "code", code, "stdout",
+                  clean_text(&finished->text[0]), "stderr", clean_text(&finished->text[1])));
     struct run **at = &keeper->runs;
     while (*at != finished)
         at = &(*at)->next;
@@ -180,7 +182,8 @@ static void settle(struct keeper *keeper, struct run *finished)
     free(finished);
 }
 
-/* Everybody who ended, whoever asks: an exit code that is thrown away would leave a command's caller waiting forever. */
+/* Everybody who ended, whoever asks: an exit code that is thrown away would leave a command's
+ * caller waiting forever. */
 static void reap(struct keeper *keeper)
 {
     int status;
@@ -227,8 +230,13 @@ static void become_child(struct keeper *keeper, const struct vr_namespace *space
         _exit(126);
 }
 
-static char *const environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
-                                    "LANG=C.UTF-8", "USER=root", "LOGNAME=root", NULL};
+static char *const environment[] = {
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LANG=C.UTF-8",
+    "USER=root",
+    "LOGNAME=root",
+    NULL};
 
 static void accept_all(struct keeper *keeper, struct machine *machine)
 {
@@ -239,7 +247,8 @@ static void accept_all(struct keeper *keeper, struct machine *machine)
             int null = open("/dev/null", O_WRONLY);
             if (dup2(fd, 0) < 0 || dup2(fd, 1) < 0 || null < 0 || dup2(null, 2) < 0)
                 _exit(126);
-            execle("/usr/sbin/sshd", "sshd", "-i", "-f", "/etc/ssh/sshd_config", (char *)NULL, environment);
+            execle("/usr/sbin/sshd", "sshd", "-i", "-f", "/etc/ssh/sshd_config", (char *)NULL,
+                   environment);
             _exit(127);
         }
         close(fd);
@@ -384,7 +393,8 @@ int vr_keeper_main(void)
     }
     sigset_t mask;
     sigemptyset(&mask);
-    sigaddset(&mask, SIGCHLD), sigaddset(&mask, SIGTERM), sigaddset(&mask, SIGINT), sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGCHLD), sigaddset(&mask, SIGTERM), sigaddset(&mask, SIGINT),
+        sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_BLOCK, &mask, &keeper.old_mask);
     sigdelset(&keeper.old_mask, SIGCHLD), sigdelset(&keeper.old_mask, SIGTERM);
     signal(SIGPIPE, SIG_IGN);

@@ -22,7 +22,8 @@
 
 #include "base/alloc.h"
 
-/* What a child that builds a root tells its parent: an errno and what it was about, or nothing but a zero. */
+/* What a child that builds a root tells its parent: an errno and what it was about, or nothing but
+ * a zero. */
 struct report {
     int error;
     char what[120];
@@ -66,7 +67,8 @@ static void bind_to(int fd, const char *from, const char *root, const char *path
     snprintf(to, sizeof(to), "%s%s", root, path);
     if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) != 0)
         give_up(fd, path);
-    if (read_only && mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | locked_flags(to), NULL) != 0)
+    if (read_only &&
+        mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | locked_flags(to), NULL) != 0)
         give_up(fd, path);
 }
 
@@ -87,11 +89,14 @@ static void make_devices(int fd, const char *root)
         close(node);
     }
     snprintf(path, sizeof(path), "%s/dev/pts", root);
-    if (mkdir(path, 0755) != 0 || mount("pts", path, "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620") != 0)
+    if (mkdir(path, 0755) != 0 || mount("pts", path, "devpts", MS_NOSUID | MS_NOEXEC,
+                                        "newinstance,ptmxmode=0666,mode=620") != 0)
         give_up(fd, "/dev/pts");
-    static const char *const links[][2] = {
-        {"pts/ptmx", "ptmx"}, {"/proc/self/fd", "fd"}, {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
-        {"/proc/self/fd/2", "stderr"}};
+    static const char *const links[][2] = {{"pts/ptmx", "ptmx"},
+                                           {"/proc/self/fd", "fd"},
+                                           {"/proc/self/fd/0", "stdin"},
+                                           {"/proc/self/fd/1", "stdout"},
+                                           {"/proc/self/fd/2", "stderr"}};
     for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
         snprintf(path, sizeof(path), "%s/dev/%s", root, links[i][1]);
         if (symlink(links[i][0], path) != 0)
@@ -112,8 +117,10 @@ static void map_one_user(int fd, uid_t uid, gid_t gid)
     write_file(fd, "/proc/self/gid_map", line);
 }
 
-/* Runs in a child: makes the namespaces, builds the root, and stays until the parent has taken hold of them. */
-static _Noreturn void build(int fd, int hold, const char *root, const char *commands, const char *hostname)
+/* Runs in a child: makes the namespaces, builds the root, and stays until the parent has taken hold
+ * of them. */
+static _Noreturn void build(int fd, int hold, const char *root, const char *commands,
+                            const char *hostname)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
@@ -132,7 +139,8 @@ static _Noreturn void build(int fd, int hold, const char *root, const char *comm
     bind_to(fd, path, root, "/proc/sys", true);
     bind_to(fd, "/sys", root, "/sys", false);
     make_devices(fd, root);
-    if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
+    if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 ||
+        umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         give_up(fd, "pivot_root");
     if (sethostname(hostname, strlen(hostname)) != 0)
         give_up(fd, "sethostname");
@@ -150,8 +158,8 @@ static int open_namespace(pid_t pid, const char *name)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *commands, const char *hostname,
-                      struct vr_error *err)
+bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *commands,
+                      const char *hostname, struct vr_error *err)
 {
     *space = (struct vr_namespace){-1, -1, -1, 0};
     int told[2], hold[2];
@@ -168,13 +176,15 @@ bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *
     }
     close(told[1]), close(hold[0]);
     struct report report = {.error = errno, .what = "fork"};
-    bool ok = pid > 0 && read(told[0], &report, sizeof(report)) == sizeof(report) && report.error == 0;
+    bool ok =
+        pid > 0 && read(told[0], &report, sizeof(report)) == sizeof(report) && report.error == 0;
     if (ok) {
         space->user = open_namespace(pid, "user");
         space->mounts = open_namespace(pid, "mnt");
         space->names = open_namespace(pid, "uts");
         struct stat st;
-        ok = space->user >= 0 && space->mounts >= 0 && space->names >= 0 && fstat(space->mounts, &st) == 0;
+        ok = space->user >= 0 && space->mounts >= 0 && space->names >= 0 &&
+             fstat(space->mounts, &st) == 0;
         space->inode = ok ? st.st_ino : 0;
         report.error = errno;
     }
@@ -183,10 +193,13 @@ bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *
         waitpid(pid, NULL, 0);
     if (ok)
         return true;
-    vr_error_set(err, "namespace", "a machine's root cannot be made (%s): %s", report.what, strerror(report.error));
+    vr_error_set(err, "namespace", "a machine's root cannot be made (%s): %s", report.what,
+                 strerror(report.error));
     if (report.error == EPERM || report.error == ENOSPC)
-        vr_error_hint(err, "this system may forbid unprivileged user namespaces: see kernel.unprivileged_userns_clone, "
-                           "kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces");
+        vr_error_hint(err,
+                      "this system may forbid unprivileged user namespaces: see "
+                      "kernel.unprivileged_userns_clone, "
+                      "kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces");
     vr_namespace_free(space);
     return false;
 }
@@ -214,7 +227,8 @@ static bool pretend_setgroups(void)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {sizeof(code) / sizeof(*code), code};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
 bool vr_namespace_enter(const struct vr_namespace *space)

@@ -90,8 +90,8 @@ static bool send_call(int fd, const char *token, int argc, char **argv)
         if (getenv(kept[i]))
             json_object_set_new(env, kept[i], json_string(getenv(kept[i])));
     char *cwd = getcwd(NULL, 0);
-    json_t *call = json_pack("{s:s, s:o, s:s, s:o, s:i}", "token", token, "argv", list, "cwd", cwd ? cwd : "/", "env", env, "uid",
-                             (int)getuid());
+    json_t *call = json_pack("{s:s, s:o, s:s, s:o, s:i}", "token", token, "argv", list, "cwd",
+                             cwd ? cwd : "/", "env", env, "uid", (int)getuid());
     free(cwd);
     char *text = json_dumps(call, JSON_COMPACT);
     json_decref(call);
@@ -106,7 +106,8 @@ static bool take_frame(int fd, int *code)
     unsigned char head[5];
     if (!read_all(fd, (char *)head, sizeof(head)))
         return false;
-    uint32_t length = (uint32_t)head[1] << 24 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 8 | head[4];
+    uint32_t length =
+        (uint32_t)head[1] << 24 | (uint32_t)head[2] << 16 | (uint32_t)head[3] << 8 | head[4];
     if (length > 64u << 20)
         return false;
     char *data = vr_alloc(length + 1);
@@ -122,7 +123,8 @@ static bool take_frame(int fd, int *code)
 /* The input is passed on only while there is some; a command that is done does not wait for it. */
 static int converse(int fd)
 {
-    struct pollfd polled[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDIN_FILENO, .events = POLLIN}};
+    struct pollfd polled[2] = {{.fd = fd, .events = POLLIN},
+                               {.fd = STDIN_FILENO, .events = POLLIN}};
     int code = -1;
     while (poll(polled, 2, -1) >= 0 || errno == EINTR) {
         if (polled[1].fd >= 0 && polled[1].revents) {
@@ -151,6 +153,7 @@ int vr_standin_main(int argc, char **argv)
     int code = converse(fd);
     close(fd);
     if (code < 0)
-        fprintf(stderr, "%s: the emulator ended in the middle of the command\n", base_name(argv[0]));
+        fprintf(stderr, "%s: the emulator ended in the middle of the command\n",
+                base_name(argv[0]));
     return code < 0 ? 127 : code;
 }

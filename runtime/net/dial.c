@@ -1,11 +1,11 @@
-/* One address at a time. An address that does not answer must not use up the caller's time while there are others, so it
- * gets a few seconds unless it is the last. */
+/* One address at a time. An address that does not answer must not use up the caller's time while
+ * there are others, so it gets a few seconds unless it is the last. */
 #include "net/dial.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,7 +73,8 @@ static void attempt_failed(struct vr_dial *dial, int number)
     if (dial->fd >= 0)
         close(dial->fd);
     dial->fd = -1;
-    vr_error_set(&dial->err, "connect", "cannot connect to %s port %d: %s", dial->host, dial->port, strerror(number));
+    vr_error_set(&dial->err, "connect", "cannot connect to %s port %d: %s", dial->host, dial->port,
+                 strerror(number));
     try_next(dial);
 }
 
@@ -176,7 +177,8 @@ static void resolved(void *payload, const char *addresses, const struct vr_error
     try_next(dial);
 }
 
-struct vr_dial *vr_dial_start(struct vr_loop *loop, const char *host, int port, vr_dial_cb cb, void *payload)
+struct vr_dial *vr_dial_start(struct vr_loop *loop, const char *host, int port, vr_dial_cb cb,
+                              void *payload)
 {
     struct vr_dial *dial = vr_alloc(sizeof(*dial));
     dial->loop = loop;

@@ -1,6 +1,6 @@
-/* An SSH URL is rewritten when the connection is to go elsewhere: libgit2 knows no other way. For HTTP the name in the URL
- * matters to the server, so there it is the TCP stream that is replaced. Either way host keys are looked up under the
- * declared name. */
+/* An SSH URL is rewritten when the connection is to go elsewhere: libgit2 knows no other way. For
+ * HTTP the name in the URL matters to the server, so there it is the TCP stream that is replaced.
+ * Either way host keys are looked up under the declared name. */
 #include "net/git_access.h"
 
 #include <errno.h>
@@ -42,7 +42,8 @@ static void parse_authority(struct url *url, const char *start, const char *end)
         start = at + 1;
     }
     const char *host_end = start[0] == '[' ? memchr(start, ']', (size_t)(end - start)) : NULL;
-    const char *colon = memchr(host_end ? host_end : start, ':', (size_t)(end - (host_end ? host_end : start)));
+    const char *colon =
+        memchr(host_end ? host_end : start, ':', (size_t)(end - (host_end ? host_end : start)));
     if (colon)
         url->port = atoi(colon + 1);
     if (host_end)
@@ -59,7 +60,8 @@ static void parse_url(struct url *url, const char *text)
         url->scheme = vr_strndup(text, (size_t)(sep - text));
         parse_authority(url, start, end);
         url->path = vr_strdup(end);
-    } else if (colon && (!slash || colon < slash)) { /* user@host:path, relative to the user's home unless it begins with / */
+    } else if (colon && (!slash || colon < slash)) { /* user@host:path, relative to the user's home
+                                                        unless it begins with / */
         url->scheme = vr_strdup("ssh");
         parse_authority(url, text, colon);
         url->path = colon[1] == '/' ? vr_strdup(colon + 1) : vr_format("/~/%s", colon + 1);
@@ -70,7 +72,8 @@ static void parse_url(struct url *url, const char *text)
 
 static bool is_ssh(const char *scheme)
 {
-    return scheme && (strcmp(scheme, "ssh") == 0 || strcmp(scheme, "ssh+git") == 0 || strcmp(scheme, "git+ssh") == 0);
+    return scheme && (strcmp(scheme, "ssh") == 0 || strcmp(scheme, "ssh+git") == 0 ||
+                      strcmp(scheme, "git+ssh") == 0);
 }
 
 static bool is_http(const char *scheme)
@@ -180,7 +183,8 @@ static bool split_address(const char *text, char **host, char **port, struct vr_
     return true;
 }
 
-static bool redirect(struct git_access *access, const struct url *url, const char *address, struct vr_error *err)
+static bool redirect(struct git_access *access, const struct url *url, const char *address,
+                     struct vr_error *err)
 {
     if (!is_ssh(url->scheme) && !is_http(url->scheme))
         return true;
@@ -190,12 +194,14 @@ static bool redirect(struct git_access *access, const struct url *url, const cha
     if (is_ssh(url->scheme)) {
         bool v6 = strchr(elsewhere.host, ':') != NULL;
         free(access->dialled);
-        access->dialled = vr_format("ssh://%s%s%s%s%s:%s%s", url->user ? url->user : "", url->user ? "@" : "", v6 ? "[" : "",
-                                    elsewhere.host, v6 ? "]" : "", elsewhere.port, url->path);
+        access->dialled =
+            vr_format("ssh://%s%s%s%s%s:%s%s", url->user ? url->user : "", url->user ? "@" : "",
+                      v6 ? "[" : "", elsewhere.host, v6 ? "]" : "", elsewhere.port, url->path);
         return true;
     }
     git_stream_registration registration = {.version = GIT_STREAM_VERSION, .init = detour_new};
-    return git_stream_register(GIT_STREAM_STANDARD, &registration) == 0 || git_failed(access, -1, err);
+    return git_stream_register(GIT_STREAM_STANDARD, &registration) == 0 ||
+           git_failed(access, -1, err);
 }
 
 static const char *text_of(json_t *request, const char *name)
@@ -203,8 +209,10 @@ static const char *text_of(json_t *request, const char *name)
     return json_string_value(json_object_get(request, name));
 }
 
-/* libgit2 asks a host for the kind of key that it finds in ~/.ssh/known_hosts; and reads no other configuration. */
-static bool make_home(struct git_access *access, const char *tmp, const char *ca, struct vr_error *err)
+/* libgit2 asks a host for the kind of key that it finds in ~/.ssh/known_hosts; and reads no other
+ * configuration. */
+static bool make_home(struct git_access *access, const char *tmp, const char *ca,
+                      struct vr_error *err)
 {
     struct url dialled = {0};
     parse_url(&dialled, access->dialled);
@@ -214,7 +222,8 @@ static bool make_home(struct git_access *access, const char *tmp, const char *ca
                             : vr_format("[%s]:%d", dialled.host ? dialled.host : "-", port);
     if (access->ssh)
         vr_known_hosts_write(access->known, access->host, access->port, name, &lines);
-    char *folder = vr_format("%s/.ssh", tmp), *file = vr_format("%s/known_hosts", folder), *ca_file = vr_format("%s/ca.pem", tmp);
+    char *folder = vr_format("%s/.ssh", tmp), *file = vr_format("%s/known_hosts", folder),
+         *ca_file = vr_format("%s/ca.pem", tmp);
     mkdir(folder, 0700);
     FILE *out = fopen(file, "we");
     bool ok = out && fwrite(lines.data ? lines.data : "", 1, lines.length, out) == lines.length;
@@ -226,7 +235,8 @@ static bool make_home(struct git_access *access, const char *tmp, const char *ca
         ok = ok && git_libgit2_opts(GIT_OPT_SET_SSL_CERT_LOCATIONS, ca_file, NULL) == 0;
     }
     if (!ok)
-        vr_error_set(err, "git", "cannot write to the temporary folder %s: %s", tmp, strerror(errno));
+        vr_error_set(err, "git", "cannot write to the temporary folder %s: %s", tmp,
+                     strerror(errno));
     setenv("HOME", tmp, 1);
     vr_buf_free(&lines);
     free(folder);
@@ -245,14 +255,17 @@ static bool check_ssh(const struct git_access *access, struct vr_error *err)
         return false;
     }
     if (!access->key && !access->password)
-        return vr_error_set(err, "auth", "%s: neither a private key nor a password was given", access->url);
+        return vr_error_set(err, "auth", "%s: neither a private key nor a password was given",
+                            access->url);
     return true;
 }
 
 bool git_access_open(struct git_access *access, json_t *request, struct vr_error *err)
 {
-    *access = (struct git_access){.url = text_of(request, "url"), .password = text_of(request, "password")};
-    const char *tmp = text_of(request, "tmp"), *key = text_of(request, "key"), *to = text_of(request, "connect_to");
+    *access = (struct git_access){.url = text_of(request, "url"),
+                                  .password = text_of(request, "password")};
+    const char *tmp = text_of(request, "tmp"), *key = text_of(request, "key"),
+               *to = text_of(request, "connect_to");
     if (!access->url || !tmp)
         return vr_error_set(err, "git", "the request has no '%s'", tmp ? "url" : "tmp");
     json_t *lines = json_object_get(request, "known_hosts");
@@ -264,7 +277,8 @@ bool git_access_open(struct git_access *access, json_t *request, struct vr_error
     }
     access->known = vr_known_hosts_new(known, count);
     free(known);
-    if (key && !(access->key = vr_ssh_key_new(key, strlen(key), text_of(request, "passphrase"), err)))
+    if (key &&
+        !(access->key = vr_ssh_key_new(key, strlen(key), text_of(request, "passphrase"), err)))
         return false;
     struct url url = {0};
     parse_url(&url, access->url);
@@ -274,7 +288,8 @@ bool git_access_open(struct git_access *access, json_t *request, struct vr_error
     access->user = vr_strdup(url.user ? url.user : text_of(request, "username"));
     access->dialled = vr_strdup(access->url);
     bool ok = !access->ssh || check_ssh(access, err);
-    ok = ok && (!to || redirect(access, &url, to, err)) && make_home(access, tmp, text_of(request, "ca"), err);
+    ok = ok && (!to || redirect(access, &url, to, err)) &&
+         make_home(access, tmp, text_of(request, "ca"), err);
     url_free(&url);
     return ok;
 }
@@ -300,14 +315,18 @@ static int check_certificate(git_cert *cert, int valid, const char *host, void *
     if (cert->cert_type != GIT_CERT_HOSTKEY_LIBSSH2) {
         if (valid)
             return 0;
-        vr_error_set(&access->reason, "tls", "%s: nobody who is trusted vouches for the certificate of %s", access->url, host);
+        vr_error_set(&access->reason, "tls",
+                     "%s: nobody who is trusted vouches for the certificate of %s", access->url,
+                     host);
         vr_error_hint(&access->reason, "give the authority that signed it with ca=");
         return GIT_ECERTIFICATE;
     }
     const git_cert_hostkey *key = (const git_cert_hostkey *)cert;
-    char *label = access->port == 22 ? vr_strdup(access->host) : vr_format("%s:%d", access->host, access->port);
-    bool ok = (key->type & GIT_CERT_SSH_RAW) && vr_known_hosts_check(access->known, access->host, access->port, key->hostkey,
-                                                                     key->hostkey_len, label, &access->reason);
+    char *label = access->port == 22 ? vr_strdup(access->host)
+                                     : vr_format("%s:%d", access->host, access->port);
+    bool ok = (key->type & GIT_CERT_SSH_RAW) &&
+              vr_known_hosts_check(access->known, access->host, access->port, key->hostkey,
+                                   key->hostkey_len, label, &access->reason);
     free(label);
     return ok ? 0 : GIT_ECERTIFICATE;
 }
@@ -318,20 +337,26 @@ static int give_key(git_credential **out, const struct git_access *access, const
     const unsigned char *public = vr_ssh_key_public(access->key, &length);
     if (public)
         return git_credential_ssh_custom_new(out, user, (const char *)public, length,
-                                             (git_credential_sign_cb)vr_ssh_key_callback, access->key);
+                                             (git_credential_sign_cb)vr_ssh_key_callback,
+                                             access->key);
     return git_credential_ssh_key_memory_new(out, user, NULL, vr_ssh_key_text(access->key, &length),
                                              vr_ssh_key_passphrase(access->key));
 }
 
-static int give_credentials(git_credential **out, const char *url, const char *url_user, unsigned int allowed, void *payload)
+static int give_credentials(git_credential **out, const char *url, const char *url_user,
+                            unsigned int allowed, void *payload)
 {
     (void)url;
     struct git_access *access = payload;
-    const char *user = url_user && *url_user ? url_user : access->user ? access->user : access->ssh ? "git" : "";
+    const char *user = url_user && *url_user ? url_user
+                       : access->user        ? access->user
+                       : access->ssh         ? "git"
+                                             : "";
     if (allowed & GIT_CREDENTIAL_USERNAME)
         return git_credential_username_new(out, user);
     if (access->asked++ > 0) {
-        vr_error_set(&access->reason, "auth", "%s refused user '%s'%s%s", access->url, user, access->key ? " with key " : "",
+        vr_error_set(&access->reason, "auth", "%s refused user '%s'%s%s", access->url, user,
+                     access->key ? " with key " : "",
                      access->key ? vr_ssh_key_name(access->key) : " and the password");
         return GIT_EAUTH;
     }
@@ -339,8 +364,8 @@ static int give_credentials(git_credential **out, const char *url, const char *u
         return give_key(out, access, user);
     if (access->password && (allowed & GIT_CREDENTIAL_USERPASS_PLAINTEXT))
         return git_credential_userpass_plaintext_new(out, user, access->password);
-    vr_error_set(&access->reason, "auth", "%s wants to know who it is, and no %s was given", access->url,
-                 access->ssh ? "key" : "user name and password");
+    vr_error_set(&access->reason, "auth", "%s wants to know who it is, and no %s was given",
+                 access->url, access->ssh ? "key" : "user name and password");
     return GIT_EAUTH;
 }
 
@@ -368,13 +393,15 @@ static const char *code_of(int rc, const git_error *last, const char *text)
 {
     if (rc == GIT_EAUTH || has(text, "401") || has(text, "403") || has(text, "authenticat"))
         return "auth";
-    if (has(text, "not found") || has(text, "does not exist") || has(text, "not appear to be a git") || has(text, "404") ||
+    if (has(text, "not found") || has(text, "does not exist") ||
+        has(text, "not appear to be a git") || has(text, "404") ||
         has(text, "could not find repository") || has(text, "failed to resolve path"))
         return "notfound";
     if (rc == GIT_ECERTIFICATE)
         return "tls";
-    if (last && (last->klass == GIT_ERROR_NET || last->klass == GIT_ERROR_OS || last->klass == GIT_ERROR_SSH ||
-                 last->klass == GIT_ERROR_HTTP || last->klass == GIT_ERROR_SSL))
+    if (last && (last->klass == GIT_ERROR_NET || last->klass == GIT_ERROR_OS ||
+                 last->klass == GIT_ERROR_SSH || last->klass == GIT_ERROR_HTTP ||
+                 last->klass == GIT_ERROR_SSL))
         return "unreachable";
     return "git";
 }

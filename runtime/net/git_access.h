@@ -1,4 +1,5 @@
-/* How a repository is reached: where its URL goes, who logs in, whose host key is right; and what failed on the way. */
+/* How a repository is reached: where its URL goes, who logs in, whose host key is right; and what
+ * failed on the way. */
 #ifndef VR_NET_GIT_ACCESS_H
 #define VR_NET_GIT_ACCESS_H
 

@@ -1,5 +1,5 @@
-/* Each operation works in a bare repository of its own in the request's temporary folder: no working tree is needed to
- * read files or to make a commit out of some. */
+/* Each operation works in a bare repository of its own in the request's temporary folder: no
+ * working tree is needed to read files or to make a commit out of some. */
 #include "net/git.h"
 
 #include <errno.h>
@@ -21,9 +21,9 @@
 
 /* A branch as the server has it. */
 struct branch {
-    char *name;   /* without refs/heads/ */
-    bool exists;  /* on the server */
-    bool based;   /* oid is set: the branch's commit, or the default branch's for a new one */
+    char *name;  /* without refs/heads/ */
+    bool exists; /* on the server */
+    bool based;  /* oid is set: the branch's commit, or the default branch's for a new one */
     git_oid oid;
 };
 
@@ -49,7 +49,8 @@ static json_t *oid_json(const git_oid *oid)
 
 static bool bad_component(const char *start, size_t length)
 {
-    return length == 0 || (length == 1 && start[0] == '.') || (length == 2 && memcmp(start, "..", 2) == 0) ||
+    return length == 0 || (length == 1 && start[0] == '.') ||
+           (length == 2 && memcmp(start, "..", 2) == 0) ||
            (length == 4 && strncasecmp(start, ".git", 4) == 0) || memchr(start, '\\', length) ||
            (length == 5 && strncasecmp(start, "git~1", 5) == 0);
 }
@@ -69,7 +70,8 @@ static bool check_path(const char *path, struct vr_error *err)
 
 /* --- the server --- */
 
-static const git_remote_head *find_head(const git_remote_head **heads, size_t count, const char *name)
+static const git_remote_head *find_head(const git_remote_head **heads, size_t count,
+                                        const char *name)
 {
     for (size_t i = 0; i < count; i++) {
         if (strcmp(heads[i]->name, name) == 0)
@@ -83,7 +85,8 @@ static bool is_head(const struct git_remote_head *head)
     return strncmp(head->name, "refs/heads/", 11) == 0;
 }
 
-/* The branch that HEAD means: by its name, else by its commit; "main" when the server has none yet. */
+/* The branch that HEAD means: by its name, else by its commit; "main" when the server has none yet.
+ */
 static char *default_branch(const git_remote_head **heads, size_t count)
 {
     const git_remote_head *head = find_head(heads, count, "HEAD");
@@ -105,8 +108,8 @@ static bool open_repository(struct job *job, struct vr_error *err)
 }
 
 /* Connects and lists. remote: the caller's to free, whatever is returned. */
-static bool list_remote(struct job *job, git_remote **remote, const git_remote_head ***heads, size_t *count,
-                        struct vr_error *err)
+static bool list_remote(struct job *job, git_remote **remote, const git_remote_head ***heads,
+                        size_t *count, struct vr_error *err)
 {
     git_remote_callbacks callbacks;
     git_remote_init_callbacks(&callbacks, GIT_REMOTE_CALLBACKS_VERSION);
@@ -136,8 +139,10 @@ static bool fetch(struct job *job, git_remote *remote, const char *spec, struct 
     return rc == 0 || git_failed(&job->access, rc, err);
 }
 
-/* What the server has under the branch's name (NULL: its default branch). Fetched too if download. */
-static bool look_up(struct job *job, const char *name, bool download, struct branch *out, struct vr_error *err)
+/* What the server has under the branch's name (NULL: its default branch). Fetched too if download.
+ */
+static bool look_up(struct job *job, const char *name, bool download, struct branch *out,
+                    struct vr_error *err)
 {
     git_remote *remote = NULL;
     const git_remote_head **heads = NULL;
@@ -147,8 +152,10 @@ static bool look_up(struct job *job, const char *name, bool download, struct bra
     if (ok) {
         char *standard = default_branch(heads, count);
         out->name = vr_strdup(name ? name : standard);
-        char *ref = vr_format("refs/heads/%s", out->name), *base_ref = vr_format("refs/heads/%s", standard);
-        const git_remote_head *head = find_head(heads, count, ref), *base = head ? head : find_head(heads, count, base_ref);
+        char *ref = vr_format("refs/heads/%s", out->name),
+             *base_ref = vr_format("refs/heads/%s", standard);
+        const git_remote_head *head = find_head(heads, count, ref),
+                              *base = head ? head : find_head(heads, count, base_ref);
         out->exists = head != NULL;
         out->based = base != NULL;
         if (base) {
@@ -180,9 +187,11 @@ static bool no_branch(const struct job *job, const struct branch *branch, struct
 static bool do_head(struct job *job, struct vr_error *err)
 {
     struct branch branch = {0};
-    bool ok = open_repository(job, err) && look_up(job, text_of(job, "branch"), false, &branch, err);
+    bool ok =
+        open_repository(job, err) && look_up(job, text_of(job, "branch"), false, &branch, err);
     if (ok)
-        job->result = json_pack("{so}", "commit", branch.exists ? oid_json(&branch.oid) : json_null());
+        job->result =
+            json_pack("{so}", "commit", branch.exists ? oid_json(&branch.oid) : json_null());
     free(branch.name);
     return ok;
 }
@@ -222,7 +231,8 @@ static void read_paths(struct job *job, git_tree *tree, json_t *paths, json_t *f
 {
     size_t i;
     json_t *item;
-    json_array_foreach(paths, i, item) {
+    json_array_foreach(paths, i, item)
+    {
         const char *path = json_string_value(item);
         git_tree_entry *entry = NULL;
         if (path && git_tree_entry_bypath(&entry, tree, path) == 0)
@@ -231,7 +241,8 @@ static void read_paths(struct job *job, git_tree *tree, json_t *paths, json_t *f
     }
 }
 
-static bool commit_tree(struct job *job, const git_oid *oid, git_commit **commit, git_tree **tree, struct vr_error *err)
+static bool commit_tree(struct job *job, const git_oid *oid, git_commit **commit, git_tree **tree,
+                        struct vr_error *err)
 {
     int rc = git_commit_lookup(commit, job->repo, oid);
     if (rc == 0)
@@ -251,7 +262,8 @@ static bool read_files(struct job *job, const git_oid *oid, struct vr_error *err
         if (json_is_array(paths))
             read_paths(job, tree, paths, files);
         else
-            git_tree_walk(tree, GIT_TREEWALK_PRE, visit, &(struct walk){job, files, prefix ? prefix : ""});
+            git_tree_walk(tree, GIT_TREEWALK_PRE, visit,
+                          &(struct walk){job, files, prefix ? prefix : ""});
         job->result = json_pack("{soso}", "commit", oid_json(oid), "files", files);
     }
     git_tree_free(tree);
@@ -262,7 +274,8 @@ static bool read_files(struct job *job, const git_oid *oid, struct vr_error *err
 static bool do_read(struct job *job, struct vr_error *err)
 {
     struct branch branch = {0};
-    bool ok = open_repository(job, err) && look_up(job, text_of(job, "branch"), true, &branch, err) &&
+    bool ok = open_repository(job, err) &&
+              look_up(job, text_of(job, "branch"), true, &branch, err) &&
               (branch.exists || no_branch(job, &branch, err)) && read_files(job, &branch.oid, err);
     free(branch.name);
     return ok;
@@ -276,27 +289,33 @@ static int put_file(struct job *job, git_index *index, const char *path, const c
     size_t length = 0;
     unsigned char *data = vr_unbase64(text, &length);
     const git_index_entry *old = git_index_get_bypath(index, path, 0);
-    git_index_entry entry = {.path = path, .mode = old && old->mode == GIT_FILEMODE_BLOB_EXECUTABLE
-                                                       ? GIT_FILEMODE_BLOB_EXECUTABLE
-                                                       : GIT_FILEMODE_BLOB};
-    int rc = git_blob_create_from_buffer(&entry.id, job->repo, data ? (const char *)data : "", data ? length : 0);
+    git_index_entry entry = {.path = path,
+                             .mode = old && old->mode == GIT_FILEMODE_BLOB_EXECUTABLE
+                                         ? GIT_FILEMODE_BLOB_EXECUTABLE
+                                         : GIT_FILEMODE_BLOB};
+    int rc = git_blob_create_from_buffer(&entry.id, job->repo, data ? (const char *)data : "",
+                                         data ? length : 0);
     free(data);
     return rc == 0 ? git_index_add(index, &entry) : rc;
 }
 
 static int change_index(struct job *job, git_index *index)
 {
-    json_t *files = json_object_get(job->request, "files"), *keep = json_object_get(job->request, "keep");
+    json_t *files = json_object_get(job->request, "files"),
+           *keep = json_object_get(job->request, "keep");
     const char *path;
     json_t *value;
     int rc = 0;
     /* Removals first: a name may go from a file to a folder. */
-    json_object_foreach(files, path, value) {
+    json_object_foreach(files, path, value)
+    {
         if (!json_is_string(value) && git_index_get_bypath(index, path, 0))
             rc = rc ? rc : git_index_remove(index, path, 0);
     }
-    json_object_foreach(files, path, value) {
-        bool kept = json_is_true(json_object_get(keep, path)) && git_index_get_bypath(index, path, 0);
+    json_object_foreach(files, path, value)
+    {
+        bool kept =
+            json_is_true(json_object_get(keep, path)) && git_index_get_bypath(index, path, 0);
         if (json_is_string(value) && !kept)
             rc = rc ? rc : put_file(job, index, path, json_string_value(value));
     }
@@ -318,9 +337,11 @@ static bool make_tree(struct job *job, git_tree *base, git_oid *out, struct vr_e
     return rc == 0 || git_failed(NULL, rc, err);
 }
 
-static bool make_commit(struct job *job, git_commit *parent, const git_oid *tree_id, git_oid *out, struct vr_error *err)
+static bool make_commit(struct job *job, git_commit *parent, const git_oid *tree_id, git_oid *out,
+                        struct vr_error *err)
 {
-    const char *name = text_of(job, "name"), *email = text_of(job, "email"), *message = text_of(job, "message");
+    const char *name = text_of(job, "name"), *email = text_of(job, "email"),
+               *message = text_of(job, "message");
     git_signature *who = NULL;
     git_tree *tree = NULL;
     const git_commit *parents[] = {parent};
@@ -328,13 +349,15 @@ static bool make_commit(struct job *job, git_commit *parent, const git_oid *tree
     if (rc == 0)
         rc = git_tree_lookup(&tree, job->repo, tree_id);
     if (rc == 0)
-        rc = git_commit_create(out, job->repo, NULL, who, who, "UTF-8", message ? message : "", tree, parent ? 1 : 0, parents);
+        rc = git_commit_create(out, job->repo, NULL, who, who, "UTF-8", message ? message : "",
+                               tree, parent ? 1 : 0, parents);
     git_tree_free(tree);
     git_signature_free(who);
     return rc == 0 || git_failed(NULL, rc, err);
 }
 
-/* What the server said against the push; NULL: nothing. Not in the callbacks' payload: that is the access, for all. */
+/* What the server said against the push; NULL: nothing. Not in the callbacks' payload: that is the
+ * access, for all. */
 static char *refusal;
 
 static int hear_verdict(const char *ref, const char *status, void *payload)
@@ -348,9 +371,11 @@ static int hear_verdict(const char *ref, const char *status, void *payload)
 
 static bool is_race(int rc, const char *text)
 {
-    static const char *const signs[] = {"non-fast-forward", "fetch first", "failed to update ref", "cannot lock ref",
-                                        "failed to lock", "reference already exists", "stale info", "is at ",
-                                        "not present locally", "non-fastforward"};
+    static const char *const signs[] = {"non-fast-forward",     "fetch first",
+                                        "failed to update ref", "cannot lock ref",
+                                        "failed to lock",       "reference already exists",
+                                        "stale info",           "is at ",
+                                        "not present locally",  "non-fastforward"};
     if (rc == GIT_ENONFASTFORWARD || rc == GIT_ELOCKED || rc == GIT_EMODIFIED)
         return true;
     for (size_t i = 0; text && i < sizeof(signs) / sizeof(*signs); i++) {
@@ -362,7 +387,8 @@ static bool is_race(int rc, const char *text)
 
 enum pushed { PUSHED, RACED, REFUSED };
 
-static enum pushed push(struct job *job, const git_oid *oid, const char *branch, struct vr_error *err)
+static enum pushed push(struct job *job, const git_oid *oid, const char *branch,
+                        struct vr_error *err)
 {
     git_remote *remote = NULL;
     git_reference *ref = NULL;
@@ -384,8 +410,8 @@ static enum pushed push(struct job *job, const git_oid *oid, const char *branch,
     const char *text = refusal ? refusal : last ? last->message : NULL;
     enum pushed outcome = rc == 0 && !refusal ? PUSHED : is_race(rc, text) ? RACED : REFUSED;
     if (outcome != PUSHED && refusal)
-        vr_error_set(err, outcome == RACED ? "conflict" : "rejected", "%s refused the push to '%s': %s", job->access.url, branch,
-                     refusal);
+        vr_error_set(err, outcome == RACED ? "conflict" : "rejected",
+                     "%s refused the push to '%s': %s", job->access.url, branch, refusal);
     else if (outcome != PUSHED)
         git_failed(&job->access, rc, err);
     free(spec);
@@ -408,7 +434,8 @@ static enum pushed try_commit(struct job *job, struct vr_error *err)
     git_oid tree, made;
     enum pushed outcome = REFUSED;
     if (!look_up(job, text_of(job, "branch"), true, &branch, err) ||
-        (branch.based && !commit_tree(job, &branch.oid, &parent, &base, err)) || !make_tree(job, base, &tree, err))
+        (branch.based && !commit_tree(job, &branch.oid, &parent, &base, err)) ||
+        !make_tree(job, base, &tree, err))
         goto out;
     bool same = base && git_oid_equal(git_tree_id(base), &tree);
     if (same && branch.exists) {
@@ -436,7 +463,8 @@ static bool check_files(struct job *job, struct vr_error *err)
     json_t *value, *files = json_object_get(job->request, "files");
     if (!json_is_object(files))
         return vr_error_set(err, "git", "the request has no 'files'");
-    json_object_foreach(files, path, value) {
+    json_object_foreach(files, path, value)
+    {
         if (!check_path(path, err))
             return false;
     }
@@ -458,7 +486,8 @@ static bool do_commit(struct job *job, struct vr_error *err)
         if (outcome != RACED)
             return outcome == PUSHED;
     }
-    return vr_error_set(err, "conflict", "%s: others pushed to the branch during each of %d tries", job->access.url, TRIES);
+    return vr_error_set(err, "conflict", "%s: others pushed to the branch during each of %d tries",
+                        job->access.url, TRIES);
 }
 
 /* --- checkout --- */
@@ -524,7 +553,8 @@ static bool do_checkout(struct job *job, struct vr_error *err)
     options.checkout_strategy = GIT_CHECKOUT_FORCE;
     bool ok = fetch_all(job, &standard, err);
     if (ok && (rc = resolve(job, ref ? ref : standard, &commit)) != 0)
-        ok = vr_error_set(err, "notfound", "%s has no branch, tag or commit '%s'", job->access.url, ref ? ref : standard);
+        ok = vr_error_set(err, "notfound", "%s has no branch, tag or commit '%s'", job->access.url,
+                          ref ? ref : standard);
     if (ok) {
         rc = git_checkout_tree(job->repo, commit, &options);
         if (rc == 0)
@@ -594,7 +624,8 @@ static bool run(struct job *job, struct vr_error *err)
     const char *name = text_of(job, "op");
     for (size_t i = 0; i < sizeof(ops) / sizeof(*ops); i++) {
         if (name && strcmp(name, ops[i].name) == 0)
-            return (ops[i].local || git_access_open(&job->access, job->request, err)) && ops[i].run(job, err);
+            return (ops[i].local || git_access_open(&job->access, job->request, err)) &&
+                   ops[i].run(job, err);
     }
     return vr_error_set(err, "git", "the request has no known 'op'");
 }
@@ -605,7 +636,8 @@ static void set_up(void)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_DUMPABLE, 0); /* keys are in memory */
     git_libgit2_init();
-    int levels[] = {GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG, GIT_CONFIG_LEVEL_GLOBAL};
+    int levels[] = {GIT_CONFIG_LEVEL_PROGRAMDATA, GIT_CONFIG_LEVEL_SYSTEM, GIT_CONFIG_LEVEL_XDG,
+                    GIT_CONFIG_LEVEL_GLOBAL};
     for (size_t i = 0; i < sizeof(levels) / sizeof(*levels); i++)
         git_libgit2_opts(GIT_OPT_SET_SEARCH_PATH, levels[i], "");
     git_libgit2_opts(GIT_OPT_SET_OWNER_VALIDATION, 0);
@@ -615,7 +647,8 @@ static void set_up(void)
 static json_t *error_json(const struct vr_error *err)
 {
     json_t *message = json_string(err->message), *out = json_object();
-    json_object_set_new(out, "message", message ? message : json_string("failed, in words that are not UTF-8"));
+    json_object_set_new(out, "message",
+                        message ? message : json_string("failed, in words that are not UTF-8"));
     json_object_set_new(out, "code", json_string(err->code ? err->code : "git"));
     if (err->hint)
         json_object_set_new(out, "hint", json_string(err->hint));

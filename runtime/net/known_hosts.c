@@ -1,5 +1,5 @@
-/* Lines are cut into words once; which of them speak of a host is asked at each check, since hashed names cannot be
- * looked up in any other way. */
+/* Lines are cut into words once; which of them speak of a host is asked at each check, since hashed
+ * names cannot be looked up in any other way. */
 #include "net/known_hosts.h"
 
 #include <ctype.h>
@@ -33,7 +33,8 @@ static char *blob_type(const unsigned char *key, size_t length)
 {
     if (length < 4)
         return NULL;
-    uint32_t size = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
+    uint32_t size =
+        (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
     if (size == 0 || size > 64 || size > length - 4)
         return NULL;
     for (uint32_t i = 0; i < size; i++) {
@@ -164,11 +165,13 @@ static bool hashed_name_is(const char *pattern, const char *name)
         return false;
     char *salt64 = vr_strndup(salt_text, (size_t)(bar - salt_text));
     size_t salt_length = 0, want_length = 0;
-    unsigned char *salt = vr_unbase64(salt64, &salt_length), *want = vr_unbase64(bar + 1, &want_length);
+    unsigned char *salt = vr_unbase64(salt64, &salt_length),
+                  *want = vr_unbase64(bar + 1, &want_length);
     unsigned char got[EVP_MAX_MD_SIZE];
     unsigned got_length = 0;
     bool same = salt && want &&
-                HMAC(EVP_sha1(), salt, (int)salt_length, (const unsigned char *)name, strlen(name), got, &got_length) &&
+                HMAC(EVP_sha1(), salt, (int)salt_length, (const unsigned char *)name, strlen(name),
+                     got, &got_length) &&
                 got_length == want_length && memcmp(got, want, want_length) == 0;
     free(salt64);
     free(salt);
@@ -215,8 +218,8 @@ static bool same_key(const struct line *line, const void *key, size_t length)
     return line->length == length && memcmp(line->key, key, length) == 0;
 }
 
-static void warn(const struct vr_known_hosts *known, const char *name, const void *key, size_t length, const char *label,
-                 bool revoked, struct vr_error *err)
+static void warn(const struct vr_known_hosts *known, const char *name, const void *key,
+                 size_t length, const char *label, bool revoked, struct vr_error *err)
 {
     struct vr_buf text = {0};
     char *got = vr_host_key_fingerprint(key, length), *type = blob_type(key, length);
@@ -224,9 +227,13 @@ static void warn(const struct vr_known_hosts *known, const char *name, const voi
     for (size_t i = 0; i < known->count; i++)
         expected += !known->lines[i].revoked && line_speaks_of(&known->lines[i], name);
     if (revoked)
-        vr_buf_printf(&text, "WARNING: REVOKED HOST KEY: the key of %s was marked as revoked", label);
+        vr_buf_printf(&text, "WARNING: REVOKED HOST KEY: the key of %s was marked as revoked",
+                      label);
     else if (expected)
-        vr_buf_printf(&text, "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED: %s has another host key than expected", label);
+        vr_buf_printf(&text,
+                      "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED: %s has another host key "
+                      "than expected",
+                      label);
     else
         vr_buf_printf(&text, "the host key of %s is not known", label);
     for (size_t i = 0; i < known->count; i++) {
@@ -239,17 +246,18 @@ static void warn(const struct vr_known_hosts *known, const char *name, const voi
     }
     vr_buf_printf(&text, "\n  got      %s %s", type ? type : "?", got);
     vr_error_set(err, "hostkey", "%s", text.data);
-    vr_error_hint(err, expected && !revoked
-                           ? "somebody may be listening in, or the host was installed anew: compare the fingerprint "
-                             "with the host's console"
-                           : "compare the fingerprint with the host's console, then add the key to the known ones");
+    vr_error_hint(err, expected && !revoked ? "somebody may be listening in, or the host was "
+                                              "installed anew: compare the fingerprint "
+                                              "with the host's console"
+                                            : "compare the fingerprint with the host's console, "
+                                              "then add the key to the known ones");
     vr_buf_free(&text);
     free(got);
     free(type);
 }
 
-bool vr_known_hosts_check(const struct vr_known_hosts *known, const char *host, int port, const void *key, size_t length,
-                          const char *label, struct vr_error *err)
+bool vr_known_hosts_check(const struct vr_known_hosts *known, const char *host, int port,
+                          const void *key, size_t length, const char *label, struct vr_error *err)
 {
     char *name = host_name(host, port);
     bool found = false, revoked = false;
@@ -288,14 +296,16 @@ static void add_word(struct vr_buf *out, const char *word, size_t length)
     vr_buf_add(out, word, length);
 }
 
-void vr_known_hosts_order(const struct vr_known_hosts *known, const char *host, int port, const char *all, struct vr_buf *out)
+void vr_known_hosts_order(const struct vr_known_hosts *known, const char *host, int port,
+                          const char *all, struct vr_buf *out)
 {
     char *name = host_name(host, port);
     for (const char *p = all; *p; p += *p == ',') {
         size_t size = strcspn(p, ",");
         for (size_t i = 0; i < known->count; i++) {
             const struct line *line = &known->lines[i];
-            if (!line->revoked && strlen(line->type) == size && memcmp(line->type, p, size) == 0 && line_speaks_of(line, name))
+            if (!line->revoked && strlen(line->type) == size && memcmp(line->type, p, size) == 0 &&
+                line_speaks_of(line, name))
                 add_word(out, p, size);
         }
         p += size;
@@ -308,7 +318,8 @@ void vr_known_hosts_order(const struct vr_known_hosts *known, const char *host, 
     free(name);
 }
 
-void vr_known_hosts_write(const struct vr_known_hosts *known, const char *host, int port, const char *name, struct vr_buf *out)
+void vr_known_hosts_write(const struct vr_known_hosts *known, const char *host, int port,
+                          const char *name, struct vr_buf *out)
 {
     char *own = host_name(host, port);
     for (size_t i = 0; i < known->count; i++) {

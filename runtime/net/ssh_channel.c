@@ -1,6 +1,7 @@
-/* A channel's step tries its calls of libssh2 in a fixed order: what was stuck, then reading, then writing. Each call is a
- * function `act_...` that comes to nothing (it would block, or there is nothing to do), to progress, or to the channel's
- * end; the end of the whole session is left in ssh->fatal. */
+/* A channel's step tries its calls of libssh2 in a fixed order: what was stuck, then reading, then
+ * writing. Each call is a function `act_...` that comes to nothing (it would block, or there is
+ * nothing to do), to progress, or to the channel's end; the end of the whole session is left in
+ * ssh->fatal. */
 #include "net/ssh_internal.h"
 
 #include <stdio.h>
@@ -114,15 +115,18 @@ static int act_open(struct vr_ssh_channel *channel)
 {
     struct vr_ssh *ssh = channel->ssh;
     if (channel->kind == TCP)
-        channel->raw = libssh2_channel_direct_tcpip_ex(ssh->raw, channel->host, channel->port, "127.0.0.1", 22);
+        channel->raw = libssh2_channel_direct_tcpip_ex(ssh->raw, channel->host, channel->port,
+                                                       "127.0.0.1", 22);
     else if (channel->kind == POKE)
-        channel->raw = libssh2_channel_open_ex(ssh->raw, "poke@vmrun", 10, LIBSSH2_CHANNEL_WINDOW_DEFAULT,
-                                               LIBSSH2_CHANNEL_PACKET_DEFAULT, NULL, 0);
+        channel->raw =
+            libssh2_channel_open_ex(ssh->raw, "poke@vmrun", 10, LIBSSH2_CHANNEL_WINDOW_DEFAULT,
+                                    LIBSSH2_CHANNEL_PACKET_DEFAULT, NULL, 0);
     else
         channel->raw = libssh2_channel_open_session(ssh->raw);
     if (!channel->raw) {
         char what[320];
-        return call_failed(channel, libssh2_session_last_errno(ssh->raw), opening_what(channel, what, sizeof(what)));
+        return call_failed(channel, libssh2_session_last_errno(ssh->raw),
+                           opening_what(channel, what, sizeof(what)));
     }
     leave_turns(channel);
     channel->phase = channel->kind == SESSION ? (channel->pty ? PTY : START) : OPEN;
@@ -132,8 +136,9 @@ static int act_open(struct vr_ssh_channel *channel)
 
 static int act_pty(struct vr_ssh_channel *channel)
 {
-    int rc = libssh2_channel_request_pty_ex(channel->raw, channel->term, (unsigned)strlen(channel->term), NULL, 0,
-                                            channel->columns, channel->rows, 0, 0);
+    int rc =
+        libssh2_channel_request_pty_ex(channel->raw, channel->term, (unsigned)strlen(channel->term),
+                                       NULL, 0, channel->columns, channel->rows, 0, 0);
     if (rc < 0)
         return call_failed(channel, rc, "no terminal");
     leave_turns(channel);
@@ -144,8 +149,9 @@ static int act_pty(struct vr_ssh_channel *channel)
 static int act_start(struct vr_ssh_channel *channel)
 {
     const char *request = channel->command ? "exec" : "shell";
-    int rc = libssh2_channel_process_startup(channel->raw, request, (unsigned)strlen(request), channel->command,
-                                             channel->command ? (unsigned)strlen(channel->command) : 0);
+    int rc = libssh2_channel_process_startup(
+        channel->raw, request, (unsigned)strlen(request), channel->command,
+        channel->command ? (unsigned)strlen(channel->command) : 0);
     if (rc < 0)
         return call_failed(channel, rc, "the command was not started");
     leave_turns(channel);
@@ -213,7 +219,8 @@ static int act_eof(struct vr_ssh_channel *channel)
 
 static int act_resize(struct vr_ssh_channel *channel)
 {
-    int rc = libssh2_channel_request_pty_size_ex(channel->raw, channel->columns, channel->rows, 0, 0);
+    int rc =
+        libssh2_channel_request_pty_size_ex(channel->raw, channel->columns, channel->rows, 0, 0);
     if (rc < 0)
         return call_failed(channel, rc, "changing the terminal's size failed");
     channel->resize = false;
@@ -263,8 +270,8 @@ static int run(struct vr_ssh_channel *channel, int (*act)(struct vr_ssh_channel 
     if (rc == STEP_OVER)
         return rc;
     channel->held = NULL;
-    /* When a write met a packet of another kind that is stuck (an answer to the host, sent while reading), it is reading
-     * that goes on with it. */
+    /* When a write met a packet of another kind that is stuck (an answer to the host, sent while
+     * reading), it is reading that goes on with it. */
     if (ssh->send_blocked)
         channel->held = act == act_write && rc == STEP_NOTHING &&
                                 libssh2_session_last_errno(ssh->raw) == LIBSSH2_ERROR_BAD_USE
@@ -313,7 +320,8 @@ static bool try(struct vr_ssh_channel *channel, int (*act)(struct vr_ssh_channel
     int rc = run(channel, act);
     if (rc > *sum)
         *sum = rc;
-    return rc != STEP_OVER && !channel->ssh->send_blocked && !channel->ssh->fatal && channel->phase == OPEN;
+    return rc != STEP_OVER && !channel->ssh->send_blocked && !channel->ssh->fatal &&
+           channel->phase == OPEN;
 }
 
 static int step_open(struct vr_ssh_channel *channel)
@@ -331,7 +339,8 @@ static int step_open(struct vr_ssh_channel *channel)
         return sum;
     if (fifo_length(&channel->out) && !try(channel, act_write, &sum))
         return sum;
-    if (channel->eof_wanted && !channel->eof_sent && fifo_length(&channel->out) == 0 && !try(channel, act_eof, &sum))
+    if (channel->eof_wanted && !channel->eof_sent && fifo_length(&channel->out) == 0 &&
+        !try(channel, act_eof, &sum))
         return sum;
     if (channel->at_end)
         try(channel, act_settle, &sum);
@@ -347,7 +356,8 @@ int ssh_channel_step(struct vr_ssh_channel *channel)
             return rc;
         sum = rc;
     }
-    if (!channel->owned && channel->phase > OPENING && channel->phase < FREEING && channel->ssh->asker != channel)
+    if (!channel->owned && channel->phase > OPENING && channel->phase < FREEING &&
+        channel->ssh->asker != channel)
         channel->phase = FREEING;
     int (*act)(struct vr_ssh_channel *) = next_act(channel);
     int rc = act ? run(channel, act) : channel->phase == OPEN ? step_open(channel) : STEP_NOTHING;
@@ -363,7 +373,8 @@ bool ssh_channel_wants_input(const struct vr_ssh_channel *channel)
 
 /* --- what others see --- */
 
-static struct vr_ssh_channel *channel_new(struct vr_ssh *ssh, enum channel_kind kind, vr_ssh_changed changed, void *payload)
+static struct vr_ssh_channel *channel_new(struct vr_ssh *ssh, enum channel_kind kind,
+                                          vr_ssh_changed changed, void *payload)
 {
     struct vr_ssh_channel *channel = vr_alloc(sizeof(*channel));
     channel->kind = kind;
@@ -388,7 +399,8 @@ static struct vr_ssh_channel *channel_new(struct vr_ssh *ssh, enum channel_kind 
     return channel;
 }
 
-struct vr_ssh_channel *vr_ssh_exec(struct vr_ssh *ssh, const char *command, const struct vr_ssh_pty *pty, vr_ssh_changed changed,
+struct vr_ssh_channel *vr_ssh_exec(struct vr_ssh *ssh, const char *command,
+                                   const struct vr_ssh_pty *pty, vr_ssh_changed changed,
                                    void *payload)
 {
     struct vr_ssh_channel *channel = channel_new(ssh, SESSION, changed, payload);
@@ -402,7 +414,8 @@ struct vr_ssh_channel *vr_ssh_exec(struct vr_ssh *ssh, const char *command, cons
     return channel;
 }
 
-struct vr_ssh_channel *vr_ssh_forward(struct vr_ssh *ssh, const char *host, int port, vr_ssh_changed changed, void *payload)
+struct vr_ssh_channel *vr_ssh_forward(struct vr_ssh *ssh, const char *host, int port,
+                                      vr_ssh_changed changed, void *payload)
 {
     struct vr_ssh_channel *channel = channel_new(ssh, TCP, changed, payload);
     channel->host = vr_strdup(host);

@@ -1,9 +1,10 @@
 /* What ssh_session.c and ssh_channel.c share.
  *
- * libssh2 has two rules that shape this code. When a packet could be sent only in part, the very same call must be made
- * again before any other that sends: so a session has one `holder`, the channel whose call it was, and nobody else is
- * stepped until the packet is out. And what waits for an answer may take another channel's answer of the same kind for a
- * failure of its own: so one channel at a time opens (`opener`) and one makes a request (`asker`), and an owner that leaves
+ * libssh2 has two rules that shape this code. When a packet could be sent only in part, the very
+ * same call must be made again before any other that sends: so a session has one `holder`, the
+ * channel whose call it was, and nobody else is stepped until the packet is out. And what waits for
+ * an answer may take another channel's answer of the same kind for a failure of its own: so one
+ * channel at a time opens (`opener`) and one makes a request (`asker`), and an owner that leaves
  * meanwhile does not end that. */
 #ifndef VR_NET_SSH_INTERNAL_H
 #define VR_NET_SSH_INTERNAL_H
@@ -48,7 +49,7 @@ struct vr_ssh {
     double keepalive, timeout;
     struct vr_ssh_key *key;
     void *abstract; /* the key, for libssh2's callback */
-    bool old_rsa; /* the key was refused as rsa-sha2-256: try ssh-rsa */
+    bool old_rsa;   /* the key was refused as rsa-sha2-256: try ssh-rsa */
     struct vr_known_hosts *known;
     char *host_key;
     struct ssh_offer offer;
@@ -101,7 +102,8 @@ struct vr_ssh_channel {
     char *host; /* TCP */
     int port;
 
-    int (*held)(struct vr_ssh_channel *); /* the call that must come first: its packet is out in part */
+    /* the call that must come first: its packet is out in part */
+    int (*held)(struct vr_ssh_channel *);
     struct fifo in[2], out;
     char *chunk; /* the piece of `out` that libssh2 works on: it must not move */
     size_t chunk_length;
@@ -115,7 +117,7 @@ struct vr_ssh_channel {
 enum { STEP_NOTHING = 0, STEP_DONE = 1, STEP_WAIT = -1, STEP_OVER = 2 };
 
 /* ssh_session.c */
-void ssh_kick(struct vr_ssh *ssh);        /* pump soon */
+void ssh_kick(struct vr_ssh *ssh); /* pump soon */
 /* Whether rc (negative, of libssh2) is the end of the session rather than of one channel. */
 bool ssh_is_fatal(const struct vr_ssh *ssh, int rc);
 

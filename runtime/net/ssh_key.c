@@ -1,6 +1,7 @@
-/* A server looks at the algorithm of a signature and at the public key apart from each other, but libssh2 1.10 takes one
- * name for both out of the public key. So an RSA key is offered under the name "rsa-sha2-256": OpenSSH reads a key of that
- * name as the RSA key that it is. A server that does not is asked once more in the old way (ssh_session.c). */
+/* A server looks at the algorithm of a signature and at the public key apart from each other, but
+ * libssh2 1.10 takes one name for both out of the public key. So an RSA key is offered under the
+ * name "rsa-sha2-256": OpenSSH reads a key of that name as the RSA key that it is. A server that
+ * does not is asked once more in the old way (ssh_session.c). */
 #include "net/ssh_key.h"
 
 #include <openssl/bio.h>
@@ -44,7 +45,8 @@ static uint32_t read_number(struct reader *r)
         r->failed = true;
         return 0;
     }
-    uint32_t n = (uint32_t)r->at[0] << 24 | (uint32_t)r->at[1] << 16 | (uint32_t)r->at[2] << 8 | r->at[3];
+    uint32_t n =
+        (uint32_t)r->at[0] << 24 | (uint32_t)r->at[1] << 16 | (uint32_t)r->at[2] << 8 | r->at[3];
     r->at += 4;
     r->left -= 4;
     return n;
@@ -76,7 +78,8 @@ static bool string_is(const struct reader *s, const char *text)
 
 static void put_number(struct vr_buf *out, size_t n)
 {
-    unsigned char bytes[4] = {(unsigned char)(n >> 24), (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n};
+    unsigned char bytes[4] = {(unsigned char)(n >> 24), (unsigned char)(n >> 16),
+                              (unsigned char)(n >> 8), (unsigned char)n};
     vr_buf_add(out, bytes, 4);
 }
 
@@ -101,7 +104,8 @@ static void put_big(struct vr_buf *out, const BIGNUM *n)
 static bool put_rsa(struct vr_buf *out, const char *type, EVP_PKEY *pkey)
 {
     BIGNUM *n = NULL, *e = NULL;
-    bool ok = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) && EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e);
+    bool ok = EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_N, &n) &&
+              EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_RSA_E, &e);
     if (ok) {
         put_string(out, type, strlen(type));
         put_big(out, e);
@@ -128,8 +132,10 @@ static bool put_ec(struct vr_buf *out, EVP_PKEY *pkey)
     char group[64];
     unsigned char point[256];
     size_t size = 0;
-    if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group), NULL) ||
-        !EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, sizeof(point), &size))
+    if (!EVP_PKEY_get_utf8_string_param(pkey, OSSL_PKEY_PARAM_GROUP_NAME, group, sizeof(group),
+                                        NULL) ||
+        !EVP_PKEY_get_octet_string_param(pkey, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point,
+                                         sizeof(point), &size))
         return false;
     const char *curve = strcmp(group, "prime256v1") == 0  ? "nistp256"
                         : strcmp(group, "secp384r1") == 0 ? "nistp384"
@@ -149,16 +155,19 @@ static bool put_ec(struct vr_buf *out, EVP_PKEY *pkey)
 
 static EVP_PKEY *make_rsa(struct reader *r)
 {
-    BIGNUM *n = read_big(r), *e = read_big(r), *d = read_big(r), *iqmp = read_big(r), *p = read_big(r), *q = read_big(r);
+    BIGNUM *n = read_big(r), *e = read_big(r), *d = read_big(r), *iqmp = read_big(r),
+           *p = read_big(r), *q = read_big(r);
     BIGNUM *dp = BN_new(), *dq = BN_new(), *less = BN_new();
     BN_CTX *ctx = BN_CTX_new();
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
     OSSL_PARAM *params = NULL;
     EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
     EVP_PKEY *pkey = NULL;
-    bool ok = !r->failed && BN_copy(less, p) && BN_sub_word(less, 1) && BN_mod(dp, d, less, ctx) && BN_copy(less, q) &&
-              BN_sub_word(less, 1) && BN_mod(dq, d, less, ctx) && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
-              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) && OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_D, d) &&
+    bool ok = !r->failed && BN_copy(less, p) && BN_sub_word(less, 1) && BN_mod(dp, d, less, ctx) &&
+              BN_copy(less, q) && BN_sub_word(less, 1) && BN_mod(dq, d, less, ctx) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_E, e) &&
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_D, d) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_FACTOR1, p) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_FACTOR2, q) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_EXPONENT1, dp) &&
@@ -181,9 +190,11 @@ static EVP_PKEY *make_rsa(struct reader *r)
 
 static EVP_PKEY *make_ed25519(struct reader *r)
 {
-    read_string(r);                        /* the public half, again */
+    read_string(r);                      /* the public half, again */
     struct reader both = read_string(r); /* the seed, then the public half */
-    return r->failed || both.left != 64 ? NULL : EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, both.at, 32);
+    return r->failed || both.left != 64
+               ? NULL
+               : EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, both.at, 32);
 }
 
 /* The part that may be encrypted, when it is not. */
@@ -218,7 +229,8 @@ static bool set_public(struct vr_ssh_key *key, const void *blob, size_t length)
 
 static bool read_openssh(struct vr_ssh_key *key, struct vr_error *err)
 {
-    const char *start = strstr(key->text, OPENSSH_BEGIN) + strlen(OPENSSH_BEGIN), *end = strstr(start, OPENSSH_END);
+    const char *start = strstr(key->text, OPENSSH_BEGIN) + strlen(OPENSSH_BEGIN),
+               *end = strstr(start, OPENSSH_END);
     char *text = vr_strndup(start, end ? (size_t)(end - start) : 0);
     size_t length = 0;
     unsigned char *data = vr_unbase64(text, &length);
@@ -237,7 +249,9 @@ static bool read_openssh(struct vr_ssh_key *key, struct vr_error *err)
         if (ok && string_is(&cipher, "none"))
             ok = read_private(key, section);
         else if (ok && !key->passphrase)
-            ok = vr_error_set(err, "auth", "the private key %s is encrypted and no passphrase was given", key->name);
+            ok = vr_error_set(err, "auth",
+                              "the private key %s is encrypted and no passphrase was given",
+                              key->name);
     }
     if (data)
         OPENSSL_cleanse(data, length);
@@ -267,8 +281,10 @@ static bool read_pem(struct vr_ssh_key *key, struct vr_error *err)
     BIO_free(bio);
     ERR_clear_error();
     if (!pkey && strstr(key->text, "ENCRYPTED"))
-        return vr_error_set(err, "auth", key->passphrase ? "the passphrase does not open the private key"
-                                                         : "the private key is encrypted and no passphrase was given");
+        return vr_error_set(err, "auth",
+                            key->passphrase
+                                ? "the passphrase does not open the private key"
+                                : "the private key is encrypted and no passphrase was given");
     if (!pkey)
         return false;
     struct vr_buf blob = {0};
@@ -288,18 +304,23 @@ static bool read_pem(struct vr_ssh_key *key, struct vr_error *err)
 
 /* --- the key --- */
 
-struct vr_ssh_key *vr_ssh_key_new(const char *text, size_t length, const char *passphrase, struct vr_error *err)
+struct vr_ssh_key *vr_ssh_key_new(const char *text, size_t length, const char *passphrase,
+                                  struct vr_error *err)
 {
     struct vr_ssh_key *key = vr_alloc(sizeof(*key));
     struct vr_error reason = {0};
     key->text = vr_strndup(text, length);
     key->length = strlen(key->text);
     key->passphrase = vr_strdup(passphrase);
-    bool ok = strstr(key->text, OPENSSH_BEGIN) ? read_openssh(key, &reason) : read_pem(key, &reason);
+    bool ok =
+        strstr(key->text, OPENSSH_BEGIN) ? read_openssh(key, &reason) : read_pem(key, &reason);
     if (!ok) {
         if (!reason.message) {
-            vr_error_set(&reason, "auth", "the private key cannot be read: it is neither in OpenSSH's format nor PEM");
-            vr_error_hint(&reason, "give the text of the private key, with its BEGIN and END lines; RSA, Ed25519 or ECDSA");
+            vr_error_set(
+                &reason, "auth",
+                "the private key cannot be read: it is neither in OpenSSH's format nor PEM");
+            vr_error_hint(&reason, "give the text of the private key, with its BEGIN and END "
+                                   "lines; RSA, Ed25519 or ECDSA");
         }
         vr_error_move(err, &reason);
         vr_ssh_key_free(key);
@@ -359,14 +380,16 @@ const unsigned char *vr_ssh_key_public(const struct vr_ssh_key *key, size_t *len
     return (const unsigned char *)key->offer.data;
 }
 
-bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t length, unsigned char **out, size_t *out_length)
+bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t length,
+                     unsigned char **out, size_t *out_length)
 {
     const EVP_MD *digest = strcmp(key->type, "ssh-rsa") == 0 ? EVP_sha256() : NULL;
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     size_t size = 0;
     unsigned char *signature = NULL;
     bool ok = key->pkey && EVP_DigestSignInit(ctx, NULL, digest, NULL, key->pkey) == 1 &&
-              EVP_DigestSign(ctx, NULL, &size, data, length) == 1 && (signature = vr_alloc(size)) != NULL &&
+              EVP_DigestSign(ctx, NULL, &size, data, length) == 1 &&
+              (signature = vr_alloc(size)) != NULL &&
               EVP_DigestSign(ctx, signature, &size, data, length) == 1;
     EVP_MD_CTX_free(ctx);
     if (!ok) {
@@ -378,8 +401,8 @@ bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t leng
     return true;
 }
 
-int vr_ssh_key_callback(struct _LIBSSH2_SESSION *session, unsigned char **out, size_t *out_length, const unsigned char *data,
-                        size_t length, void **abstract)
+int vr_ssh_key_callback(struct _LIBSSH2_SESSION *session, unsigned char **out, size_t *out_length,
+                        const unsigned char *data, size_t length, void **abstract)
 {
     (void)session;
     return vr_ssh_key_sign(*abstract, data, length, out, out_length) ? 0 : -1;

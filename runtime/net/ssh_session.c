@@ -1,6 +1,7 @@
-/* A session goes DIAL, BANNER (the first bytes of the host: one that never speaks does not take a place), LINE (until a
- * handshake may begin), HANDSHAKE, LOGIN, READY. From then on pump() steps its channels whenever something has happened;
- * libssh2 does not say which of them an arrived packet is for, so all of them are stepped until none gets on. */
+/* A session goes DIAL, BANNER (the first bytes of the host: one that never speaks does not take a
+ * place), LINE (until a handshake may begin), HANDSHAKE, LOGIN, READY. From then on pump() steps
+ * its channels whenever something has happened; libssh2 does not say which of them an arrived
+ * packet is for, so all of them are stepped until none gets on. */
 #include "net/ssh_internal.h"
 
 #include <errno.h>
@@ -14,14 +15,16 @@
 
 #include "base/alloc.h"
 
-#define PASSES 64            /* of a pump, before others on the loop have their turn */
-#define EARLY_LIMIT 65536    /* bytes read while nobody is there to understand them */
-#define TUNNEL_LIMIT 262144  /* bytes queued in a tunnel */
-#define SMALL_PACKET 1024    /* bytes that are queued all the same */
-#define POKE_AFTER 5.0       /* seconds that they may lie there */
+#define PASSES 64           /* of a pump, before others on the loop have their turn */
+#define EARLY_LIMIT 65536   /* bytes read while nobody is there to understand them */
+#define TUNNEL_LIMIT 262144 /* bytes queued in a tunnel */
+#define SMALL_PACKET 1024   /* bytes that are queued all the same */
+#define POKE_AFTER 5.0      /* seconds that they may lie there */
 
-/* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of milliseconds. */
-static const char *const our_kex = "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
+/* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of
+ * milliseconds. */
+static const char *const our_kex =
+    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
 static const char *const our_ciphers = "aes128-ctr,aes256-ctr,aes192-ctr";
 static const char *const our_macs = "hmac-sha2-256,hmac-sha2-512";
 static const char *const our_host_keys =
@@ -114,11 +117,12 @@ static ssize_t transmit(struct vr_ssh *ssh, const void *data, size_t length)
 {
     if (ssh->tunnel) {
         size_t queued = vr_ssh_channel_unsent(ssh->tunnel);
-        /* A small packet always finds room: libssh2 builds some on its stack, and takes a second try from another depth for
-         * another packet. */
+        /* A small packet always finds room: libssh2 builds some on its stack, and takes a second
+         * try from another depth for another packet. */
         if (queued >= TUNNEL_LIMIT && length > SMALL_PACKET)
             return -EAGAIN;
-        return vr_ssh_channel_write(ssh->tunnel, data, length) ? (ssize_t)length : end_of_input(ssh, EPIPE);
+        return vr_ssh_channel_write(ssh->tunnel, data, length) ? (ssize_t)length
+                                                               : end_of_input(ssh, EPIPE);
     }
     ssize_t size = send(ssh->fd, data, length, MSG_NOSIGNAL);
     if (size >= 0)
@@ -138,7 +142,8 @@ static LIBSSH2_RECV_FUNC(on_recv)
         ssh->received = true;
         ssh_offer_feed(&ssh->offer, buffer, (size_t)size);
     } else if (ssh->received && ssh->phase == READY) {
-        return -EAGAIN; /* libssh2 would keep back what came before the end: channels take that first */
+        return -EAGAIN; /* libssh2 would keep back what came before the end: channels take that
+                           first */
     }
     return size;
 }
@@ -160,8 +165,8 @@ static LIBSSH2_SEND_FUNC(on_send)
 static int authenticate(struct vr_ssh *ssh);
 static int shake_hands(struct vr_ssh *ssh);
 
-/* libssh2 gives back what a login in progress holds (the key exchange's secrets) only when that fails by itself: so it is
- * called once more, without a connection. */
+/* libssh2 gives back what a login in progress holds (the key exchange's secrets) only when that
+ * fails by itself: so it is called once more, without a connection. */
 static void fail_login(struct vr_ssh *ssh)
 {
     if (!ssh->halfway)
@@ -262,17 +267,20 @@ bool ssh_is_fatal(const struct vr_ssh *ssh, int rc)
 static void lose_connection(struct vr_ssh *ssh)
 {
     if (ssh->gone || ssh->fatal == LIBSSH2_ERROR_SOCKET_DISCONNECT)
-        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, how_it_ended(ssh));
+        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
+                     how_it_ended(ssh));
     else
         lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, last_error(ssh));
 }
 
 /* --- login --- */
 
-static void say_no_common(struct vr_ssh *ssh, const char *what, const char *ours, const char *theirs)
+static void say_no_common(struct vr_ssh *ssh, const char *what, const char *ours,
+                          const char *theirs)
 {
-    vr_error_set(&ssh->err, "handshake", "%s and vmrun have no %s in common: the host has %s, vmrun has %s", ssh->label, what,
-                 *theirs ? theirs : "none", ours);
+    vr_error_set(&ssh->err, "handshake",
+                 "%s and vmrun have no %s in common: the host has %s, vmrun has %s", ssh->label,
+                 what, *theirs ? theirs : "none", ours);
     vr_error_hint(&ssh->err, "allow one of vmrun's in the host's sshd_config");
     lose(ssh);
 }
@@ -284,9 +292,9 @@ static void handshake_failed(struct vr_ssh *ssh)
         int list;
         const char *what, *ours;
     } checks[] = {
-        {OFFER_KEX, "key exchange", our_kex},      {OFFER_HOST_KEY, "host key type", ssh->asked},
-        {OFFER_CIPHER, "cipher", our_ciphers},     {OFFER_CIPHER_BACK, "cipher", our_ciphers},
-        {OFFER_MAC, "message digest", our_macs},   {OFFER_MAC_BACK, "message digest", our_macs},
+        {OFFER_KEX, "key exchange", our_kex},    {OFFER_HOST_KEY, "host key type", ssh->asked},
+        {OFFER_CIPHER, "cipher", our_ciphers},   {OFFER_CIPHER_BACK, "cipher", our_ciphers},
+        {OFFER_MAC, "message digest", our_macs}, {OFFER_MAC_BACK, "message digest", our_macs},
     };
     for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++) {
         const char *list = theirs[checks[i].list];
@@ -296,10 +304,12 @@ static void handshake_failed(struct vr_ssh *ssh)
         }
     }
     if (ssh->gone)
-        lose_because(ssh, "unreachable", "%s ended the connection before the key exchange was done: %s", ssh->label,
+        lose_because(ssh, "unreachable",
+                     "%s ended the connection before the key exchange was done: %s", ssh->label,
                      how_it_ended(ssh));
     else
-        lose_because(ssh, "handshake", "the key exchange with %s failed: %s", ssh->label, last_error(ssh));
+        lose_because(ssh, "handshake", "the key exchange with %s failed: %s", ssh->label,
+                     last_error(ssh));
 }
 
 static void end_login(struct vr_ssh *ssh, enum ssh_phase phase)
@@ -327,7 +337,8 @@ static bool check_host_key(struct vr_ssh *ssh)
         end_login(ssh, SCANNED);
         return false;
     }
-    if (!vr_known_hosts_check(ssh->known, ssh->host, ssh->port, blob, length, ssh->label, &ssh->err)) {
+    if (!vr_known_hosts_check(ssh->known, ssh->host, ssh->port, blob, length, ssh->label,
+                              &ssh->err)) {
         lose(ssh);
         return false;
     }
@@ -340,26 +351,30 @@ static int authenticate(struct vr_ssh *ssh)
     const unsigned char *public = vr_ssh_key_public(ssh->key, &length);
     if (public && !ssh->old_rsa) {
         ssh->abstract = ssh->key;
-        return libssh2_userauth_publickey(ssh->raw, ssh->user, public, length, vr_ssh_key_callback, &ssh->abstract);
+        return libssh2_userauth_publickey(ssh->raw, ssh->user, public, length, vr_ssh_key_callback,
+                                          &ssh->abstract);
     }
     const char *text = vr_ssh_key_text(ssh->key, &length);
-    return libssh2_userauth_publickey_frommemory(ssh->raw, ssh->user, strlen(ssh->user), NULL, 0, text, length,
-                                                 vr_ssh_key_passphrase(ssh->key));
+    return libssh2_userauth_publickey_frommemory(ssh->raw, ssh->user, strlen(ssh->user), NULL, 0,
+                                                 text, length, vr_ssh_key_passphrase(ssh->key));
 }
 
 static void login_failed(struct vr_ssh *ssh, int rc)
 {
     if (ssh_is_fatal(ssh, rc)) {
-        lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s", ssh->label, ssh->user,
-                     how_it_ended(ssh));
+        lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s",
+                     ssh->label, ssh->user, how_it_ended(ssh));
     } else if (rc == LIBSSH2_ERROR_FILE) {
-        lose_because(ssh, "auth", "the private key %s cannot be used: is the passphrase right?", vr_ssh_key_name(ssh->key));
+        lose_because(ssh, "auth", "the private key %s cannot be used: is the passphrase right?",
+                     vr_ssh_key_name(ssh->key));
     } else if (!ssh->old_rsa && strcmp(vr_ssh_key_type(ssh->key), "ssh-rsa") == 0) {
         ssh->old_rsa = true;
         ssh_kick(ssh);
     } else {
-        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with key %s", ssh->label, ssh->user, vr_ssh_key_name(ssh->key));
-        vr_error_hint(&ssh->err, "is the key's public half in the user's authorized_keys on the host?");
+        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with key %s", ssh->label, ssh->user,
+                     vr_ssh_key_name(ssh->key));
+        vr_error_hint(&ssh->err,
+                      "is the key's public half in the user's authorized_keys on the host?");
         lose(ssh);
     }
 }
@@ -483,7 +498,8 @@ static void await_banner(struct vr_ssh *ssh)
 {
     bool some = read_early(ssh);
     if (!some && ssh->gone) {
-        lose_because(ssh, "unreachable", "%s ended the connection before it said anything: %s", ssh->label, how_it_ended(ssh));
+        lose_because(ssh, "unreachable", "%s ended the connection before it said anything: %s",
+                     ssh->label, how_it_ended(ssh));
         return;
     }
     if (!some)
@@ -545,7 +561,8 @@ static void await_tunnel(struct vr_ssh *ssh)
     if (state == VR_SSH_OPENING)
         return;
     if (state == VR_SSH_BROKEN) {
-        lose_because(ssh, "unreachable", "%s: %s", ssh->label, vr_ssh_channel_error(ssh->tunnel)->message);
+        lose_because(ssh, "unreachable", "%s: %s", ssh->label,
+                     vr_ssh_channel_error(ssh->tunnel)->message);
         return;
     }
     ssh->phase = BANNER;
@@ -562,8 +579,9 @@ static void poke(void *payload)
         ssh_channel_poke(ssh);
 }
 
-/* Nobody reads: look for the end of the connection only. What comes may be a question of the host ("still there?") that
- * libssh2 answers only while it reads for some channel, so after a while a channel is opened for that. */
+/* Nobody reads: look for the end of the connection only. What comes may be a question of the host
+ * ("still there?") that libssh2 answers only while it reads for some channel, so after a while a
+ * channel is opened for that. */
 static void idle(struct vr_ssh *ssh)
 {
     bool some = read_early(ssh);
@@ -679,7 +697,8 @@ static bool check_options(const struct vr_ssh_options *o, struct vr_error *err)
     if (o->port < 0 || o->port > 65535)
         return vr_error_set(err, "unreachable", "%s: %d is not a port", o->host, o->port);
     if (o->via && o->via->phase == LOST)
-        return vr_error_set(err, "unreachable", "%s: the jump host is gone: %s", o->host, o->via->err.message);
+        return vr_error_set(err, "unreachable", "%s: the jump host is gone: %s", o->host,
+                            o->via->err.message);
     if (o->scan)
         return true;
     if (!o->user || !*o->user)
@@ -707,8 +726,8 @@ static void start(struct vr_ssh *ssh, const struct vr_ssh_options *o)
     start_timer(ssh);
 }
 
-struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options *o, vr_ssh_changed changed, void *payload,
-                              struct vr_error *err)
+struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options *o,
+                              vr_ssh_changed changed, void *payload, struct vr_error *err)
 {
     static bool ready;
     if (!ready && libssh2_init(0) == 0)

@@ -21,7 +21,8 @@ static void admit(struct vr_turnstile *t)
     }
 }
 
-bool vr_turnstile_enter(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket, void (*let_in)(void *), void *payload)
+bool vr_turnstile_enter(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket,
+                        void (*let_in)(void *), void *payload)
 {
     *ticket = (struct vr_turnstile_ticket){.let_in = let_in, .payload = payload};
     if (!t->first && t->inside < t->limit) {

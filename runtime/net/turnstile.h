@@ -16,9 +16,12 @@ struct vr_turnstile {
     struct vr_turnstile_ticket *first, *last;
 };
 
-/* True: inside at once. Else let_in is called when it is its turn, from another's leave or limit. */
-bool vr_turnstile_enter(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket, void (*let_in)(void *), void *payload);
-void vr_turnstile_leave(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket); /* the line too; twice is fine */
+/* True: inside at once. Else let_in is called when it is its turn, from another's leave or limit.
+ */
+bool vr_turnstile_enter(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket,
+                        void (*let_in)(void *), void *payload);
+/* the line too; twice is fine */
+void vr_turnstile_leave(struct vr_turnstile *t, struct vr_turnstile_ticket *ticket);
 void vr_turnstile_limit(struct vr_turnstile *t, unsigned limit);
 
 #endif

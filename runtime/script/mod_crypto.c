@@ -1,5 +1,5 @@
-/* crypto: digests, encodings, random bytes, keys, certificates and tokens. See base/crypto.h, keys.h and x509.h; the table of
- * functions is in ARCHITECTURE.md. */
+/* crypto: digests, encodings, random bytes, keys, certificates and tokens. See base/crypto.h,
+ * keys.h and x509.h; the table of functions is in ARCHITECTURE.md. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdlib.h>
@@ -148,7 +148,8 @@ static int crypto_unbase64(lua_State *L)
     return push_bytes(L, bytes, length, "base64");
 }
 
-/* Options come as fields of a table; texts found there live as long as the table, which stays at its stack index. */
+/* Options come as fields of a table; texts found there live as long as the table, which stays at
+ * its stack index. */
 static const char *opt_text(lua_State *L, int table, const char *name, const char *otherwise)
 {
     if (lua_isnoneornil(L, table))
@@ -217,13 +218,15 @@ static void set_text(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
-/// A new SSH key pair: keypair("ed25519" | "rsa", {bits=, comment=}) -> {private=, public=, fingerprint=}.
+/// A new SSH key pair: keypair("ed25519" | "rsa", {bits=, comment=}) -> {private=, public=,
+/// fingerprint=}.
 static int crypto_keypair(lua_State *L)
 {
     const char *type = luaL_checkstring(L, 1);
     struct vr_keypair pair = {0};
     struct vr_error err = {0};
-    if (!vr_keypair_new(type, (int)opt_number(L, 2, "bits", 0), opt_text(L, 2, "comment", ""), &pair, &err))
+    if (!vr_keypair_new(type, (int)opt_number(L, 2, "bits", 0), opt_text(L, 2, "comment", ""),
+                        &pair, &err))
         return vr_script_fail(L, &err);
     lua_createtable(L, 0, 3);
     set_text(L, "private", pair.private_key);

@@ -1,5 +1,6 @@
-/* sqlite: a small database in a file, for the emulator's store. Statements run at once on the loop's thread, so they must be
- * small. Values: nil, integers, numbers, texts (any bytes); booleans are 0 and 1. */
+/* sqlite: a small database in a file, for the emulator's store. Statements run at once on the
+ * loop's thread, so they must be small. Values: nil, integers, numbers, texts (any bytes); booleans
+ * are 0 and 1. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <sqlite3.h>
@@ -111,7 +112,8 @@ static sqlite3_stmt *prepare(lua_State *L, sqlite3 *handle, int *code)
     return statement;
 }
 
-/// db:exec(sql, ...): runs one statement with values for its `?`s. Returns the number of changed rows.
+/// db:exec(sql, ...): runs one statement with values for its `?`s. Returns the number of changed
+/// rows.
 static int db_exec(lua_State *L)
 {
     sqlite3 *handle = check(L);
@@ -142,7 +144,8 @@ static int statement_gc(lua_State *L)
 static int db_query(lua_State *L)
 {
     sqlite3 *handle = check(L);
-    sqlite3_stmt **holder = lua_newuserdatauv(L, sizeof(*holder), 0); /* behind the values: a missing one binds as null */
+    /* behind the values: a missing one binds as null */
+    sqlite3_stmt **holder = lua_newuserdatauv(L, sizeof(*holder), 0);
     *holder = NULL;
     luaL_setmetatable(L, "vr.sqlite.statement");
     int code;
@@ -180,7 +183,8 @@ static int end_transaction(lua_State *L, bool ok)
     return 1;
 }
 
-/// db:transaction(fn): runs fn inside a transaction; an error rolls back and goes on. fn must not wait for anything, for
+/// db:transaction(fn): runs fn inside a transaction; an error rolls back and goes on. fn must not
+/// wait for anything, for
 // other tasks would write into it.
 static int db_transaction(lua_State *L)
 {
@@ -234,11 +238,8 @@ static const luaL_Reg functions[] = {
 };
 
 static const luaL_Reg methods[] = {
-    {"exec", db_exec},
-    {"query", db_query},
-    {"transaction", db_transaction},
-    {"close", db_close},
-    {NULL, NULL},
+    {"exec", db_exec},   {"query", db_query}, {"transaction", db_transaction},
+    {"close", db_close}, {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

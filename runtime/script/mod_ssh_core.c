@@ -1,5 +1,6 @@
-/* The steps of SSH that stdlib/ssh.lua puts in order: sessions and channels as userdata, started at once, waited for by
- * methods. Whatever happens to one wakes all who wait for it, and each looks again at what it waits for. */
+/* The steps of SSH that stdlib/ssh.lua puts in order: sessions and channels as userdata, started at
+ * once, waited for by methods. Whatever happens to one wakes all who wait for it, and each looks
+ * again at what it waits for. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdlib.h>
@@ -272,7 +273,8 @@ static int field_int(lua_State *L, int index, const char *name)
     return n > 0 && n < 10000 ? (int)n : 0;
 }
 
-/* session:start(command [, pty]) -> channel, not open yet; command nil: the user's shell; pty: true or {term=, cols=, rows=}. */
+/* session:start(command [, pty]) -> channel, not open yet; command nil: the user's shell; pty: true
+ * or {term=, cols=, rows=}. */
 static int session_start(lua_State *L)
 {
     struct session *s = check_session(L);
@@ -315,8 +317,9 @@ static int opened_finish(lua_State *L, int status, lua_KContext ctx)
     case VR_SSH_OPENING:
         if (status == LUA_YIELD && vr_wait_timed_out(L))
             return push_timeout(L, "the channel was not opened");
-        return status == LUA_YIELD ? vr_wait_again(L, &c->waiters, opened_finish, 0)
-                                   : vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 2), opened_finish, 0);
+        return status == LUA_YIELD
+                   ? vr_wait_again(L, &c->waiters, opened_finish, 0)
+                   : vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 2), opened_finish, 0);
     default:
         lua_pushboolean(L, true);
         return 1;
@@ -342,7 +345,8 @@ static bool push_chunk(lua_State *L, struct vr_ssh_channel *channel, int stream)
 }
 
 /* The end of reading, or the wait for more. */
-static int no_chunk(lua_State *L, int status, struct channel *c, lua_KFunction again, lua_KContext ctx)
+static int no_chunk(lua_State *L, int status, struct channel *c, lua_KFunction again,
+                    lua_KContext ctx)
 {
     if (vr_ssh_channel_state(c->channel) == VR_SSH_BROKEN)
         return push_error(L, vr_ssh_channel_error(c->channel));
@@ -395,7 +399,8 @@ static int next_finish(lua_State *L, int status, lua_KContext ctx)
     return no_chunk(L, status, c, next_finish, ctx);
 }
 
-/* channel:next([timeout]) -> "stdout" or "stderr" and what has come there, nil at the end of both. */
+/* channel:next([timeout]) -> "stdout" or "stderr" and what has come there, nil at the end of both.
+ */
 static int channel_next(lua_State *L)
 {
     lua_settop(L, 2);
@@ -491,8 +496,8 @@ static int wait_finish(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
-/* channel:wait([timeout]) -> exit code and nil, or -1 and the signal; or nil, message, code. Read first: a command whose
- * output nobody takes does not end. */
+/* channel:wait([timeout]) -> exit code and nil, or -1 and the signal; or nil, message, code. Read
+ * first: a command whose output nobody takes does not end. */
 static int channel_wait(lua_State *L)
 {
     lua_settop(L, 2);
@@ -548,18 +553,10 @@ static const luaL_Reg session_meta[] = {
 };
 
 static const luaL_Reg channel_methods[] = {
-    {"ready", channel_ready},
-    {"read", channel_read},
-    {"read_error", channel_read_error},
-    {"next", channel_next},
-    {"write", channel_write},
-    {"queue", channel_queue},
-    {"eof", channel_eof},
-    {"shutdown", channel_eof},
-    {"wait", channel_wait},
-    {"resize", channel_resize},
-    {"close", channel_close},
-    {NULL, NULL},
+    {"ready", channel_ready},   {"read", channel_read},    {"read_error", channel_read_error},
+    {"next", channel_next},     {"write", channel_write},  {"queue", channel_queue},
+    {"eof", channel_eof},       {"shutdown", channel_eof}, {"wait", channel_wait},
+    {"resize", channel_resize}, {"close", channel_close},  {NULL, NULL},
 };
 
 static const luaL_Reg channel_meta[] = {

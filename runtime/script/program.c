@@ -31,7 +31,8 @@ static void ended(void *payload, lua_State *L, bool ok)
     vr_loop_stop(wait->script->loop);
 }
 
-/* Starts the function below its arguments on the stack and runs the loop. `name` is for a message. */
+/* Starts the function below its arguments on the stack and runs the loop. `name` is for a message.
+ */
 static json_t *wait_for(struct vr_script *script, int arguments, bool keep, const char *name,
                         struct vr_error *err)
 {

@@ -21,7 +21,8 @@ void vr_script_free(struct vr_script *script);
 bool vr_script_wind_up(struct vr_script *script, double seconds);
 
 /* Calls require(module)[function](argument) as a task and runs the loop until it has ended: its
- * result, a new reference, or NULL with an error. argument is stolen; NULL is null. One at a time. */
+ * result, a new reference, or NULL with an error. argument is stolen; NULL is null. One at a time.
+ */
 json_t *vr_script_call(struct vr_script *script, const char *module, const char *function,
                        json_t *argument, struct vr_error *err);
 /* The same at once, outside of tasks, for a function that does not wait: NULL when it fails. */

@@ -134,8 +134,8 @@ static bool call_page(const struct vr_kind *kind, const char *function, const js
     lua_getfield(L, -1, function);
     vr_seal_push(L, fields);
     lua_rawgeti(L, LUA_REGISTRYINDEX, page->provider->target_ref);
-    /* A page may stumble over what is not known yet: then nothing is known of the result either. It is called at once, so
-     * an endless loop would hold up everything. */
+    /* A page may stumble over what is not known yet: then nothing is known of the result either. It
+     * is called at once, so an endless loop would hold up everything. */
     vr_script_limit(L, FUNCTION_SECONDS, 0);
     int status = lua_isfunction(L, -3) ? lua_pcall(L, 2, 1, 0) : LUA_ERRRUN;
     vr_script_limit(L, 0, 0);

@@ -15,7 +15,8 @@ int main(void)
         srunner_add_suite(runner, suites[i]());
     srunner_run_all(runner, CK_ENV);
     int failed = srunner_ntests_failed(runner);
-    printf("%s: %d passed, %d failed, 0 skipped\n", suite_name, srunner_ntests_run(runner) - failed, failed);
+    printf("%s: %d passed, %d failed, 0 skipped\n", suite_name, srunner_ntests_run(runner) - failed,
+           failed);
     srunner_free(runner);
     return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

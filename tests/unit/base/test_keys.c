@@ -30,7 +30,8 @@ START_TEST(encodings)
 }
 END_TEST
 
-/* What `command` prints, with the private key in the file that %s names: OpenSSH itself is the judge of our format. */
+/* What `command` prints, with the private key in the file that %s names: OpenSSH itself is the
+ * judge of our format. */
 static char *judge(const char *private_key, const char *command)
 {
     char path[] = "/tmp/vmrun-key-XXXXXX";
@@ -86,9 +87,10 @@ START_TEST(bad_keys_are_refused)
     ck_assert_str_eq(err.message, "no key type 'dsa'; there are ed25519 and rsa");
     ck_assert(!vr_keypair_new("rsa", 512, NULL, &pair, &err));
     ck_assert_ptr_null(vr_public_key("nonsense", &err));
-    ck_assert_ptr_null(vr_public_key("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
-                                     "-----END OPENSSH PRIVATE KEY-----\n",
-                                     &err));
+    ck_assert_ptr_null(
+        vr_public_key("-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n"
+                      "-----END OPENSSH PRIVATE KEY-----\n",
+                      &err));
     ck_assert_str_eq(err.message, "the private key is damaged");
     vr_error_clear(&err);
 }
@@ -98,11 +100,16 @@ START_TEST(certificates)
 {
     struct vr_error err = {0};
     struct vr_pem_pair ca = {0}, leaf = {0};
-    const char *dns[] = {"api.demo", NULL}, *ips[] = {"10.0.1.4", NULL}, *usage[] = {"server", NULL};
+    const char *dns[] = {"api.demo", NULL}, *ips[] = {"10.0.1.4", NULL},
+               *usage[] = {"server", NULL};
     const char *groups[] = {"system:masters", NULL};
     ck_assert(vr_x509_ca(&(struct vr_x509_subject){.cn = "kubernetes"}, "rsa", &ca, &err));
-    struct vr_x509_subject subject = {
-        .cn = "kube-apiserver", .organizations = groups, .dns = dns, .ips = ips, .usage = usage, .days = 1};
+    struct vr_x509_subject subject = {.cn = "kube-apiserver",
+                                      .organizations = groups,
+                                      .dns = dns,
+                                      .ips = ips,
+                                      .usage = usage,
+                                      .days = 1};
     ck_assert_msg(vr_x509_issue(&ca, &subject, NULL, &leaf, &err), "%s", err.message);
     ck_assert_msg(vr_x509_verify(leaf.cert, ca.cert, &err), "%s", err.message);
     ck_assert(!vr_x509_verify(ca.cert, leaf.cert, &err));
@@ -111,9 +118,12 @@ START_TEST(certificates)
     ck_assert_str_eq(json_string_value(json_object_get(told, "cn")), "kube-apiserver");
     ck_assert_str_eq(json_string_value(json_object_get(told, "issuer")), "kubernetes");
     ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "ip"), 0)), "10.0.1.4");
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "dns"), 0)), "api.demo");
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "o"), 0)), "system:masters");
-    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "usage"), 0)), "server");
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "dns"), 0)),
+                     "api.demo");
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "o"), 0)),
+                     "system:masters");
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(told, "usage"), 0)),
+                     "server");
     ck_assert(json_is_false(json_object_get(told, "is_ca")));
     json_decref(told);
 

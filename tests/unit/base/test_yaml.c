@@ -85,8 +85,9 @@ START_TEST(a_bomb_of_aliases_is_refused)
     char text[4096] = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
     for (int i = 1; i < 10; i++) {
         char line[200];
-        snprintf(line, sizeof(line), "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1,
-                 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        snprintf(line, sizeof(line),
+                 "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1,
+                 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
         strcat(text, line);
     }
     struct vr_error err = {0};
@@ -98,9 +99,11 @@ END_TEST
 
 START_TEST(encoding_is_sorted_and_readable)
 {
-    json_t *value = json_pack("{s:s, s:{s:s, s:s}, s:[i, b]}", "kind", "X", "data", "b", "no", "a", "one\ntwo\n", "list", 1, 1);
+    json_t *value = json_pack("{s:s, s:{s:s, s:s}, s:[i, b]}", "kind", "X", "data", "b", "no", "a",
+                              "one\ntwo\n", "list", 1, 1);
     char *text = vr_yaml_encode(value);
-    ck_assert_str_eq(text, "data:\n  a: |\n    one\n    two\n  b: \"no\"\nkind: X\nlist:\n- 1\n- true\n");
+    ck_assert_str_eq(text,
+                     "data:\n  a: |\n    one\n    two\n  b: \"no\"\nkind: X\nlist:\n- 1\n- true\n");
     free(text);
     json_decref(value);
 }

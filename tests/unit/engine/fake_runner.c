@@ -110,14 +110,12 @@ static json_t *plain(const json_t *value)
         return json_pack("{s:O?}", "id", json_object_get(value, "id"));
     if (json_is_object(value)) {
         json_t *made = json_object();
-        json_object_foreach((json_t *)value, key, item)
-            json_object_set_new(made, key, plain(item));
+        json_object_foreach((json_t *)value, key, item) json_object_set_new(made, key, plain(item));
         return made;
     }
     if (json_is_array(value)) {
         json_t *made = json_array();
-        json_array_foreach(value, index, item)
-            json_array_append_new(made, plain(item));
+        json_array_foreach(value, index, item) json_array_append_new(made, plain(item));
         return made;
     }
     return json_deep_copy(value);
@@ -134,13 +132,15 @@ static bool refers_to(const json_t *value, const char *id)
         const char *own = json_string_value(json_object_get(value, "id"));
         if (own && strcmp(own, id) == 0)
             return true;
-        json_object_foreach((json_t *)value, key, item) {
+        json_object_foreach((json_t *)value, key, item)
+        {
             if (refers_to(item, id))
                 return true;
         }
     }
     if (json_is_array(value)) {
-        json_array_foreach(value, index, item) {
+        json_array_foreach(value, index, item)
+        {
             if (refers_to(item, id))
                 return true;
         }
@@ -162,11 +162,9 @@ static void check_refs(struct fake *fake, const json_t *value, const char *addre
         if (!id || (!member && !find_id(fake, id)))
             broke(fake, "before its dependency", address);
     } else if (json_is_object(value)) {
-        json_object_foreach((json_t *)value, key, item)
-            check_refs(fake, item, address);
+        json_object_foreach((json_t *)value, key, item) check_refs(fake, item, address);
     } else if (json_is_array(value)) {
-        json_array_foreach(value, index, item)
-            check_refs(fake, item, address);
+        json_array_foreach(value, index, item) check_refs(fake, item, address);
     }
 }
 
@@ -242,7 +240,8 @@ static json_t *fake_predict(const struct vr_kind *kind, const json_t *fields)
 {
     const struct fake *fake = kind->payload;
     char *id = fake_identity(kind, fields);
-    json_t *known = id ? json_pack("{s:s,s:s}", "id", id, "etag", fake->predict_wrong ? "e0" : "e1") : NULL;
+    json_t *known =
+        id ? json_pack("{s:s,s:s}", "id", id, "etag", fake->predict_wrong ? "e0" : "e1") : NULL;
     free(id);
     return known;
 }
@@ -285,7 +284,8 @@ static json_t *do_create(struct fake *fake, struct vr_step *step, struct vr_erro
 {
     char *identity = fake_identity(step->kind, step->fields);
     char *deposed = vr_format("%s#replaced", step->address);
-    bool first = vr_state_find(fake->state, deposed); /* the new one is made before the old one goes */
+    /* the new one is made before the old one goes */
+    bool first = vr_state_find(fake->state, deposed);
     bool twice = find_id(fake, identity) || (!identity && !first && fake_find(fake, step->address));
     free(deposed);
     if (!identity)
@@ -309,13 +309,15 @@ static json_t *do_create(struct fake *fake, struct vr_step *step, struct vr_erro
     json_t *result = json_pack("{s:O,s:s}", "outputs", thing->outputs, "identity", identity);
     if (thing->members && fake->members_at_once) {
         json_t *fresh = json_array();
-        add_members(fake, thing, (size_t)json_integer_value(json_object_get(step->fields, "count")), fresh);
+        add_members(fake, thing, (size_t)json_integer_value(json_object_get(step->fields, "count")),
+                    fresh);
         json_object_set_new(result, "members", fresh);
     }
     return result;
 }
 
-/* An update that lets go of a thing can only come first where no replacement goes round in a circle with it. */
+/* An update that lets go of a thing can only come first where no replacement goes round in a circle
+ * with it. */
 static bool may_be_used(struct fake *fake, const char *by)
 {
     struct vr_node *user = vr_plan_find(fake->plan, by);
@@ -327,7 +329,8 @@ static bool may_be_used(struct fake *fake, const char *by)
     return false;
 }
 
-static void check_unused(struct fake *fake, const struct fake_thing *thing, const struct vr_step *step)
+static void check_unused(struct fake *fake, const struct fake_thing *thing,
+                         const struct vr_step *step)
 {
     for (struct fake_thing *other = fake->sync ? NULL : fake->things; other; other = other->next)
         if (other != thing && refers_to(other->fields, thing->id) && !other->unreachable &&
@@ -390,7 +393,8 @@ static json_t *perform(struct fake *fake, struct vr_step *step, struct vr_error 
 static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error *err)
 {
     struct fake_thing *thing = target_of(fake, step);
-    if ((thing && thing->unreachable) || (fake->lost_address && strcmp(fake->lost_address, step->address) == 0)) {
+    if ((thing && thing->unreachable) ||
+        (fake->lost_address && strcmp(fake->lost_address, step->address) == 0)) {
         vr_error_set(err, "unreachable", "no answer from %s", step->address);
         return NULL;
     }
@@ -398,7 +402,8 @@ static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error 
         return json_null();
     json_t *fields = json_deep_copy(thing->fields);
     json_object_del(fields, "pw");
-    json_t *result = json_pack("{s:o,s:O,s:s}", "fields", fields, "outputs", thing->outputs, "identity", thing->id);
+    json_t *result = json_pack("{s:o,s:O,s:s}", "fields", fields, "outputs", thing->outputs,
+                               "identity", thing->id);
     if (thing->members)
         json_object_set_new(result, "members", json_deep_copy(thing->members));
     if (fake->own_changes)
@@ -430,8 +435,11 @@ static void end_step(struct fake *fake, struct vr_step *step, bool cancelled)
     if ((fails || cancelled) && !err.message) {
         json_decref(result);
         result = NULL;
-        vr_error_set(&err, cancelled ? "cancelled" : fake->fail_code ? fake->fail_code : "broken", "%s of %s broke",
-                     vr_verb_name(step->verb), step->address);
+        vr_error_set(&err,
+                     cancelled         ? "cancelled"
+                     : fake->fail_code ? fake->fail_code
+                                       : "broken",
+                     "%s of %s broke", vr_verb_name(step->verb), step->address);
     }
     vr_step_done(step, result, &err);
 }
@@ -456,7 +464,8 @@ static void start(void *payload, struct vr_step *step)
         broke(fake, "limit", step->address);
     check_start(fake, step);
     if (!read) {
-        vr_buf_printf(&fake->log, "%s%s %s", fake->log.length ? "; " : "", vr_verb_name(step->verb), step->address);
+        vr_buf_printf(&fake->log, "%s%s %s", fake->log.length ? "; " : "", vr_verb_name(step->verb),
+                      step->address);
         json_decref(fake->last_fields);
         json_decref(fake->last_changes);
         json_decref(fake->last_prior);
@@ -472,7 +481,9 @@ static void start(void *payload, struct vr_step *step)
     }
     struct fake_step *entry = vr_alloc(sizeof(*entry));
     entry->step = step;
-    double seconds = fake->random ? 0.1 + (double)fake_random(fake, 1000) / 100 : read ? 0.001 : fake->seconds;
+    double seconds = fake->random ? 0.1 + (double)fake_random(fake, 1000) / 100
+                     : read       ? 0.001
+                                  : fake->seconds;
     entry->ends = fake->clock + seconds;
     entry->order = fake->reads + fake->writes;
     entry->next = fake->steps;
@@ -507,8 +518,8 @@ static bool end_next(struct fake *fake)
 {
     struct fake_step **best = NULL;
     for (struct fake_step **at = &fake->steps; *at; at = &(*at)->next)
-        if (!(*at)->noted &&
-            (!best || (*at)->ends < (*best)->ends || ((*at)->ends == (*best)->ends && (*at)->order < (*best)->order)))
+        if (!(*at)->noted && (!best || (*at)->ends < (*best)->ends ||
+                              ((*at)->ends == (*best)->ends && (*at)->order < (*best)->order)))
             best = at;
     if (!best)
         return false;
@@ -523,8 +534,8 @@ static bool end_next(struct fake *fake)
 
 /* The stack. */
 
-/* The writer's thread tells when a commit is durable; drive_run waits for that itself, so that turns do not depend on
- * threads. */
+/* The writer's thread tells when a commit is durable; drive_run waits for that itself, so that
+ * turns do not depend on threads. */
 static void host_notify(void *payload)
 {
     struct fake *fake = payload;
@@ -613,7 +624,8 @@ void fake_recipe(struct fake *fake, const char *text)
     struct vr_error err = {0};
     forget_recipe(fake);
     fake->text = graph_text_new(text);
-    unsigned all = 1u << VR_VERB_READ | 1u << VR_VERB_CREATE | 1u << VR_VERB_UPDATE | 1u << VR_VERB_DELETE;
+    unsigned all =
+        1u << VR_VERB_READ | 1u << VR_VERB_CREATE | 1u << VR_VERB_UPDATE | 1u << VR_VERB_DELETE;
     set_up_kind(fake, fake->text->plain, all);
     set_up_kind(fake, fake->text->set, all | 1u << VR_VERB_ADD | 1u << VR_VERB_REMOVE);
     fake->graph = vr_graph_new(fake->text->decls, &err);
@@ -623,7 +635,9 @@ void fake_recipe(struct fake *fake, const char *text)
 static const struct vr_kind *find_kind(void *payload, const char *name)
 {
     struct fake *fake = payload;
-    return strcmp(name, "t.x") == 0 ? fake->text->plain : strcmp(name, "t.set") == 0 ? fake->text->set : NULL;
+    return strcmp(name, "t.x") == 0     ? fake->text->plain
+           : strcmp(name, "t.set") == 0 ? fake->text->set
+                                        : NULL;
 }
 
 static void ended(void *payload)
@@ -672,7 +686,8 @@ struct vr_plan *fake_plan(struct fake *fake)
 /* A crash: the files of the state as they are now come back after the run has been wound up. */
 static void keep_files(struct fake *fake)
 {
-    char *command = vr_format("mkdir %s/kept && cp %s/state.db* %s/digest.key %s/kept/", fake->root, fake->root, fake->root, fake->root);
+    char *command = vr_format("mkdir %s/kept && cp %s/state.db* %s/digest.key %s/kept/", fake->root,
+                              fake->root, fake->root, fake->root);
     ck_assert_int_eq(system(command), 0);
     free(command);
 }
@@ -685,7 +700,8 @@ static void restore_files(struct fake *fake)
     fake->plan = NULL;
     vr_state_close(fake->state);
     fake->state = NULL;
-    char *command = vr_format("rm -f %s/state.db* && cp %s/kept/* %s/ && rm -r %s/kept", fake->root, fake->root, fake->root, fake->root);
+    char *command = vr_format("rm -f %s/state.db* && cp %s/kept/* %s/ && rm -r %s/kept", fake->root,
+                              fake->root, fake->root, fake->root);
     ck_assert_int_eq(system(command), 0);
     free(command);
     fake_reopen(fake);
@@ -696,7 +712,8 @@ static void crash(struct fake *fake)
     fake->crash_after = -1;
     fake->crashed = true;
     keep_files(fake);
-    vr_run_cancel(fake->run, VR_CANCEL_NOW, "crash"); /* what runs has its effect or not, and nobody hears of it */
+    /* what runs has its effect or not, and nobody hears of it */
+    vr_run_cancel(fake->run, VR_CANCEL_NOW, "crash");
 }
 
 static void drive_run(struct fake *fake)
@@ -728,7 +745,8 @@ static void drive_run(struct fake *fake)
 struct vr_run_summary fake_apply(struct fake *fake)
 {
     struct vr_error err = {0};
-    struct vr_run_options options = {.plan = fake->plan, .runner = &fake->runner, .host = &fake->host};
+    struct vr_run_options options = {
+        .plan = fake->plan, .runner = &fake->runner, .host = &fake->host};
     options.limits.each = fake->each;
     fake->crashed = false;
     fake->run = vr_run_new(&options, &err);
@@ -756,8 +774,9 @@ char *fake_strays(struct fake *fake)
         if (!row || !row->identity || strcmp(row->identity, thing->id) != 0)
             vr_buf_printf(&buf, "orphan %s; ", thing->address);
         for (size_t i = 0; i < json_array_size(thing->members); i++) {
-            char *address = vr_format("%s.items[%s]", thing->address,
-                                      json_string_value(json_object_get(json_array_get(thing->members, i), "id")));
+            char *address = vr_format(
+                "%s.items[%s]", thing->address,
+                json_string_value(json_object_get(json_array_get(thing->members, i), "id")));
             if (!vr_state_find(fake->state, address))
                 vr_buf_printf(&buf, "orphan %s; ", address);
             free(address);
@@ -779,7 +798,8 @@ char *fake_show(const struct vr_plan *plan)
     for (size_t i = 0; i < vr_plan_count(plan); i++) {
         const struct vr_node *node = vr_plan_at(plan, i);
         if (node->action != VR_ACTION_NOOP)
-            vr_buf_printf(&buf, "%s%s %s", buf.length ? "; " : "", vr_action_name(node->action), node->address);
+            vr_buf_printf(&buf, "%s%s %s", buf.length ? "; " : "", vr_action_name(node->action),
+                          node->address);
     }
     return vr_buf_steal(&buf);
 }

@@ -2,12 +2,10 @@
  *
  *     a:                      kind t.x, address t.x.a, declared at r.lua:1
  *     b: a x=a.id y="text"    field `a` is the whole of a, `x` its id; numbers, true and false too
- *     w[]: count=3            kind t.set, address t.set.w: a collection of `items`, as many as `count` says
- *     j@w: m=item.id b        a template: once for each member of w
- *     all: *j.id              a list over all members: of each j's id (`*w.id`: of each member's id)
- *     one: x=*j[1].id         of the first member only
- *     z: !a !*j               after
- *     o = b.id                an output
+ *     w[]: count=3            kind t.set, address t.set.w: a collection of `items`, as many as
+ * `count` says j@w: m=item.id b        a template: once for each member of w all: *j.id a list over
+ * all members: of each j's id (`*w.id`: of each member's id) one: x=*j[1].id         of the first
+ * member only z: !a !*j               after o = b.id                an output
  *
  * Empty lines and lines that begin with # are skipped. A mistake in the text fails the test. */
 #ifndef GRAPH_TEXT_H
@@ -17,11 +15,13 @@
 
 struct graph_text {
     struct vr_decls *decls;
-    struct vr_kind *plain, *set; /* t.x, t.set: outputs id, secret (t.x), items (t.set); set their verbs as needed */
+    struct vr_kind *plain,
+        *set; /* t.x, t.set: outputs id, secret (t.x), items (t.set); set their verbs as needed */
 };
 
 struct graph_text *graph_text_new(const char *text);
 void graph_text_free(struct graph_text *graph);
-struct vr_decl *graph_text_find(const struct graph_text *graph, const char *name); /* "a"; NULL if there is none */
+/* "a"; NULL if there is none */
+struct vr_decl *graph_text_find(const struct graph_text *graph, const char *name);
 
 #endif

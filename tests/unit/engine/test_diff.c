@@ -30,9 +30,11 @@ static void declare(struct fake *fake, const char *fields)
     ck_assert_msg(object != NULL, "not JSON: %s", fields);
     fake_recipe(fake, "a: name=\"a\"");
     set_up_fields(fake->text->plain);
-    json_object_foreach(object, key, value) {
+    json_object_foreach(object, key, value)
+    {
         vr_decl_set(fake->text->decls, graph_text_find(fake->text, "a"), key,
-                    vr_expr_literal(vr_decls_exprs(fake->text->decls), json_incref(value)), "r.lua", 1);
+                    vr_expr_literal(vr_decls_exprs(fake->text->decls), json_incref(value)), "r.lua",
+                    1);
     }
     json_decref(object);
 }
@@ -59,8 +61,8 @@ static char *describe(struct fake *fake)
     return vr_buf_steal(&buf);
 }
 
-/* What the plan says of fields that were applied, are seen (NULL: as applied) and are declared (NULL: as applied) now; and
- * that it says nothing more once it was carried out. */
+/* What the plan says of fields that were applied, are seen (NULL: as applied) and are declared
+ * (NULL: as applied) now; and that it says nothing more once it was carried out. */
 static void gives(const char *recorded, const char *seen, const char *declared, const char *wanted)
 {
     struct fake *fake = fake_new(1);
@@ -123,9 +125,11 @@ END_TEST
 START_TEST(objects_by_declared_keys)
 {
     gives("{\"box\":{\"a\":1}}", "{\"box\":{\"a\":1,\"b\":2}}", NULL, "");
-    gives("{\"box\":{\"a\":1,\"b\":2}}", NULL, "{\"box\":{\"a\":2}}", "box.a 1>2 recipe; box.b 2>- recipe");
+    gives("{\"box\":{\"a\":1,\"b\":2}}", NULL, "{\"box\":{\"a\":2}}",
+          "box.a 1>2 recipe; box.b 2>- recipe");
     gives("{\"box\":{\"a\":1,\"filled\":2}}", NULL, "{\"box\":{\"a\":1}}", "");
-    gives("{\"box\":{\"a\":{\"b\":{\"c\":1}}}}", "{\"box\":{\"a\":{\"b\":{\"c\":2}}}}", NULL, "box.a.b.c 2>1 outside");
+    gives("{\"box\":{\"a\":{\"b\":{\"c\":1}}}}", "{\"box\":{\"a\":{\"b\":{\"c\":2}}}}", NULL,
+          "box.a.b.c 2>1 outside");
     gives("{\"box\":{}}", "{}", NULL, "");
     gives("{\"box\":{\"a\":[]}}", "{\"box\":{}}", NULL, "");
 }
@@ -152,37 +156,45 @@ START_TEST(lists_by_key)
           "rules[x] {\"name\":\"x\"}>- recipe");
     gives("{\"rules\":[{\"name\":\"x\"}]}", "{\"rules\":[{\"name\":\"x\"},{\"name\":\"z\"}]}", NULL,
           "rules[z] {\"name\":\"z\"}>- outside");
-    gives("{\"rules\":[{\"name\":\"x\",\"proto\":\"tcp\"}]}", NULL, "{\"rules\":[{\"name\":\"x\",\"proto\":\"udp\"}]}",
+    gives("{\"rules\":[{\"name\":\"x\",\"proto\":\"tcp\"}]}", NULL,
+          "{\"rules\":[{\"name\":\"x\",\"proto\":\"udp\"}]}",
           "rules[x].proto \"tcp\">\"udp\" recipe!");
 }
 END_TEST
 
 START_TEST(foreign_elements_are_left_alone)
 {
-    gives("{\"ours\":[{\"name\":\"x\"}]}", "{\"ours\":[{\"name\":\"x\"},{\"name\":\"theirs\"}]}", NULL, "");
+    gives("{\"ours\":[{\"name\":\"x\"}]}", "{\"ours\":[{\"name\":\"x\"},{\"name\":\"theirs\"}]}",
+          NULL, "");
     gives("{\"ours\":[{\"name\":\"x\"},{\"name\":\"y\"}]}",
-          "{\"ours\":[{\"name\":\"x\"},{\"name\":\"y\"},{\"name\":\"theirs\"}]}", "{\"ours\":[{\"name\":\"x\"}]}",
-          "ours[y] {\"name\":\"y\"}>- recipe");
-    gives("{\"ours\":[{\"name\":\"x\"}]}", "{\"ours\":[{\"name\":\"theirs\"}]}", NULL, "ours[x] ->{\"name\":\"x\"} outside");
-    gives("{\"mine\":[\"a\",\"b\"]}", "{\"mine\":[\"c\",\"b\",\"a\"]}", "{\"mine\":[\"a\"]}", "mine[b] \"b\">- recipe");
+          "{\"ours\":[{\"name\":\"x\"},{\"name\":\"y\"},{\"name\":\"theirs\"}]}",
+          "{\"ours\":[{\"name\":\"x\"}]}", "ours[y] {\"name\":\"y\"}>- recipe");
+    gives("{\"ours\":[{\"name\":\"x\"}]}", "{\"ours\":[{\"name\":\"theirs\"}]}", NULL,
+          "ours[x] ->{\"name\":\"x\"} outside");
+    gives("{\"mine\":[\"a\",\"b\"]}", "{\"mine\":[\"c\",\"b\",\"a\"]}", "{\"mine\":[\"a\"]}",
+          "mine[b] \"b\">- recipe");
 }
 END_TEST
 
 START_TEST(order_means_nothing)
 {
     gives("{\"bag\":[1,2,2]}", "{\"bag\":[2,1,2]}", NULL, "");
-    gives("{\"bag\":[\"a\"]}", "{\"bag\":[\"b\"]}", NULL, "bag[a] ->\"a\" outside; bag[b] \"b\">- outside");
+    gives("{\"bag\":[\"a\"]}", "{\"bag\":[\"b\"]}", NULL,
+          "bag[a] ->\"a\" outside; bag[b] \"b\">- outside");
 }
 END_TEST
 
 START_TEST(secrets)
 {
     gives("{\"box\":{\"key\":\"one\"}}", "{}", NULL, "");
-    gives("{\"box\":{\"key\":\"one\"}}", "{}", "{\"box\":{\"key\":\"two\"}}", "box.key (secret)>(secret) recipe");
+    gives("{\"box\":{\"key\":\"one\"}}", "{}", "{\"box\":{\"key\":\"two\"}}",
+          "box.key (secret)>(secret) recipe");
     gives("{\"box\":{\"key\":\"one\"}}", "{\"box\":{\"key\":\"one\"}}", NULL, "");
-    gives("{\"box\":{\"key\":\"one\"}}", "{\"box\":{\"key\":\"other\"}}", NULL, "box.key (secret)>(secret) outside");
+    gives("{\"box\":{\"key\":\"one\"}}", "{\"box\":{\"key\":\"other\"}}", NULL,
+          "box.key (secret)>(secret) outside");
     gives("{\"v\":{\"$secret\":\"x\"}}", NULL, NULL, "");
-    gives("{\"v\":{\"$secret\":\"x\"}}", NULL, "{\"v\":{\"$secret\":\"y\"}}", "v (secret)>(secret) recipe");
+    gives("{\"v\":{\"$secret\":\"x\"}}", NULL, "{\"v\":{\"$secret\":\"y\"}}",
+          "v (secret)>(secret) recipe");
 }
 END_TEST
 
@@ -211,10 +223,13 @@ START_TEST(a_kinds_own_diff)
     fake_run(fake);
     fake->own_changes = json_loads("[{\"path\":\"files[a].text\",\"old\":\"x\",\"new\":\"y\"},"
                                    "{\"path\":\"box.key\",\"old\":\"k\",\"new\":\"l\"},"
-                                   "{\"path\":\"fixed\",\"old\":1,\"new\":2}]", 0, NULL);
+                                   "{\"path\":\"fixed\",\"old\":1,\"new\":2}]",
+                                   0, NULL);
     fake_plan(fake);
     char *got = describe(fake);
-    ck_assert_str_eq(got, "files[a].text \"x\">\"y\" outside; box.key (secret)>(secret) outside; fixed 1>2 outside!");
+    ck_assert_str_eq(
+        got,
+        "files[a].text \"x\">\"y\" outside; box.key (secret)>(secret) outside; fixed 1>2 outside!");
     free(got);
     json_decref(fake->own_changes);
     fake->own_changes = json_array();

@@ -84,7 +84,8 @@ END_TEST
 
 START_TEST(what_exists_is_adopted)
 {
-    struct fake *fake = applied("a: name=\"a\" v=1\nb: name=\"b\" on=a v=1\nw[]: name=\"w\" count=2");
+    struct fake *fake =
+        applied("a: name=\"a\" v=1\nb: name=\"b\" on=a v=1\nw[]: name=\"w\" count=2");
     struct fake_thing *things = fake->things;
     fake->things = NULL;
     struct fake *other = fake_new(2);
@@ -94,8 +95,10 @@ START_TEST(what_exists_is_adopted)
         vr_map_set(&other->by_address, thing->address, thing);
     }
     fake_recipe(other, "a: name=\"a\" v=1\nb: name=\"b\" on=a v=2\nw[]: name=\"w\" count=2");
-    shows(other, "adopt t.x.a; update t.x.b; adopt t.set.w; adopt t.set.w.items[m4]; adopt t.set.w.items[m5]");
-    ck_assert_str_eq(node(other, "t.x.b")->reason, "exists already and is taken over; field `v` changed: 1 -> 2");
+    shows(other, "adopt t.x.a; update t.x.b; adopt t.set.w; adopt t.set.w.items[m4]; adopt "
+                 "t.set.w.items[m5]");
+    ck_assert_str_eq(node(other, "t.x.b")->reason,
+                     "exists already and is taken over; field `v` changed: 1 -> 2");
     ck_assert_int_eq(node(other, "t.x.b")->changes[0].why, VR_WHY_ADOPTED);
     fake_apply(other);
     shows(other, "");
@@ -104,7 +107,8 @@ START_TEST(what_exists_is_adopted)
     free(strays);
     fake_recipe(other, "z: name=\"z\"");
     other->text->plain->refuse_existing = true;
-    shows(other, "delete t.x.a; delete t.x.b; delete t.set.w; forget t.set.w.items[m4]; forget t.set.w.items[m5]; create t.x.z");
+    shows(other, "delete t.x.a; delete t.x.b; delete t.set.w; forget t.set.w.items[m4]; forget "
+                 "t.set.w.items[m5]; create t.x.z");
     fake_free(fake);
     fake_free(other);
 }
@@ -160,7 +164,8 @@ START_TEST(unreachable_is_neither_drift_nor_absence)
     shows(fake, "delete t.x.b; delete t.x.d; unknown t.x.a");
     fake->lost_address = "t.x.b"; /* what it stands on stays, too */
     shows(fake, "delete t.x.d; unknown t.x.a; unknown t.x.b");
-    ck_assert_str_eq(node(fake, "t.x.a")->reason, "stays, for `t.x.b` stands on it and is not reachable");
+    ck_assert_str_eq(node(fake, "t.x.a")->reason,
+                     "stays, for `t.x.b` stands on it and is not reachable");
     fake_free(fake);
 }
 END_TEST
@@ -215,8 +220,11 @@ END_TEST
 
 START_TEST(deletes_have_the_secrets_that_the_recipe_still_says)
 {
-    struct fake *fake = applied("a: name=\"a\" pw=\"one\"\nw[]: count=1\nj@w: ip=item.ip\nk@w: on=j pw=\"two\"");
-    fake_plan_with(fake, (struct vr_plan_options){.destroy = true, .targets = (const char *[]){"t.x.a"}, .target_count = 1});
+    struct fake *fake =
+        applied("a: name=\"a\" pw=\"one\"\nw[]: count=1\nj@w: ip=item.ip\nk@w: on=j pw=\"two\"");
+    fake_plan_with(fake, (struct vr_plan_options){.destroy = true,
+                                                  .targets = (const char *[]){"t.x.a"},
+                                                  .target_count = 1});
     fake_apply(fake);
     ck_assert_str_eq(vr_secret_text(json_object_get(fake->last_fields, "pw")), "one");
     fake_recipe(fake, "w[]: count=0\nj@w: ip=item.ip\nk@w: on=j pw=\"two\"");
@@ -243,13 +251,15 @@ START_TEST(protected_things_stay)
     fake_run(fake);
     fake_plan_with(fake, (struct vr_plan_options){.destroy = true});
     ck_assert_uint_eq(vr_plan_error_count(fake->plan), 1);
-    ck_assert_str_eq(vr_plan_error_at(fake->plan, 0)->message, "t.x.a is protected and would be deleted");
+    ck_assert_str_eq(vr_plan_error_at(fake->plan, 0)->message,
+                     "t.x.a is protected and would be deleted");
     fake_recipe(fake, "b:");
     fails(fake, "protected", "t.x.a is protected and would be deleted");
     fake_recipe(fake, "a: name=\"c\"\nb:");
     graph_text_find(fake->text, "a")->protect = true;
     fails(fake, "protected",
-          "t.x.a is protected and would be replaced (field `name` changed: a -> c, forces replacement)");
+          "t.x.a is protected and would be replaced (field `name` changed: a -> c, forces "
+          "replacement)");
     fake_free(fake);
 }
 END_TEST
@@ -271,7 +281,8 @@ START_TEST(ignored_changes_and_triggers)
     b = graph_text_find(fake->text, "b");
     vr_decl_trigger(fake->text->decls, b, vr_expr_ref(exprs, a, json_pack("[s]", "v")));
     shows(fake, "replace t.x.b; update t.x.a");
-    ck_assert_str_eq(node(fake, "t.x.b")->reason, "a value of `replace_triggered_by` changed, forces replacement");
+    ck_assert_str_eq(node(fake, "t.x.b")->reason,
+                     "a value of `replace_triggered_by` changed, forces replacement");
     fake_free(fake);
 }
 END_TEST
@@ -291,7 +302,8 @@ START_TEST(targets_and_excludes)
     fake_plan_with(fake, (struct vr_plan_options){.targets = target, .target_count = 1});
     planned(fake, "delete t.x.b");
     fake_recipe(fake, "a:\nb: a\nc: b\nd:");
-    fake_plan_with(fake, (struct vr_plan_options){.destroy = true, .targets = target, .target_count = 1});
+    fake_plan_with(fake,
+                   (struct vr_plan_options){.destroy = true, .targets = target, .target_count = 1});
     planned(fake, "delete t.x.b; delete t.x.c");
     fake_free(fake);
 }
@@ -334,7 +346,8 @@ START_TEST(saved_plans)
     struct vr_error err = {0};
     fake_recipe(fake, "a: name=\"a\" v=1\nb: on=a x=a.id");
     json_t *saved = vr_plan_json(fake_plan(fake));
-    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(saved, "summary"), "add")), 2);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(saved, "summary"), "add")),
+                     2);
     fake_plan(fake);
     ck_assert(vr_plan_matches(fake->plan, saved, &err));
     fake_recipe(fake, "a: name=\"a\" v=2\nb: on=a x=a.id");
@@ -364,7 +377,8 @@ START_TEST(outputs_and_values)
     ck_assert_str_eq(json_string_value(value), "/t.x/a");
     json_decref(value);
     value = vr_plan_output(fake->plan, vr_decls_output_at(fake->text->decls, 0), &err);
-    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(value, "on"), "id")), "/t.x/a");
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(value, "on"), "id")),
+                     "/t.x/a");
     ck_assert_ptr_null(json_object_get(json_object_get(value, "on"), "$ref"));
     json_decref(value);
     value = vr_plan_value(fake->plan, node(fake, "t.x.a"));
@@ -394,7 +408,8 @@ START_TEST(a_state_that_moved_on_is_refused)
     fake_plan(fake);
     vr_state_set_meta(fake->state, "x", json_true());
     ck_assert(vr_state_sync(fake->state, &err));
-    struct vr_run_options options = {.plan = fake->plan, .runner = &fake->runner, .host = &fake->host};
+    struct vr_run_options options = {
+        .plan = fake->plan, .runner = &fake->runner, .host = &fake->host};
     ck_assert_ptr_null(vr_run_new(&options, &err));
     ck_assert_str_eq(err.code, "moved");
     vr_error_clear(&err);
@@ -404,7 +419,8 @@ END_TEST
 
 START_TEST(a_chain_that_did_not_change_is_read_at_once)
 {
-    struct fake *fake = applied("a: name=\"a\"\nb: x=a.id\nc: x=b.id\nd: x=c.id\ns: x=a.secret\nt: x=s.id");
+    struct fake *fake =
+        applied("a: name=\"a\"\nb: x=a.id\nc: x=b.id\nd: x=c.id\ns: x=a.secret\nt: x=s.id");
     double start = fake->clock;
     size_t reads = fake->reads;
     shows(fake, "");

@@ -64,8 +64,10 @@ START_TEST(updates_what_changed)
     shows(fake, "update t.x.a");
     ck_assert_uint_eq(fake_apply(fake).changed, 1);
     did(fake, "update t.x.a");
-    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(fake->last_changes, 0), "old")), 1);
-    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(fake->last_changes, 0), "new")), 2);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_array_get(fake->last_changes, 0), "old")), 1);
+    ck_assert_int_eq(
+        json_integer_value(json_object_get(json_array_get(fake->last_changes, 0), "new")), 2);
     shows(fake, "");
     fake_free(fake);
 }
@@ -112,13 +114,15 @@ START_TEST(replaces_with_what_lives_on_it)
     fake->broken = NULL;
     fake_recipe(fake, "a: name=\"A\"\nb: on=a\nc: on=b\nd: x=a");
     shows(fake, "replace t.x.a; replace t.x.b; replace t.x.c; update t.x.d");
-    ck_assert_str_eq(vr_plan_find(fake->plan, "t.x.a")->reason, "field `name` changed: a -> A, forces replacement");
+    ck_assert_str_eq(vr_plan_find(fake->plan, "t.x.a")->reason,
+                     "field `name` changed: a -> A, forces replacement");
     ck_assert_str_eq(vr_plan_find(fake->plan, "t.x.b")->reason, "`t.x.a` is replaced");
     struct vr_run_summary sum = fake_apply(fake);
     ck_assert_uint_eq(sum.added, 3);
     ck_assert_uint_eq(sum.destroyed, 3);
     ck_assert_uint_eq(sum.changed, 1);
-    logged(fake, "delete t.x.c; delete t.x.b; delete t.x.a; create t.x.a; create t.x.b; update t.x.d; create t.x.c");
+    logged(fake, "delete t.x.c; delete t.x.b; delete t.x.a; create t.x.a; create t.x.b; update "
+                 "t.x.d; create t.x.c");
     shows(fake, "");
     fake_free(fake);
 }
@@ -178,7 +182,8 @@ START_TEST(failure_stops_only_what_depends_on_it)
     ck_assert_uint_eq(sum.added, 3);
     ck_assert_uint_eq(vr_run_failure_count(fake->run), 1);
     ck_assert_str_eq(vr_run_failure_at(fake->run, 0)->address, "t.x.b");
-    ck_assert_str_eq(vr_plan_find(fake->plan, "t.x.c")->error.message, "t.x.c was not done: t.x.b failed");
+    ck_assert_str_eq(vr_plan_find(fake->plan, "t.x.c")->error.message,
+                     "t.x.c was not done: t.x.b failed");
     logged(fake, "create t.x.a; create t.x.b; create t.x.d; create t.x.e");
     fake->fail_address = NULL;
     shows(fake, "create t.x.b; create t.x.c");
@@ -295,12 +300,15 @@ START_TEST(members_and_their_instances)
                 "create t.set.w.items[+1]/t.x.j; create t.set.w.items[+2]/t.x.j; "
                 "create t.set.w.items[+1]/t.x.k; create t.set.w.items[+2]/t.x.k; create t.x.all");
     fake_apply(fake);
-    did(fake, "create t.set.w; add t.set.w; create t.set.w.items[m2]/t.x.j; create t.set.w.items[m3]/t.x.j; "
+    did(fake, "create t.set.w; add t.set.w; create t.set.w.items[m2]/t.x.j; create "
+              "t.set.w.items[m3]/t.x.j; "
               "create t.set.w.items[m2]/t.x.k; create t.set.w.items[m3]/t.x.k; create t.x.all");
     shows(fake, "");
     fake_recipe(fake, four);
-    shows(fake, "add t.set.w; add t.set.w.items[+1]; add t.set.w.items[+2]; create t.set.w.items[+1]/t.x.j; "
-                "create t.set.w.items[+2]/t.x.j; create t.set.w.items[+1]/t.x.k; create t.set.w.items[+2]/t.x.k; "
+    shows(fake, "add t.set.w; add t.set.w.items[+1]; add t.set.w.items[+2]; create "
+                "t.set.w.items[+1]/t.x.j; "
+                "create t.set.w.items[+2]/t.x.j; create t.set.w.items[+1]/t.x.k; create "
+                "t.set.w.items[+2]/t.x.k; "
                 "update t.x.all");
     ck_assert_int_eq(vr_plan_find(fake->plan, "t.x.all")->certainty, VR_LATER);
     ck_assert_uint_eq(vr_plan_summary(fake->plan).add, 6);
@@ -312,14 +320,17 @@ START_TEST(members_and_their_instances)
     fake_run(fake);
     char *log = fake_take_log(fake);
     ck_assert(!strstr(log, "items[m2]"));
-    ck_assert(strstr(log, "remove t.set.w.items[m3]") > strstr(log, "delete t.set.w.items[m3]/t.x.j"));
-    ck_assert(strstr(log, "delete t.set.w.items[m3]/t.x.j") > strstr(log, "delete t.set.w.items[m3]/t.x.k"));
+    ck_assert(strstr(log, "remove t.set.w.items[m3]") >
+              strstr(log, "delete t.set.w.items[m3]/t.x.j"));
+    ck_assert(strstr(log, "delete t.set.w.items[m3]/t.x.j") >
+              strstr(log, "delete t.set.w.items[m3]/t.x.k"));
     free(log);
     sound(fake);
     shows(fake, "");
     fake_plan_with(fake, (struct vr_plan_options){.destroy = true});
     fake_apply(fake);
-    did(fake, "delete t.set.w.items[m2]/t.x.k; delete t.x.all; delete t.set.w.items[m2]/t.x.j; delete t.set.w");
+    did(fake, "delete t.set.w.items[m2]/t.x.k; delete t.x.all; delete t.set.w.items[m2]/t.x.j; "
+              "delete t.set.w");
     ck_assert_uint_eq(vr_state_count(fake->state), 0);
     free(one);
     free(two);
@@ -336,7 +347,8 @@ START_TEST(one_member_is_enough_for_some)
     sound(fake);
     shows(fake, "");
     fake_recipe(fake, "w[]: count=3\nj@w: ip=item.ip\ninit: on=*j[1] id1=*j[1].id\nk@w: init");
-    shows(fake, "add t.set.w; add t.set.w.items[+1]; create t.set.w.items[+1]/t.x.j; create t.set.w.items[+1]/t.x.k");
+    shows(fake, "add t.set.w; add t.set.w.items[+1]; create t.set.w.items[+1]/t.x.j; create "
+                "t.set.w.items[+1]/t.x.k");
     fake_apply(fake);
     sound(fake);
     fake_free(fake);
@@ -354,13 +366,15 @@ START_TEST(dead_members_go_first_and_vanished_ones_are_made_up_for)
     json_object_set_new(json_array_get(set->members, 0), "status", json_string("evicted"));
     fake_recipe(fake, "w[]: count=2\nj@w: ip=item.ip");
     shows(fake, "remove t.set.w.items[m3]; delete t.set.w.items[m3]/t.x.j");
-    ck_assert_str_eq(vr_plan_find(fake->plan, "t.set.w.items[m3]")->reason, "`t.set.w` shrinks; this one is evicted");
+    ck_assert_str_eq(vr_plan_find(fake->plan, "t.set.w.items[m3]")->reason,
+                     "`t.set.w` shrinks; this one is evicted");
     fake_apply(fake);
     did(fake, "delete t.set.w.items[m3]/t.x.j; remove t.set.w.items[m3]");
     json_array_remove(set->members, 0);
     struct fake_thing *lost = fake_find(fake, "t.set.w.items[m4]/t.x.j");
     lost->unreachable = true;
-    shows(fake, "forget t.set.w.items[m4]; forget t.set.w.items[m4]/t.x.j; add t.set.w; add t.set.w.items[+1]; "
+    shows(fake, "forget t.set.w.items[m4]; forget t.set.w.items[m4]/t.x.j; add t.set.w; add "
+                "t.set.w.items[+1]; "
                 "create t.set.w.items[+1]/t.x.j");
     fake_apply(fake);
     ck_assert_ptr_null(vr_state_find(fake->state, "t.set.w.items[m4]"));
@@ -443,7 +457,8 @@ static void drift(struct fake *fake)
         bool used = false;
         for (struct fake_thing *other = fake->things; other; other = other->next) {
             char *text = json_dumps(other->fields, 0);
-            used = used || strstr(text, thing->id) || strncmp(other->address, thing->address, strlen(thing->address)) == 0;
+            used = used || strstr(text, thing->id) ||
+                   strncmp(other->address, thing->address, strlen(thing->address)) == 0;
             free(text);
         }
         if (fake_random(fake, 10) == 0)
@@ -503,8 +518,9 @@ static void live_through(uint64_t seed)
         for (int tries = 0; tries < 8 && !empty && !fake->broken; tries++)
             empty = plan_and_apply(fake);
         char *strays = fake_strays(fake), *left = fake_show(fake->plan);
-        ck_assert_msg(!fake->broken && empty && !*strays, "seed %llu, round %d: %s; strays %s; left %s\n%s",
-                      (unsigned long long)seed, round, fake->broken ? fake->broken : "", strays, left, text);
+        ck_assert_msg(!fake->broken && empty && !*strays,
+                      "seed %llu, round %d: %s; strays %s; left %s\n%s", (unsigned long long)seed,
+                      round, fake->broken ? fake->broken : "", strays, left, text);
         free(strays);
         free(left);
         free(text);
@@ -526,7 +542,8 @@ START_TEST(random_worlds)
 }
 END_TEST
 
-/* Time that grows with the number of nodes alone, and no recursion on depth. VMRUN_NODES=100000 prints how long it took. */
+/* Time that grows with the number of nodes alone, and no recursion on depth. VMRUN_NODES=100000
+ * prints how long it took. */
 
 static double seconds_now(void)
 {

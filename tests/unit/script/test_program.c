@@ -69,8 +69,9 @@ END_TEST
 START_TEST(a_file_gets_its_arguments)
 {
     struct vr_error err = {0};
-    ck_assert_msg(run_text("assert(... == 'one' and arg[1] == 'one'); require('task').sleep(0.001)", &err), "%s",
-                  err.message);
+    ck_assert_msg(
+        run_text("assert(... == 'one' and arg[1] == 'one'); require('task').sleep(0.001)", &err),
+        "%s", err.message);
     ck_assert(!vr_script_interrupt(script, "nobody is there"));
 }
 END_TEST

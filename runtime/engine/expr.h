@@ -3,10 +3,7 @@
  * Evaluating needs only the values of the nodes that it names, so no recipe code runs after the
  * recipe was read.
  *
- * A value is JSON. Two objects are special: {"$unknown": "address.path"} stands for what is not
- * known yet, and
- * {"$secret": "text"} for a text that must not be shown. A call or join with a secret inside gives
- * a secret; with an unknown inside, an unknown. */
+ * A call or join with a secret inside gives a secret; with an unknown inside, an unknown. */
 #ifndef VR_ENGINE_EXPR_H
 #define VR_ENGINE_EXPR_H
 
@@ -15,8 +12,8 @@
 #include <stddef.h>
 
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/error.h"
+#include "engine/special.h"
 
 struct vr_decl;
 struct vr_scope;
@@ -131,22 +128,5 @@ typedef void (*vr_expr_visit)(void *payload, const struct vr_need *need);
 /* Calls visit for each declaration or member that the expression names, from left to right, as
  * often as it does. Nothing when it is too large. */
 void vr_expr_refs(const struct vr_expr *expr, vr_expr_visit visit, void *payload);
-
-/* Values. */
-
-/* {"$unknown": ...} */
-json_t *vr_unknown(const char *format, ...) __attribute__((format(printf, 1, 2)));
-bool vr_is_unknown(const json_t *value);
-bool vr_is_secret(const json_t *value);
-const char *vr_secret_text(const json_t *value); /* NULL if it is none */
-bool vr_has_unknown(const json_t *value);        /* itself or anywhere inside */
-bool vr_has_secret(const json_t *value);
-/* Adds the text of a text, number, truth value or secret, as a join writes it; false for all
- * others. */
-bool vr_value_join(struct vr_buf *buf, const json_t *value);
-/* "a text", "a list", "a table", "null", ... for messages */
-const char *vr_value_noun(const json_t *value);
-/* Text keys and positions of what is unknown inside: array of arrays. */
-json_t *vr_unknown_paths(const json_t *value);
 
 #endif

@@ -12,9 +12,11 @@ local near = require "recipe.nearest"
 local M = {}
 local spec_meta = { __name = "field" }
 
---- What a value that is no plain Lua value is: recipes put a function here that tells references, resources, secrets and
--- poison apart: nil, or { class =, type = (a spec or nil), kind =, text = }.
+--- What a value is that is no plain Lua value: recipes put functions here that tell references, resources, secrets and
+-- poison apart. `classify(value)`: nil, or its class and its type (a spec, or nil; of a resource the name of its kind);
+-- `special_text(value)`: what people call it, or nil.
 M.classify = function() return nil end
+M.special_text = function() return nil end
 
 local function array_meta()
   local ok, json = pcall(require, "json")
@@ -113,8 +115,8 @@ end
 
 --- What a value is, as words: `got the text "two"`.
 function M.describe_value(value)
-  local special = M.classify(value)
-  if special then return special.text end
+  local special = M.special_text(value)
+  if special then return special end
   local t = type(value)
   if t == "string" then return "the text " .. quoted(value) end
   if t == "number" then return "the number " .. tostring(value) end
@@ -148,8 +150,9 @@ local function extend(path, step)
   return longer
 end
 
+-- A path is one list that grows and shrinks with the walk; a problem keeps what it was then.
 local function problem(problems, path, text, more)
-  local p = { path = path, text = text }
+  local p = { path = table.move(path, 1, #path, 1, {}), text = text }
   if more then p.part, p.missing = more.part, more.missing end
   problems[#problems + 1] = p
 end
@@ -160,6 +163,15 @@ local function wrong(problems, s, path, value)
 end
 
 local check
+
+-- Checks what stands at a step below a path.
+local function check_at(s, value, path, step, problems)
+  local n = #path + 1
+  path[n] = step
+  local got = check(s, value, path, problems)
+  path[n] = nil
+  return got
+end
 
 local function octets(text)
   local a, b, c, d = text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -286,7 +298,7 @@ function checks.cidr(s, value, path, problems)
       return list
     end
     if type(value) ~= "table" then return wrong(problems, s, path, value) end
-    for i, item in ipairs(value) do list[i] = check({ type = "cidr" }, item, extend(path, i), problems) end
+    for i, item in ipairs(value) do list[i] = check_at({ type = "cidr" }, item, path, i, problems) end
     return list
   end
   if type(value) ~= "string" then return wrong(problems, s, path, value) end
@@ -314,7 +326,7 @@ function checks.list(s, value, path, problems)
     end
   end
   local list = setmetatable({}, ARRAY)
-  for i = 1, n do list[i] = check(s.elem, value[i], extend(path, i), problems) end
+  for i = 1, n do list[i] = check_at(s.elem, value[i], path, i, problems) end
   if not bounds(s, n, path, problems, "a length of ") then return nil end
   if s.key then
     local seen = {}
@@ -340,7 +352,7 @@ function checks.map(s, value, path, problems)
       problem(problems, path, ("'%s' wants a table with names, got a list"):format(M.path_text(path)))
       return nil
     end
-    map[key] = check(s.elem, item, extend(path, key), problems)
+    map[key] = check_at(s.elem, item, path, key, problems)
   end
   return map
 end
@@ -358,9 +370,9 @@ local function check_fields(fields, value, path, problems, known)
   for key, item in next, value do
     local s = fields[key]
     if s then
-      got[key] = check(s, item, #path == 0 and { key } or extend(path, key), problems)
+      got[key] = check_at(s, item, path, key, problems)
     elseif not (known and known[key]) then
-      local here = extend(path, type(key) == "string" and key or key)
+      local here = extend(path, key)
       if type(key) == "string" then
         meant[near.nearest(key, names_of(fields)) or ""] = true
         problem(problems, here, ("has no field '%s'%s"):format(M.path_text(here), near.hint(key, names_of(fields))),
@@ -373,7 +385,7 @@ local function check_fields(fields, value, path, problems, known)
   for name, s in next, fields do
     if value[name] == nil then
       if s.default ~= nil then
-        got[name] = check(s, s.default, extend(path, name), problems)
+        got[name] = check_at(s, s.default, path, name, problems)
       elseif s.required and not meant[name] then
         problem(problems, path, ("needs '%s' (%s)"):format(M.path_text(extend(path, name)), M.wants(s)),
           { missing = name })
@@ -402,7 +414,7 @@ local function check_any(s, value, path, problems)
   end
   local copy = setmetatable({}, getmetatable(value) == ARRAY and ARRAY or nil)
   for key, item in next, value do
-    copy[key] = check(M.anything, item, extend(path, key), problems)
+    copy[key] = check_at(M.anything, item, path, key, problems)
   end
   return copy
 end
@@ -435,12 +447,11 @@ local function takes_kind(s, kind)
   return false
 end
 
---- A value that recipes make: a reference, a resource, a secret.
-local function check_special(s, value, special, path, problems)
-  local class = special.class
+--- A value that recipes make: a reference, a resource, a secret. `made` is its type, as M.classify gives it.
+local function check_special(s, value, class, made, path, problems)
   if class == "poison" then return value end
   if class == "resource" then
-    if s.type == "any" or (s.type == "resource" and takes_kind(s, special.kind)) then return value end
+    if s.type == "any" or (s.type == "resource" and takes_kind(s, made)) then return value end
     return wrong(problems, s, path, value)
   end
   if class == "secret" then
@@ -449,18 +460,18 @@ local function check_special(s, value, special, path, problems)
     return wrong(problems, s, path, value)
   end
   if class == "reference" then
-    if s.type == "any" or not special.type or special.type.type == "any" then
+    if s.type == "any" or not made or made.type == "any" then
       if s.type == "resource" then return wrong(problems, s, path, value) end
       return value
     end
     if s.type == "resource" then
-      if special.type.type == "resource" then return value end
+      if made.type == "resource" then return value end
       return wrong(problems, s, path, value)
     end
     local compatible = COMPATIBLE[s.type]
-    if compatible and compatible[special.type.type] then return value end
-    problem(problems, path, ("'%s' wants %s, got %s, which is %s"):format(M.path_text(path), M.wants(s), special.text,
-      M.wants(special.type)))
+    if compatible and compatible[made.type] then return value end
+    problem(problems, path, ("'%s' wants %s, got %s, which is %s"):format(M.path_text(path), M.wants(s), M.special_text(value),
+      M.wants(made)))
     return nil
   end
   if class == "list" and (s.type == "any" or s.type == "list") then return value end
@@ -469,8 +480,8 @@ end
 
 function check(s, value, path, problems)
   if type(value) == "userdata" then
-    local special = M.classify(value)
-    if special then return check_special(s, value, special, path, problems) end
+    local class, made = M.classify(value)
+    if class then return check_special(s, value, class, made, path, problems) end
   elseif type(value) == "nil" then
     return nil
   end

@@ -23,7 +23,14 @@ static bool give_file(struct vr_provider *provider, json_t *given, const char *p
         return false;
     const char *name;
     json_t *value;
-    json_object_foreach(params, name, value) give(given, name, json_incref(value), false, path);
+    const char *slash = strrchr(path, '/');
+    json_object_foreach(params, name, value)
+    {
+        give(given, name, json_incref(value), false, path);
+        if (slash) /* a path in the file is from where the file is */
+            json_object_set_new(json_object_get(given, name), "folder",
+                                json_stringn(path, (size_t)(slash - path + 1)));
+    }
     json_decref(params);
     return true;
 }

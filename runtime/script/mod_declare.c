@@ -389,6 +389,19 @@ static bool recipe_place(lua_State *L, int files, lua_Debug *ar)
     return false;
 }
 
+/* place(files): the source of the recipe's code that runs, out of the table by chunk name, and its
+ * line; nothing when none runs. */
+static int declare_place(lua_State *L)
+{
+    lua_Debug ar;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    if (!recipe_place(L, 1, &ar))
+        return 0;
+    lua_getfield(L, 1, ar.source);
+    lua_pushinteger(L, ar.currentline);
+    return 2;
+}
+
 /* The message handler of evaluations. Lua code cannot handle the end of a recipe's time, since
  * every further instruction fails: that one is noted here, with its place, and passed on; all else
  * goes to the function. */
@@ -584,6 +597,7 @@ static const luaL_Reg functions[] = {
     {"moved", declare_moved},
     {"removed", declare_removed},
     {"error", declare_error},
+    {"place", declare_place},
     {"handler", declare_handler},
     {"read", declare_read},
     {"list", declare_list},

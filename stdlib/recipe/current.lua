@@ -11,14 +11,8 @@ function raised_meta.__tostring(self) return self.message end
 
 --- The place in recipe code that runs now: { file =, line = }.
 function M.place()
-  local level = 2
-  while true do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return { file = M.path, line = 1 } end
-    local source = M.files[info.source]
-    if source and info.currentline > 0 then return { file = source.path, line = info.currentline } end
-    level = level + 1
-  end
+  local source, line = declare.place(M.files)
+  return { file = source and source.path or M.path, line = line or 1 }
 end
 
 --- The source that a place is in.

@@ -1,5 +1,5 @@
 --- Parameters: `param.integer { default = 2, min = 1 }` and what is given for them.
-local field, near, json = require "field", require "recipe.nearest", require "json"
+local declare, field, near, json = require "declare", require "field", require "recipe.nearest", require "json"
 local now = require "recipe.current"
 local value = require "recipe.value"
 
@@ -7,6 +7,7 @@ local M = {}
 
 local OPTIONS = { default = true, min = true, max = true, match = true, help = true, env = true, optional = true }
 local TYPES = { "string", "integer", "number", "boolean", "choice", "list", "map", "secret", "cidr", "ip", "any", "object", "resource" }
+local READS = setmetatable({}, { __mode = "k" }) -- types whose value is the text of the file that was named
 local PLACES = setmetatable({}, { __mode = "k" })
 
 local function check_default(made, place)
@@ -55,6 +56,15 @@ end
 --- The table `param` of recipes.
 M.constructors = {}
 for _, name in ipairs(TYPES) do M.constructors[name] = constructor(name) end
+
+--- A parameter that names a file, from the working folder (in a parameters file: from that file's); its value is the file's
+-- text. The state remembers the name.
+function M.constructors.file(given)
+  if type(given) == "table" and given.default ~= nil then now.raise("a file parameter has no default; file(\"path\") reads one beside the recipe", "default") end
+  local made = M.constructors.string(given)
+  READS[made] = true
+  return made
+end
 
 --- Where a parameter was declared.
 function M.place(spec) return PLACES[spec] end
@@ -109,7 +119,8 @@ local function source_word(place, name)
   return source and source:word(place.line, name)
 end
 
--- One parameter: what was given, else the environment that it names, else its default.
+-- One parameter: what was given, else the environment that it names, else its default. Returns its value, whether it is missing,
+-- and what the state keeps of it where that is not the value.
 local function settle(name, spec, given, environment)
   local place = M.place(spec)
   if spec.faulty then return value.poison() end
@@ -145,6 +156,15 @@ local function settle(name, spec, given, environment)
     now.problem(place, ("parameter %s (from %s)"):format(message, entry.from), source_word(place, name))
     return value.poison()
   end
+  if READS[spec] then
+    if entry.folder and not got:find("^/") then got = entry.folder .. got end
+    local text, why = declare.read(got)
+    if not text then
+      now.problem(place, ("parameter '%s' (from %s): %s"):format(name, entry.from, why), source_word(place, name))
+      return value.poison()
+    end
+    return text, false, got
+  end
   return spec.type == "secret" and value.secret(got) or got
 end
 
@@ -173,11 +193,12 @@ function M.settle(specs, given, environment)
   for _, name in ipairs(names) do
     local spec = specs[name]
     known[name] = true
-    local got, missing = settle(name, spec, given, environment)
+    local got, missing, kept = settle(name, spec, given, environment)
     values[name] = got
+    if kept == nil then kept = got end
     local place = PLACES[spec]
-    told[#told + 1] = { name = name, type = field.wants(spec), help = spec.doc, default = spec.default,
-      value = not value.is(got) and spec.type ~= "secret" and got or nil, given = given[name] ~= nil or environment("VMRUN_PARAM_" .. name) ~= nil,
+    told[#told + 1] = { name = name, type = READS[spec] and "a file" or field.wants(spec), help = spec.doc, default = spec.default,
+      value = not value.is(kept) and spec.type ~= "secret" and kept or nil, given = given[name] ~= nil or environment("VMRUN_PARAM_" .. name) ~= nil,
       secret = spec.type == "secret", missing = missing or false, required = spec.required or false, env = spec.env,
       file = place.file, line = place.line }
   end

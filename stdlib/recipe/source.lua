@@ -71,7 +71,7 @@ local CLOSER = { ["{"] = "}", ["("] = ")", ["["] = "]" }
 
 --- A text and what is known of it. `path` is how the text is named to people.
 function M.new(path, text)
-  local self = { path = path, text = text, tokens = M.tokens(text), lines = {}, first = {} }
+  local self = { path = path, text = text, tokens = M.tokens(text), lines = {}, first = {}, declared = {} }
   for line in (text .. "\n"):gmatch("(.-)\r?\n") do self.lines[#self.lines + 1] = line end
   for i, token in ipairs(self.tokens) do
     self.first[token.line] = self.first[token.line] or i
@@ -139,27 +139,53 @@ function M:quoted(line, text)
   return first_of(self, line, function(token) return token.value == text end) or self:word(line, text)
 end
 
---- The declaration that a line begins: `kind "name" { ... }`, `kind(name) { ... }`. `word` is the last part of the kind's
--- name. Returns { head = span, open = index of the `{` or nil }; nil when the line has none.
-function M:declaration(line, word, name)
+-- What a loop declares stands at one place: all declarations by `word` that a line begins are found once.
+local function declarations(self, line, word)
+  local of_line = self.declared[line]
+  if not of_line then
+    of_line = {}
+    self.declared[line] = of_line
+  end
+  local found = of_line[word]
+  if found then return found end
+  found = {}
+  of_line[word] = found
   local i = self.first[line]
-  local found
   while i and self.tokens[i] and self.tokens[i].line <= line + 1 do
     local token, following = self.tokens[i], self.tokens[i + 1]
     if token.kind == "name" and token.text == word and following and (following.kind == "text" or following.text == "(") then
-      local exact = following.value == name or (following.text == "(" and (self.tokens[i + 2] or {}).value == name)
-      if exact or not found then found = { at = i, exact = exact } end
-      if exact then break end
+      local first, last = i, i + 1
+      while first > 2 and self.tokens[first - 1].text == "." and self.tokens[first - 2].kind == "name" do first = first - 2 end
+      if following.text == "(" then last = closing(self, last) or last end
+      local open = self.tokens[last + 1]
+      local at = open and (open.text == "{" and last + 1 or
+        (open.text == "(" and (self.tokens[last + 2] or {}).text == "{" and last + 2))
+      found[#found + 1] = { name = following.value or (self.tokens[i + 2] or {}).value,
+        head = span(self, first, last), open = at or nil, keys = {} }
     end
     i = i + 1
   end
-  if not found then return nil end
-  local first, last = found.at, found.at + 1
-  while first > 2 and self.tokens[first - 1].text == "." and self.tokens[first - 2].kind == "name" do first = first - 2 end
-  if self.tokens[last].text == "(" then last = closing(self, last) or last end
-  local open = self.tokens[last + 1]
-  local at = open and (open.text == "{" and last + 1 or (open.text == "(" and (self.tokens[last + 2] or {}).text == "{" and last + 2))
-  return { head = span(self, first, last), open = at or nil }
+  return found
+end
+
+--- The declaration that a line begins: `kind "name" { ... }`, `kind(name) { ... }`. `word` is the last part of the kind's
+-- name. Returns { head = span, open = index of the `{` or nil }; nil when the line has none.
+function M:declaration(line, word, name)
+  local found = declarations(self, line, word)
+  for _, one in ipairs(found) do
+    if one.name == name then return one end
+  end
+  return found[1]
+end
+
+--- The place of a field's name in a declaration; nil when the text does not show it.
+function M:key(declaration, name)
+  local known = declaration.keys[name]
+  if known == nil then
+    known = declaration.open and self:field(declaration.open, { name }, "name") or false
+    declaration.keys[name] = known
+  end
+  return known or nil
 end
 
 --- A call of a word with a table: `outputs { ... }`, `params { ... }`; as M.declaration gives it.

@@ -61,15 +61,14 @@ M.text = text_of
 function field.classify(value)
   local d = data(value)
   if not d then return nil end
-  local told = { class = d.class, text = text_of(d) }
-  if d.class == "reference" then
-    told.type = d.spec
-  elseif d.class == "resource" then
-    told.kind = d.page.name
-  elseif d.class == "list" then
-    told.text = told.text .. " (pick one with [1], or use each)"
-  end
-  return told
+  local class = d.class
+  return class, class == "reference" and d.spec or class == "resource" and d.page.name or nil
+end
+
+function field.special_text(value)
+  local d = data(value)
+  if not d then return nil end
+  return d.class == "list" and text_of(d) .. " (pick one with [1], or use each)" or text_of(d)
 end
 
 -- Values to expressions.
@@ -361,9 +360,14 @@ end
 -- Poison.
 
 local poison = meta.poison
-for _, event in ipairs { "index", "call", "concat", "add", "sub", "mul", "div", "mod", "pow", "unm", "idiv", "band", "bor",
+for _, event in ipairs { "index", "concat", "add", "sub", "mul", "div", "mod", "pow", "unm", "idiv", "band", "bor",
   "bxor", "shl", "shr", "bnot" } do
   poison["__" .. event] = function(a, b) return M.is(a, "poison") and a or b end
+end
+function poison.__call(self, ...)
+  local state, control = ...
+  if select("#", ...) == 2 and state == nil and control == nil then return nil end -- a loop over it ends at once
+  return self
 end
 function poison.__len() return 0 end
 function poison.__lt() return false end

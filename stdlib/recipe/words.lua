@@ -30,6 +30,7 @@ local function field_span(source, place, written, problem)
 end
 
 local function report(written, place, problems)
+  if not problems[1] then return end
   local source = now.source(place)
   for _, problem in ipairs(problems) do
     local span = field_span(source, place, written, problem)
@@ -49,6 +50,8 @@ local function each_of(given, fn)
 end
 
 local function lifecycle(decl, page, written, place, given)
+  if given.after == nil and given.protect == nil and given.create_before_destroy == nil and given.ignore_changes == nil and
+    given.replace_triggered_by == nil then return end
   local problems = {}
   local function wrong(name, text) problems[#problems + 1] = { path = { name }, text = text } end
   local function dependency(name, add)
@@ -85,6 +88,20 @@ local function lifecycle(decl, page, written, place, given)
   report(written, place, problems)
 end
 
+-- The field that is the resource's own name unless it is given.
+local OWN_NAME = setmetatable({}, { __mode = "k" })
+local function names_itself(page)
+  local own = OWN_NAME[page]
+  if own == nil then
+    own = false
+    for name, spec in pairs(page.fields) do
+      if spec.default_name then own = name end
+    end
+    OWN_NAME[page] = own
+  end
+  return own
+end
+
 local function declare_resource(page, handle, name, place, given)
   local text = ('%s "%s"'):format(page.name, name)
   local written = { word = page.name:match("[^.]+$"), name = name, text = text }
@@ -93,12 +110,14 @@ local function declare_resource(page, handle, name, place, given)
     now.problem(place, ("%s wants a table of fields, got %s"):format(text, field.describe_value(given)))
     return value.poison()
   end
-  local plain, problems = {}, {}
-  for key, item in next, given do plain[key] = item end
-  for field_name, spec in pairs(page.fields) do
-    if spec.default_name and plain[field_name] == nil then plain[field_name] = name end
+  local problems = {}
+  local own = names_itself(page)
+  if own and given[own] == nil then
+    local named = { [own] = name }
+    for key, item in next, given do named[key] = item end
+    given = named
   end
-  local fields = field.check_fields(page.fields, plain, {}, problems, LIFECYCLE)
+  local fields = field.check_fields(page.fields, given, {}, problems, LIFECYCLE)
   if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
   report(written, place, problems)
   local address = now.prefix .. page.name .. "." .. name
@@ -111,7 +130,7 @@ local function declare_resource(page, handle, name, place, given)
   local declaration = source and source:declaration(place.line, written.word, name)
   for _, key in ipairs(value.sorted_keys(fields)) do
     local item = fields[key]
-    local span = declaration and declaration.open and source:field(declaration.open, { key }, "name")
+    local span = declaration and source:key(declaration, key)
     local ok, expr = xpcall(value.to_expr, now.caught, item, page.fields[key])
     if ok then
       declare.set(decl, key, expr, place.file, span and span.line or place.line)

@@ -1,0 +1,2 @@
+-- A graph to begin with; edges=FILE names another.
+return { edges = "graph.edges" }

@@ -329,6 +329,7 @@ static int panic(lua_State *L)
 static int open_state(lua_State *L)
 {
     luaL_openlibs(L);
+    vr_limit_open(L);
     vr_tasks_open(L);
     vr_values_open(L);
     open_require(L);
@@ -355,7 +356,7 @@ void vr_script_free(struct vr_script *script)
     if (!script)
         return;
     script->limit.bytes = 0;
-    script->limit.cpu_end = 0;
+    script->limit.seconds = 0;
     vr_tasks_abandon(script);
     lua_close(script->L);
     if (script->turn_queued) /* the loop still holds a call for it */

@@ -31,7 +31,6 @@ struct vr_script {
 
     /* limit.c */
     struct {
-        double cpu_end;  /* thread CPU seconds at which Lua code ends; 0: never */
         double seconds;  /* what was asked for */
         size_t bytes;    /* 0: no limit */
         int exempt;      /* our own code runs: it must not see a failed allocation */
@@ -46,7 +45,10 @@ static inline struct vr_script *vr_script_of(lua_State *L)
     return *(struct vr_script **)lua_getextraspace(L);
 }
 
-/* limit.c: the allocator of the state. */
+/* limit.c: puts a thread that was just made under the limit that counts now, if any; lets
+ * coroutine.create and coroutine.wrap do so; the allocator of the state. */
+void vr_limit_thread(lua_State *thread);
+void vr_limit_open(lua_State *L);
 void *vr_limit_alloc(void *payload, void *old, size_t old_size, size_t size);
 
 /* host.c: the message handler of tasks; adds a traceback if $VMRUN_TRACEBACK is set. */

@@ -334,6 +334,7 @@ struct vr_task *vr_task_start(lua_State *L, int nargs, vr_task_done done, void *
         .script = script, .nargs = nargs, .done = done, .payload = payload, .status = DONE};
     luaL_setmetatable(L, TASK);
     task->L = lua_newthread(L);
+    vr_limit_thread(task->L);
     lua_setiuservalue(L, -2, 1);
     luaL_checkstack(task->L, nargs + 2, NULL);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &registry_key);

@@ -9,17 +9,33 @@ local CONTROLLERS = { ["source-controller"] = "v1.9.4", ["kustomize-controller"]
   ["notification-controller"] = "v1.9.3" }
 M.DEFAULT = { "source-controller", "kustomize-controller" }
 
+local READY = { "Ready", [[.status.conditions[?(@.type=="Ready")].status]] }
+local STATUS = { "Status", [[.status.conditions[?(@.type=="Ready")].message]] }
+local AGE = { "Age", ".metadata.creationTimestamp", "date" }
+local URL = { "URL", ".spec.url" }
+
+-- Group, version, kind, plural, short name, category, columns.
+local SOURCES, APPLIERS, NOTIFICATIONS = "fluxcd-sources", "fluxcd-appliers", "fluxcd-notifications"
+local SOURCE, NOTIFICATION = "source.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io"
 local DEFINITIONS = {
-  ["source-controller"] = { { "source.toolkit.fluxcd.io", "v1", "GitRepository", "gitrepositories", "gitrepo" },
-    { "source.toolkit.fluxcd.io", "v1", "OCIRepository", "ocirepositories", "ocirepo" },
-    { "source.toolkit.fluxcd.io", "v1", "HelmRepository", "helmrepositories", "helmrepo" },
-    { "source.toolkit.fluxcd.io", "v1", "HelmChart", "helmcharts", "hc" },
-    { "source.toolkit.fluxcd.io", "v1", "Bucket", "buckets", nil } },
-  ["kustomize-controller"] = { { "kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations", "ks" } },
-  ["helm-controller"] = { { "helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases", "hr" } },
-  ["notification-controller"] = { { "notification.toolkit.fluxcd.io", "v1", "Receiver", "receivers", nil },
-    { "notification.toolkit.fluxcd.io", "v1beta3", "Alert", "alerts", nil },
-    { "notification.toolkit.fluxcd.io", "v1beta3", "Provider", "providers", nil } },
+  ["source-controller"] = {
+    { SOURCE, "v1", "Bucket", "buckets", nil, SOURCES, { { "Endpoint", ".spec.endpoint" }, AGE, READY, STATUS } },
+    { SOURCE, "v1", "ExternalArtifact", "externalartifacts", "ea", SOURCES, { AGE, READY, STATUS, { "Source", ".spec.sourceRef.name" } } },
+    { SOURCE, "v1", "GitRepository", "gitrepositories", "gitrepo", SOURCES, { URL, AGE, READY, STATUS } },
+    { SOURCE, "v1", "HelmChart", "helmcharts", "hc", SOURCES, { { "Chart", ".spec.chart" }, { "Version", ".spec.version" },
+      { "Source Kind", ".spec.sourceRef.kind" }, { "Source Name", ".spec.sourceRef.name" }, AGE, READY, STATUS } },
+    { SOURCE, "v1", "HelmRepository", "helmrepositories", "helmrepo", SOURCES, { URL, AGE, READY, STATUS } },
+    { SOURCE, "v1", "OCIRepository", "ocirepositories", "ocirepo", SOURCES, { URL, READY, STATUS, AGE } },
+  },
+  ["kustomize-controller"] = {
+    { "kustomize.toolkit.fluxcd.io", "v1", "Kustomization", "kustomizations", "ks", APPLIERS, { AGE, READY, STATUS } },
+  },
+  ["helm-controller"] = { { "helm.toolkit.fluxcd.io", "v2", "HelmRelease", "helmreleases", "hr", APPLIERS, { AGE, READY, STATUS } } },
+  ["notification-controller"] = {
+    { NOTIFICATION, "v1", "Receiver", "receivers", nil, NOTIFICATIONS, { AGE, READY, STATUS } },
+    { NOTIFICATION, "v1beta3", "Alert", "alerts", nil, NOTIFICATIONS, { AGE } },
+    { NOTIFICATION, "v1beta3", "Provider", "providers", nil, NOTIFICATIONS, { AGE } },
+  },
 }
 
 local function labels(f, more)
@@ -29,20 +45,17 @@ local function labels(f, more)
   return set
 end
 
-local function column(name, path, kind) return { name = name, jsonPath = path, type = kind or "string" } end
-
 local function definition(f, component, spec)
-  local group, version, kind, plural, short = table.unpack(spec, 1, 5)
+  local group, version, kind, plural, short, category, shown = table.unpack(spec, 1, 7)
   local open = { type = "object", ["x-kubernetes-preserve-unknown-fields"] = true }
-  local columns = json.array { column("Age", ".metadata.creationTimestamp", "date"),
-    column("Ready", [[.status.conditions[?(@.type=="Ready")].status]]),
-    column("Status", [[.status.conditions[?(@.type=="Ready")].message]]) }
-  if kind == "GitRepository" then table.insert(columns, 1, column("URL", ".spec.url")) end
+  local columns = json.array {}
+  for i, c in ipairs(shown) do columns[i] = { name = c[1], jsonPath = c[2], type = c[3] or "string" } end
   return { apiVersion = "apiextensions.k8s.io/v1", kind = "CustomResourceDefinition",
     metadata = { name = plural .. "." .. group, labels = labels(f, { ["app.kubernetes.io/component"] = component }) },
     spec = { group = group, scope = "Namespaced", names = { kind = kind, listKind = kind .. "List", plural = plural,
-      singular = kind:lower(), shortNames = short and json.array { short } or nil },
-      versions = json.array { { name = version, served = true, storage = true, subresources = { status = {} },
+      singular = kind:lower(), shortNames = short and json.array { short } or nil, categories = json.array { "all", "fluxcd", category } },
+      versions = json.array { { name = version, served = true, storage = true,
+        subresources = version == "v1beta3" and {} or { status = {} },
         additionalPrinterColumns = columns,
         schema = { openAPIV3Schema = { type = "object", properties = { apiVersion = { type = "string" }, kind = { type = "string" },
           metadata = { type = "object" }, spec = open, status = open } } } } } } }

@@ -72,6 +72,16 @@ test("an update takes fields over without asking", function(t)
   t.fails('conflict with "kubectl-edit" using v1: .data.a', apply.apply, ConfigMap, new, map { a = "1", b = "1" }, who "one")
 end)
 
+test("parts that Go's types write even when empty have no owner", function(t)
+  local function owned(builtin)
+    local o = json.decode '{"metadata":{"name":"m"},"spec":{"replicas":1},"status":{}}'
+    apply.update(Deployment, nil, o, { manager = "m", apiVersion = "v1", builtin = builtin })
+    return o.metadata.managedFields[1].fieldsV1
+  end
+  t.eq(owned(true), { ["f:spec"] = { ["f:replicas"] = {} } })
+  t.eq(owned(false), { ["f:spec"] = { ["."] = {}, ["f:replicas"] = {} }, ["f:status"] = {} }, "of a custom resource they have")
+end)
+
 test("list items with keys are owned and merged by them", function(t)
   local o = apply.apply(Deployment, nil, nginx(), { manager = "a", apiVersion = "apps/v1" })
   o = apply.apply(Deployment, o, nginx(function(n)

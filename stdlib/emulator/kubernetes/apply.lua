@@ -14,10 +14,15 @@ local unowned = {
   { "f:metadata", "f:deletionGracePeriodSeconds" },
 }
 
--- Objects that Go writes even when empty never count as added.
+-- Objects that Go's types write even when empty never count as added.
 local always = { metadata = true, spec = true, status = true, strategy = true, template = true }
 
 local function quiet(set, depth)
+  if depth == 0 then
+    for _, pe in ipairs { "f:spec", "f:status" } do
+      if set[pe] and set[pe]["."] and next(set[pe], next(set[pe])) == nil then set[pe] = nil end
+    end
+  end
   for pe, node in next, set do
     if pe:sub(1, 2) == "f:" and always[pe:sub(3)] and next(node, next(node)) ~= nil then node["."] = nil end
     if pe ~= "." and depth < 4 then quiet(node, depth + 1) end
@@ -116,7 +121,7 @@ local function base(new, old)
   return decode(list)
 end
 
---- Records a write that is not an apply: sets new.metadata.managedFields. who: {manager=, apiVersion=, subresource=}.
+--- Records a write that is not an apply: sets new.metadata.managedFields. who: {manager=, apiVersion=, subresource=, builtin=}.
 -- A list that the writer changed is taken as it is; `[{}]` forgets all owners.
 function apply.update(type_, old, new, who)
   local managers = base(new, old)
@@ -126,7 +131,7 @@ function apply.update(type_, old, new, who)
     set["."] = nil
     fieldset.strip(set, unowned)
   end
-  quiet(added, 0)
+  if who.builtin then quiet(added, 0) end
   if not (next(added) or next(modified) or next(removed)) then
     new.metadata.managedFields = encode(managers)
     return new

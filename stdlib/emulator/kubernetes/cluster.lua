@@ -223,8 +223,9 @@ function Cluster:container_log(pod, container)
   local kubelet = self.kubelets[pod.spec.nodeName]
   if not kubelet then
     local node = self.store:get("/nodes", nil, pod.spec.nodeName)
-    local address = node and value.find(value.get(node, "status", "addresses"), "type", "InternalIP")
-    address = address and address.address or pod.spec.nodeName
+    local known = node and value.get(node, "status", "addresses") or {}
+    if #known == 0 then return nil, "no preferred addresses found; known addresses: []" end
+    local address = (value.find(known, "type", "InternalIP") or known[1]).address
     return nil, ('Get "https://%s:10250/containerLogs/%s/%s/%s": dial tcp %s:10250: connect: connection refused')
       :format(address, pod.metadata.namespace, pod.metadata.name, container, address)
   end

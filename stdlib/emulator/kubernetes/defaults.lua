@@ -260,12 +260,17 @@ function by_kind.PersistentVolume(o)
   default(default(o, "status", {}), "phase", "Available")
 end
 
+local node_info = { "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion",
+  "machineID", "operatingSystem", "osImage", "systemUUID" }
+
+-- A node says these of itself even before its kubelet does.
 function by_kind.Node(o)
   default(o, "spec", {})
-  for _, name in ipairs { "capacity" } do
-    local status = o.status
-    if status and status[name] and not status.allocatable then status.allocatable = value.copy(status[name]) end
-  end
+  local status = default(o, "status", {})
+  if status.capacity and not status.allocatable then status.allocatable = value.copy(status.capacity) end
+  default(default(default(status, "daemonEndpoints", {}), "kubeletEndpoint", {}), "Port", 0)
+  local info = default(status, "nodeInfo", {})
+  for _, name in ipairs(node_info) do default(info, name, "") end
 end
 
 local function webhooks(o)

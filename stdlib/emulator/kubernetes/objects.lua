@@ -87,7 +87,7 @@ local keeps_status = { ["/nodes"] = true, ["/namespaces"] = true, ["/services"] 
   ["/persistentvolumes"] = true, ["/pods"] = true }
 
 local function writer(options, subresource, res)
-  return { manager = (options.manager or "unknown"):sub(1, 128), apiVersion = res.api_version, subresource = subresource }
+  return { manager = (options.manager or "unknown"):sub(1, 128), apiVersion = res.api_version, subresource = subresource, builtin = res.builtin }
 end
 
 local function begin(res, object, options)

@@ -41,8 +41,32 @@ function range.reconcile(cluster, _, name)
   cluster:modify(NODES, nil, name, function(o)
     o.spec = o.spec or {}
     o.spec.podCIDR, o.spec.podCIDRs = cidr, json.array { cidr }
-    o.metadata.annotations = o.metadata.annotations or {}
-    o.metadata.annotations["node.alpha.kubernetes.io/ttl"] = "0"
+  end)
+end
+
+-- What every node carries: how long kubelets may keep secrets, and the old names of labels beside the new.
+
+local marks = { name = "node-marks", component = KCM, all = all, watches = {} }
+
+local old_labels = { ["kubernetes.io/os"] = "beta.kubernetes.io/os", ["kubernetes.io/arch"] = "beta.kubernetes.io/arch" }
+
+marks.watches[NODES] = function(event, add)
+  if event.type ~= "DELETED" then add(nil, event.object.metadata.name) end
+end
+
+function marks.reconcile(cluster, _, name)
+  cluster:modify(NODES, nil, name, function(o)
+    local changed = false
+    local function put(field, key, v)
+      o.metadata[field] = o.metadata[field] or {}
+      if o.metadata[field][key] ~= v then o.metadata[field][key], changed = v, true end
+    end
+    put("annotations", "node.alpha.kubernetes.io/ttl", "0")
+    for new, old in pairs(old_labels) do
+      local v = (o.metadata.labels or {})[new]
+      if v then put("labels", old, v) end
+    end
+    return changed
   end)
 end
 
@@ -214,4 +238,4 @@ function collector.reconcile(cluster, _, name)
   cluster:try(function() cluster.objects:delete(cluster:res "coordination.k8s.io/leases", "kube-node-lease", name) end)
 end
 
-return { range, lifecycle, eviction, collector }
+return { range, marks, lifecycle, eviction, collector }

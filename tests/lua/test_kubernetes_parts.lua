@@ -73,13 +73,13 @@ test("an update takes fields over without asking", function(t)
 end)
 
 test("parts that Go's types write even when empty have no owner", function(t)
-  local function owned(builtin)
+  local function owned(zero)
     local o = json.decode '{"metadata":{"name":"m"},"spec":{"replicas":1},"status":{}}'
-    apply.update(Deployment, nil, o, { manager = "m", apiVersion = "v1", builtin = builtin })
+    apply.update(Deployment, nil, o, { manager = "m", apiVersion = "v1", zero = zero })
     return o.metadata.managedFields[1].fieldsV1
   end
-  t.eq(owned(true), { ["f:spec"] = { ["f:replicas"] = {} } })
-  t.eq(owned(false), { ["f:spec"] = { ["."] = {}, ["f:replicas"] = {} }, ["f:status"] = {} }, "of a custom resource they have")
+  t.eq(owned { metadata = {}, spec = {}, status = {} }, { ["f:spec"] = { ["f:replicas"] = {} } })
+  t.eq(owned(nil), { ["f:spec"] = { ["."] = {}, ["f:replicas"] = {} }, ["f:status"] = {} }, "of a custom resource they have")
 end)
 
 test("list items with keys are owned and merged by them", function(t)

@@ -19,6 +19,7 @@ local reviews = require "emulator.kubernetes.reviews"
 local api = {}
 
 local encoded = setmetatable({}, { __mode = "k" })
+local encoded_items = setmetatable({}, { __mode = "k" })
 
 -- Stored objects never change, so their text is made once.
 local function text_of(object)
@@ -26,6 +27,19 @@ local function text_of(object)
   if not text then
     text = json.encode(object)
     encoded[object] = text
+  end
+  return text
+end
+
+-- In a list the kind is said once, except of custom resources.
+local function item_text(res, object)
+  if not res.builtin then return text_of(object) end
+  local text = encoded_items[object]
+  if not text then
+    local item = value.shallow(object)
+    item.kind, item.apiVersion = nil, nil
+    text = json.encode(item)
+    encoded_items[object] = text
   end
   return text
 end
@@ -175,7 +189,7 @@ local function list(ctx)
   end
   local texts = {}
   for i, object in ipairs(objects) do
-    texts[i] = form == "PartialObjectMetadataList" and json.encode(as_partial(object, version)) or text_of(object)
+    texts[i] = form == "PartialObjectMetadataList" and json.encode(as_partial(object, version)) or item_text(res, object)
   end
   local kind, gv = res.list_kind, res.api_version
   if form == "PartialObjectMetadataList" then kind, gv = form, version end
@@ -304,7 +318,7 @@ local function create(ctx)
   if type(body) ~= "table" then error(status.bad_request("the body of the request is empty"), 0) end
   local options = write_options(ctx)
   local review = reviews[ctx.res.plural]
-  if review and ctx.res.builtin then return respond(201, review(ctx, body)) end
+  if review and ctx.res.builtin then return respond(201, review(ctx, ctx.cluster.objects:asked(ctx.res, body, options))) end
   local object = ctx.cluster.objects:create(ctx.res, body, options)
   if not options.dry then saved(ctx, "POST", 201) end
   return show(ctx, object, 201)

@@ -18,11 +18,6 @@ local unowned = {
 local always = { metadata = true, spec = true, status = true, strategy = true, template = true }
 
 local function quiet(set, depth)
-  if depth == 0 then
-    for _, pe in ipairs { "f:spec", "f:status" } do
-      if set[pe] and set[pe]["."] and next(set[pe], next(set[pe])) == nil then set[pe] = nil end
-    end
-  end
   for pe, node in next, set do
     if pe:sub(1, 2) == "f:" and always[pe:sub(3)] and next(node, next(node)) ~= nil then node["."] = nil end
     if pe ~= "." and depth < 4 then quiet(node, depth + 1) end
@@ -121,17 +116,18 @@ local function base(new, old)
   return decode(list)
 end
 
---- Records a write that is not an apply: sets new.metadata.managedFields. who: {manager=, apiVersion=, subresource=, builtin=}.
+--- Records a write that is not an apply: sets new.metadata.managedFields. who: {manager=, apiVersion=, subresource=, zero=}; zero
+-- is what the kind's Go type writes of an object without fields, for kinds that have one: that is nobody's.
 -- A list that the writer changed is taken as it is; `[{}]` forgets all owners.
 function apply.update(type_, old, new, who)
   local managers = base(new, old)
   if not managers then new.metadata.managedFields = nil; return new end
-  local added, modified, removed = fieldset.compare(type_, old or { metadata = {} }, new)
+  local added, modified, removed = fieldset.compare(type_, old or who.zero or { metadata = {} }, new)
   for _, set in ipairs { added, modified, removed } do
     set["."] = nil
     fieldset.strip(set, unowned)
   end
-  if who.builtin then quiet(added, 0) end
+  if who.zero then quiet(added, 0) end
   if not (next(added) or next(modified) or next(removed)) then
     new.metadata.managedFields = encode(managers)
     return new

@@ -8,6 +8,8 @@ local status = require "emulator.kubernetes.status"
 local Store = require "emulator.kubernetes.store"
 local Resources = require "emulator.kubernetes.resources"
 local Objects = require "emulator.kubernetes.objects"
+local apply = require "emulator.kubernetes.apply"
+local defaults = require "emulator.kubernetes.defaults"
 local definitions = require "emulator.kubernetes.definitions"
 local rbac = require "emulator.kubernetes.rbac"
 local ip = require "emulator.kubernetes.ip"
@@ -188,7 +190,7 @@ function Cluster:bind(pod, node)
     table.insert(o.status.conditions, { type = "PodScheduled", status = "True", lastProbeTime = json.null,
       lastTransitionTime = value.time() })
     value.compact(o)
-  end, { manager = "kube-scheduler", subresource = "binding" })
+  end, { applied = true, subresource = "binding" })     -- a binding owns nothing
 end
 
 --- Records an event about an object; the same one again is counted. kind: "Normal" or "Warning".
@@ -210,12 +212,16 @@ function Cluster:event(object, kind, reason, message, component, host)
   self.seen_events[same] = name
   local ns = self.store:get("/namespaces", nil, namespace)
   if ns.metadata.deletionTimestamp then return end
-  self.store:put("/events", { apiVersion = "v1", kind = "Event", metadata = { name = name, namespace = namespace,
+  local made = { apiVersion = "v1", kind = "Event", metadata = { name = name, namespace = namespace,
       uid = crypto.uuid(), creationTimestamp = now },
     involvedObject = { apiVersion = object.apiVersion, kind = object.kind, name = m.name, namespace = m.namespace, uid = m.uid,
       resourceVersion = m.resourceVersion },
     reason = reason, message = message, type = kind, count = 1, firstTimestamp = now, lastTimestamp = now,
-    source = { component = component, host = host }, reportingComponent = component, reportingInstance = host or "" })
+    source = { component = component, host = host }, reportingComponent = component, reportingInstance = host or "",
+    eventTime = json.null }
+  local writer = component == "kubelet" and "kubelet" or component == "default-scheduler" and "kube-scheduler" or "kube-controller-manager"
+  local res = self:res "/events"
+  self.store:put(res.key, apply.update(res.schema, nil, made, { manager = writer, apiVersion = "v1", zero = defaults.zero(res) }))
 end
 
 --- What a container wrote: a list of {time, text}, or nil and why. Answered by the kubelet of the pod's node.

@@ -95,6 +95,12 @@ function by_kind.Pod(o)
   pod_spec(o.spec)
   default(o.spec, "enableServiceLinks", true)
   if o.spec.hostNetwork then default(o.spec, "hostNetwork", true) end
+  local status = o.status or {}
+  if status.podIP then default(status, "podIPs", json.array { { ip = status.podIP } }) end
+  for _, c in ipairs(status.conditions or {}) do
+    default(c, "lastProbeTime", json.null)       -- times are said even when there is none
+    default(c, "lastTransitionTime", json.null)
+  end
 end
 
 function by_kind.Deployment(o)
@@ -260,17 +266,21 @@ function by_kind.PersistentVolume(o)
   default(default(o, "status", {}), "phase", "Available")
 end
 
-local node_info = { "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion",
-  "machineID", "operatingSystem", "osImage", "systemUUID" }
-
 -- A node says these of itself even before its kubelet does.
+local function node_zero(status)
+  default(default(default(status, "daemonEndpoints", {}), "kubeletEndpoint", {}), "Port", 0)
+  local info = default(status, "nodeInfo", {})
+  for _, name in ipairs { "architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion",
+    "machineID", "operatingSystem", "osImage", "systemUUID" } do
+    default(info, name, "")
+  end
+end
+
 function by_kind.Node(o)
   default(o, "spec", {})
   local status = default(o, "status", {})
   if status.capacity and not status.allocatable then status.allocatable = value.copy(status.capacity) end
-  default(default(default(status, "daemonEndpoints", {}), "kubeletEndpoint", {}), "Port", 0)
-  local info = default(status, "nodeInfo", {})
-  for _, name in ipairs(node_info) do default(info, name, "") end
+  node_zero(status)
 end
 
 local function webhooks(o)
@@ -287,6 +297,21 @@ local function webhooks(o)
 end
 
 by_kind.ValidatingWebhookConfiguration, by_kind.MutatingWebhookConfiguration = webhooks, webhooks
+
+local zeros = {
+  Event = { metadata = {}, source = {}, involvedObject = {}, eventTime = json.null, reportingComponent = "", reportingInstance = "" },
+  Namespace = { metadata = {}, spec = { finalizers = json.array { "kubernetes" } }, status = {} },
+  Node = { metadata = {}, spec = {}, status = {} },
+  Service = { metadata = {}, spec = {}, status = { loadBalancer = {} } },
+}
+node_zero(zeros.Node.status)
+for _, kind in ipairs { "SelfSubjectAccessReview", "SubjectAccessReview", "LocalSubjectAccessReview" } do
+  zeros[kind] = { metadata = {}, spec = {}, status = { allowed = false } }
+end
+local zero = { metadata = {}, spec = {}, status = {} }
+
+--- What the Go type of a built-in kind writes of an object in which nothing is set, not to be changed; nil for a custom resource.
+function defaults.zero(res) return res.builtin and (zeros[res.kind] or zero) or nil end
 
 --- Fills the defaults of a built-in kind, in place.
 function defaults.fill(res, object)

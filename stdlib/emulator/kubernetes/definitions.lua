@@ -20,8 +20,7 @@ local function establish(cluster, crd)
     if v.storage then storage = v.name end
   end
   local stored = value.get(crd, "status", "storedVersions") or json.array {}
-  if accepted and value.equal(accepted, crd.spec.names) and value.contains(stored, storage)
-    and value.contains(crd.metadata.finalizers, FINALIZER) then return end
+  if accepted and value.equal(accepted, crd.spec.names) and value.contains(stored, storage) then return end
   cluster.objects:modify(cluster:res(KEY), nil, name, function(o)
     o.status = o.status or {}
     o.status.acceptedNames = value.copy(o.spec.names)
@@ -31,8 +30,6 @@ local function establish(cluster, crd)
       o.status.conditions = json.array { condition("NamesAccepted", "True", "NoConflicts", "no conflicts found"),
         condition("Established", "True", "InitialNamesAccepted", "the initial names have been accepted") }
     end
-    o.metadata.finalizers = o.metadata.finalizers or json.array {}
-    if not value.contains(o.metadata.finalizers, FINALIZER) then table.insert(o.metadata.finalizers, FINALIZER) end
   end, { manager = "kube-apiserver", subresource = "status" })
 end
 

@@ -87,7 +87,8 @@ function discovery.resources(resources, gv)
   for _, plural in ipairs(list.order) do
     for _, entry in ipairs(entries(list.by_plural[plural])) do out[#out + 1] = entry end
   end
-  return { kind = "APIResourceList", apiVersion = "v1", groupVersion = gv, resources = out }
+  local api_version = gv:find("/", 1, true) and "v1" or nil   -- the core group's list is of an older form
+  return { kind = "APIResourceList", apiVersion = api_version, groupVersion = gv, resources = out }
 end
 
 local function aggregated_resource(res)

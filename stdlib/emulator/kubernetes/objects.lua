@@ -87,7 +87,8 @@ local keeps_status = { ["/nodes"] = true, ["/namespaces"] = true, ["/services"] 
   ["/persistentvolumes"] = true, ["/pods"] = true }
 
 local function writer(options, subresource, res)
-  return { manager = (options.manager or "unknown"):sub(1, 128), apiVersion = res.api_version, subresource = subresource, builtin = res.builtin }
+  return { manager = (options.manager or "unknown"):sub(1, 128), apiVersion = res.api_version, subresource = subresource,
+    zero = defaults.zero(res) }
 end
 
 local function begin(res, object, options)
@@ -134,12 +135,20 @@ function Objects:create(res, object, options)
   kind_of(res, object)
   decode(res, object, options.validation or "Warn", options.warnings)
   begin(res, object, options)
-  admission.create(self.cluster, res, object, options.user)
   fill(res, object)
-  if object.metadata.managedFields then object.metadata.managedFields = nil end
+  object.metadata.managedFields = nil
   apply.update(res.schema, nil, object, writer(options, nil, res))
+  admission.create(self.cluster, res, object, options.user)   -- what it adds belongs to nobody
+  fill(res, object)
   check(res, object)
   return finish_create(self, res, object, options)
+end
+
+--- An object that is answered and not kept, as it came and with its owner.
+function Objects:asked(res, object, options)
+  kind_of(res, object)
+  object.metadata = object.metadata or {}
+  return apply.update(res.schema, nil, object, writer(options, nil, res))
 end
 
 local function spec_changed(res, old, new)
@@ -413,6 +422,9 @@ local function propagation_finalizers(m, policy)
   return #list > 0 and list or nil
 end
 
+-- What a deleted definition still has to do: its objects go first.
+local added_at_delete = { ["apiextensions.k8s.io/customresourcedefinitions"] = "customresourcecleanup.apiextensions.k8s.io" }
+
 --- Deletes an object, or marks it deleted while something holds it. options: grace, policy, preconditions, dry, user.
 -- Returns the object and whether it is gone.
 function Objects:delete(res, namespace, name, options)
@@ -431,9 +443,13 @@ function Objects:delete(res, namespace, name, options)
   local new = value.copy(old)
   local m = new.metadata
   if options.policy then m.finalizers = propagation_finalizers(m, options.policy) end
+  if added_at_delete[res.key] and not m.deletionTimestamp then
+    m.finalizers = value.filter(m.finalizers, function(f) return f ~= added_at_delete[res.key] end)
+    table.insert(m.finalizers, added_at_delete[res.key])
+  end
   local grace = res.key == "/pods" and pod_grace(old, options.grace) or 0
   if m.deletionTimestamp then grace = math.min(grace, m.deletionGracePeriodSeconds or 0) end
-  m.deletionGracePeriodSeconds = grace
+  if res.key ~= "/namespaces" then m.deletionGracePeriodSeconds = grace end
   m.deletionTimestamp = m.deletionTimestamp and grace > 0 and m.deletionTimestamp or value.time(os.time() + grace)
   if res.generation and not old.metadata.deletionTimestamp then m.generation = (m.generation or 0) + 1 end
   if res.key == "/namespaces" then value.set(new, "status", "phase", "Terminating") end

@@ -16,7 +16,7 @@ local function hashes(line)
 end
 
 local DIGIT = "[0-9a-f]"
-local UUID = DIGIT:rep(8) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(12)
+normal.UUID = DIGIT:rep(8) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(4) .. "%-" .. DIGIT:rep(12)
 local ADDRESS = "%d+%.%d+%.%d+%.%d+"
 
 -- 3m27s
@@ -29,7 +29,7 @@ local function of_line(line)
   line = line:gsub("\27%[[%d;]*m", ""):gsub("%f[%S]/%S*/%u+%-%d+/", "") -- colours; the folders that `diff` compares
   line = line:gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d[.%d]*Z", "<time>"):gsub("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d%.%d+ [+-]%d+", "<time>")
     :gsub("%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d [+-]%d+", "<time>")
-  line = line:gsub(UUID, "<uid>"):gsub('("?resourceVersion"?: )"%d+"', "%1<version>")
+  line = line:gsub(normal.UUID, "<uid>"):gsub('("?resourceVersion"?: )"%d+"', "%1<version>")
   line = line:gsub("https://" .. ADDRESS .. ":%d+", "<server>"):gsub(ADDRESS, "<address>")
   line = line:gsub("version%.Info{.-}", "<version>"):gsub("Version: v[%w.+-]+", "Version: <version>")
     :gsub("(version difference between client) %b() and server %b()", "%1 <version> and server <version>")
@@ -38,6 +38,9 @@ local function of_line(line)
   line, random = hashes(line)
   return (" " .. line .. " "):gsub("%f[%S][%dhmsd]+%f[%s]", age):sub(2, -2), random
 end
+
+--- Is there something random in a name?
+function normal.random(name) return select(2, hashes(name)) end
 
 --- A text as it is compared.
 function normal.text(text)

@@ -1,12 +1,13 @@
 --- vmrun lua run.lua KUBECTL [--update]: the commands of commands.lua by that kubectl against the emulator's API, in order and
 -- with a cold cache. What each ends with and says must be what CLIENT.golden has; where VMRUN_KUBERNETES_RECORDINGS names a
--- folder, also what the same command ended with and said against a real API server, but for exceptions.tsv. --update writes
--- the golden file anew.
+-- folder, also what the same command ended with and said against a real API server, but for exceptions.tsv; then what all
+-- recorded clients sent is sent again (exchanges.lua). --update writes the golden file anew.
 local folder = arg[0]:match "^(.*)/[^/]*$" or "."
 local fs = require "fs"
 local json = require "json"
 local process = require "process"
 local commands = require "commands"
+local exchanges = require "exchanges"
 local normal = require "normal"
 local World = require "world"
 
@@ -171,7 +172,40 @@ local function main()
   print(("kubectl %s, judged as %s%s"):format(version, client, recordings and ", by the recordings too" or ""))
 end
 
+-- What every client that was recorded sent, sent again.
+local function replay()
+  local rows = {}
+  for line in assert(fs.read(folder .. "/exchanges.tsv")):gmatch "[^\n]+" do
+    local pattern, reason = line:match "^([^#\t][^\t]*)\t(.+)$"
+    if pattern then rows[#rows + 1] = { pattern = pattern, reason = reason, used = 0 } end
+  end
+  local function excuse(text)
+    for _, row in ipairs(rows) do
+      if text:find(row.pattern) then
+        row.used = row.used + 1
+        return true
+      end
+    end
+    return false
+  end
+  local counts = { sent = 0, agreed = 0, excused = 0, binary = 0, polled = 0 }
+  for _, minor in ipairs(CLIENTS) do
+    local client, names = "1." .. minor, {}
+    for _, name in ipairs(assert(fs.list(recordings))) do
+      if name:sub(1, #client + 1) == client .. "-" then names[#names + 1] = name end
+    end
+    local world <close> = setmetatable({ world = World.open(tmp) }, { __close = function(w) w.world:close() end })
+    exchanges.replay(world.world, recordings, names, "app-1" .. minor, counts, excuse, function(name, differences)
+      judge(name .. ": its exchanges", #differences == 0, table.concat(differences, "\n"))
+    end)
+  end
+  for _, row in ipairs(rows) do judge("exchanges.tsv: " .. row.pattern, row.used > 0, "it is not needed: " .. row.reason) end
+  print(("exchanges: %d of %d agree in status and shape (%d of them have no JSON, so in status), %d more but for exchanges.tsv; %d polls left out")
+    :format(counts.agreed, counts.sent, counts.binary, counts.excused, counts.polled))
+end
+
 local ok, why = pcall(main)
+if ok and recordings then ok, why = pcall(replay) end
 fs.remove(tmp, { recursive = true })
 if not ok then judge("the story", false, tostring(type(why) == "table" and (why.message or json.encode(why)) or why)) end
 print(("kubectl: %d passed, %d failed, 0 skipped"):format(passed, failed))

@@ -29,7 +29,7 @@ end
 
 local function serve(self)
   local ca = crypto.x509_ca { cn = "kubernetes", days = 1 }
-  local machine = { root = self.folder, address = ("127.%d.%d.%d"):format(200 + process.pid() % 50, process.pid() % 251, opened), hostname = "api" }
+  local machine = { root = self.folder, hostname = "api", address = ("127.%d.%d.%d"):format(200 + process.pid() % 50, process.pid() % 251, opened) }
   local tls = crypto.x509_issue { ca = ca, cn = "kube-apiserver", dns = { NAME }, ip = { machine.address }, days = 1, usage = { "server" } }
   local files = { ["ca.crt"] = ca.cert, ["tls.crt"] = tls.cert, ["tls.key"] = tls.key, ["sa.key"] = crypto.rsa_key(2048) }
   for name, text in pairs(files) do assert(fs.write(self.folder .. "/" .. name, text, { mode = tonumber("600", 8) })) end
@@ -165,7 +165,8 @@ function World.open(folder)
   for _, name in ipairs(nodes) do node(self, name) end
   self.tasks[2] = task.spawn(heartbeats, self, nodes)
   -- Flux was there before the worker took pods
-  ask(self, "PATCH", "/api/v1/nodes/worker-0", { metadata = { labels = { ["node-role.kubernetes.io/worker"] = "" } }, spec = { unschedulable = true } }, MERGE)
+  ask(self, "PATCH", "/api/v1/nodes/worker-0", { metadata = { labels = { ["node-role.kubernetes.io/worker"] = "" } },
+    spec = { unschedulable = true } }, MERGE)
   flux(self)
   self:settle()
   ask(self, "PATCH", "/api/v1/nodes/worker-0", { spec = { unschedulable = json.null } }, MERGE)

@@ -230,7 +230,7 @@ end
 local function commit(self, res, old, new, options, subresource)
   admission.update(self.cluster, res, new, old, options.user, subresource)
   fill(res, new)
-  if res.generation and subresource ~= "status" and spec_changed(res, old, new) then
+  if res.generation and subresource ~= "status" and subresource ~= "binding" and spec_changed(res, old, new) then
     new.metadata.generation = (old.metadata.generation or 0) + 1
   end
   if not options.applied then apply.update(res.schema, old, new, writer(options, subresource, res)) end

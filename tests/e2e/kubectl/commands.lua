@@ -1,5 +1,5 @@
---- The commands in their order: {name, arguments, files written before, seconds after which it is ended}. `{ns}` is the
--- namespace, of the client's own.
+--- The commands in their order: {name, arguments, files= written before, ends= seconds after which it is ended, own= nobody
+-- recorded it}. `{ns}` is the namespace, of the client's own.
 local function deployment(replicas)
   return ([[
 apiVersion: apps/v1
@@ -55,6 +55,9 @@ return {
   { "get-deploy-all", "get deploy -A" },
   { "get-all", "get all -n {ns}" },
   { "get-pods-selector", "get pods -n {ns} -l app=nginx -o name" },
+  { "raw-pods", "get --raw /api/v1/namespaces/{ns}/pods", own = true },
+  { "raw-events", "get --raw /api/v1/namespaces/{ns}/events?fieldSelector=reason=ScalingReplicaSet", own = true },
+  { "raw-core-resources", "get --raw /api/v1", own = true },
   { "describe-deploy", "describe deploy nginx -n {ns}" },
   { "apply-server-side", "apply --server-side --field-manager=vmrun --force-conflicts -f d.yaml" },
   { "apply-server-side-again", "apply --server-side --field-manager=vmrun -f d.yaml" },

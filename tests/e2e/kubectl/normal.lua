@@ -29,7 +29,9 @@ local function of_line(line)
   line = line:gsub("\27%[[%d;]*m", ""):gsub("%f[%S]/%S*/%u+%-%d+/", "") -- colours; the folders that `diff` compares
   line = line:gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d[.%d]*Z", "<time>"):gsub("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d%.%d+ [+-]%d+", "<time>")
     :gsub("%a%a%a, %d%d %a%a%a %d%d%d%d %d%d:%d%d:%d%d [+-]%d+", "<time>")
-  line = line:gsub(normal.UUID, "<uid>"):gsub('("?resourceVersion"?: )"%d+"', "%1<version>")
+  line = line:gsub(normal.UUID, "<uid>"):gsub('("?resourceVersion"?: ?)"%d+"', "%1<version>")
+    :gsub("(kube%-api%-access%-)[a-z0-9]+", "%1<id>")
+    :gsub("%.%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%x%f[^%w]", ".<id>") -- an event is named by its time
   line = line:gsub("https://" .. ADDRESS .. ":%d+", "<server>"):gsub(ADDRESS, "<address>")
   line = line:gsub("version%.Info{.-}", "<version>"):gsub("Version: v[%w.+-]+", "Version: <version>")
     :gsub("(version difference between client) %b() and server %b()", "%1 <version> and server <version>")

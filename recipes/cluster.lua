@@ -9,6 +9,8 @@ local p = params {
   location       = param.string  { default = "westus2", help = "Azure region" },
   control_planes = param.choice  { 1, 3, 5, default = 3, help = "odd, for etcd's majority" },
   workers        = param.integer { default = 2, min = 0, max = 100, help = "how many workers" },
+  user           = param.string  { default = "azureuser", help = "who logs in to the machines" },
+  network        = param.cidr    { default = "10.0.0.0/16", help = "the virtual network's range" },
   size           = param.string  { default = "Standard_D2s_v5", help = "size of the machines" },
   image          = param.string  { default = "debian-12", help = "image of the machines" },
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
@@ -26,8 +28,7 @@ local p = params {
   git_hosts      = param.list    { param.string {}, default = {}, help = "its known_hosts lines" },
   kubernetes_repository = param.string { optional = true, help = "not pkgs.k8s.io" },
 }
-local tags = { environment = p.environment, stack = p.name }
-local zones = #p.zones > 0 and p.zones or nil
+local tags, zones = { environment = p.environment, stack = p.name }, #p.zones > 0 and p.zones or nil
 local group = azure.resource_group "main" {
   name = p.name .. "-rg", location = p.location, tags = tags,
 }
@@ -42,22 +43,23 @@ end
 local api_ip = azure.public_ip_address "api" (own("api-ip", { zones = zones }))
 local nat_ip = azure.public_ip_address "nat" (own("nat-ip", { zones = zones }))
 local nat = azure.nat_gateway "nat" (own("nat", { public_ips = { nat_ip } }))
-local network = azure.virtual_network "main" (own("vnet", { cidr = "10.0.0.0/16" }))
-local NETWORK, NODES, ADMIN = "10.0.0.0/16", "10.0.1.0/24", "10.1.0.0/16"
+local network = azure.virtual_network "main" (own("vnet", { cidr = p.network }))
+local nodes, inside = cidr_subnet(p.network, 8, 1), { p.admin_cidr, p.network }
+local admin = p.admin_network and azure.existing "admin" { id = p.admin_network }
+if admin then inside = concat(inside, admin.body.properties.addressSpace.addressPrefixes) end
 local rules = azure.network_security_group "nodes" (own("nsg", { rules = {
-  { name = "ssh",       priority = 100, port = 22,    source = { p.admin_cidr, NETWORK, ADMIN } },
-  { name = "api", priority = 110, port = 6443, source = { p.admin_cidr, NETWORK, nat_ip.ip } },
+  { name = "ssh",       priority = 100, port = 22,    source = inside },
+  { name = "api",       priority = 110, port = 6443,  source = concat(inside, { nat_ip.ip }) },
   { name = "api-probe", priority = 120, port = 6443,  source = "AzureLoadBalancer" },
-  { name = "etcd",      priority = 130, port = "2379-2380", source = NODES },
-  { name = "kubelet",   priority = 140, port = 10250, source = NODES },
-  { name = "flannel",   priority = 150, port = 8472,  source = NODES, protocol = "Udp" },
-  { name = "node-port", priority = 160, port = "30000-32767", source = NETWORK },
+  { name = "etcd",      priority = 130, port = "2379-2380", source = nodes },
+  { name = "kubelet",   priority = 140, port = 10250, source = nodes },
+  { name = "flannel",   priority = 150, port = 8472,  source = nodes, protocol = "Udp" },
+  { name = "node-port", priority = 160, port = "30000-32767", source = p.network },
 } }))
 local subnet = azure.subnet "nodes" {
-  name = p.name .. "-nodes", vnet = network, cidr = NODES, nat_gateway = nat, security_group = rules
+  name = p.name .. "-nodes", vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules
 }
-if p.admin_network then
-  local admin = azure.existing "admin" { id = p.admin_network }
+if admin then
   azure.virtual_network_peering "to-them" { vnet = network, remote = admin, allow_forwarded = true }
   azure.virtual_network_peering "to-us" { vnet = admin, remote = network, allow_forwarded = true }
 end
@@ -89,13 +91,12 @@ azure.role_assignment "control" { scope = group, principal = control_identity, r
 -- Machines. Control planes are named, so that their identity is known before they exist; workers
 -- are instances of a scale set, of which Azure says how many there are.
 local function machine(suffix, fields)
-  fields.size, fields.image, fields.user = p.size, p.image, "azureuser"
+  fields.size, fields.image, fields.user = p.size, p.image, p.user
   fields.public_key, fields.custom_data = key.public_key, file("cluster/cloud-init.yaml")
   return own(suffix, fields)
 end
-local control_set = azure.virtual_machine_scale_set "control" (own("control", {
-  zones = zones, fault_domains = 1,
-}))
+local control_set = azure.virtual_machine_scale_set "control" (
+  own("control", { zones = zones, fault_domains = 1 }))
 local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   mode = "Uniform", capacity = p.workers, subnet = subnet, zones = zones,
   identities = { worker_identity }, disk = { size = 30, type = "Premium_LRS" },
@@ -114,7 +115,7 @@ local node = component "node" {
     local keys = azure.host_keys "keys" { machine_id = input.machine_id, vm_id = input.vm_id }
     local host = ssh.host "host" {
       name = input.hostname, hostname = input.hostname, address = input.through or input.address,
-      user = "azureuser", key = key.private_key, host_keys = keys.lines, via = input.jump,
+      user = p.user, key = key.private_key, host_keys = keys.lines, via = input.jump,
       groups = { input.group },
     }
     local base = linux.base "base" { host = host, hostname = input.hostname }
@@ -127,7 +128,7 @@ local node = component "node" {
 }
 local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" {
-  address = jump_host, user = "azureuser", key = key.private_key, host_keys = p.jump_host_keys,
+  address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
 for i = 1, p.control_planes do

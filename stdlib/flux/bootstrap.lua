@@ -105,10 +105,12 @@ local function read(ctx)
   return { fields = f, outputs = { revision = revision or (made and made.revision) }, changes = changes }
 end
 
--- A failure that Flux reports is a failure now, not at the end of the wait; but what it said of an older revision is stale.
-local function wait_for(api, kind_name, revision, seconds, of)
+-- A failure that Flux reports is a failure now, not at the end of the wait; but what it said of an older revision, or before it
+-- handled our request, is stale (https://fluxcd.io/flux/components/source/gitrepositories/#triggering-a-reconcile).
+local function wait_for(api, kind_name, revision, request, seconds, of)
   local _, object = api:wait(reference(kind_name), function(now)
     if not now or not now.status or (now.status.observedGeneration or 0) < (now.metadata.generation or 0) then return false end
+    if now.status.lastHandledReconcileAt ~= request then return false end
     local ready, message = client.condition(now, "Ready")
     local attempted = of(now)
     if ready == "False" and attempted == revision then
@@ -119,11 +121,13 @@ local function wait_for(api, kind_name, revision, seconds, of)
   return object
 end
 
+-- Asks Flux to look now; returns what it will say that it handled.
 local function reconcile(api)
-  local now = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(task.time()))
+  local request = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(task.time())) .. task.time()
   for _, kind_name in ipairs { "GitRepository", "Kustomization" } do
-    api:merge(reference(kind_name), { metadata = { annotations = { ["reconcile.fluxcd.io/requestedAt"] = now .. task.time() } } })
+    api:merge(reference(kind_name), { metadata = { annotations = { ["reconcile.fluxcd.io/requestedAt"] = request } } })
   end
+  return request
 end
 
 local function write(ctx)
@@ -141,10 +145,10 @@ local function write(ctx)
   end
   if secret_differs(api, f) then api:apply(secret(f), { manager = MANAGER, force = true }) end
   objects.apply(api, sync(f), { manager = MANAGER, force = true })
-  reconcile(api)
+  local request = reconcile(api)
   ctx:progress("waiting for Flux to be ready at " .. revision)
-  wait_for(api, "GitRepository", revision, f.seconds, function(o) return o.status.artifact and o.status.artifact.revision end)
-  wait_for(api, "Kustomization", revision, f.seconds, function(o) return o.status.lastAttemptedRevision end)
+  wait_for(api, "GitRepository", revision, request, f.seconds, function(o) return o.status.artifact and o.status.artifact.revision end)
+  wait_for(api, "Kustomization", revision, request, f.seconds, function(o) return o.status.lastAttemptedRevision end)
   objects.wait(api, list, f.seconds)
   return { outputs = { revision = revision } }
 end

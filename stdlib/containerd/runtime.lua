@@ -43,7 +43,7 @@ return role "containerd.runtime" {
   inputs = {
     package = field.choice { "containerd.io", "containerd", default = "containerd.io",
       doc = "Docker's package (2.x) or the distribution's own (1.x)." },
-    version = field.string { doc = "A version of the package, or a prefix that ends in `*`." },
+    version = field.string { doc = "A version of the package, or a prefix that ends in `*`; the releases that read `config` unless given." },
     config = field.integer { default = 3, min = 2, max = 3, doc = "The configuration's format: 2 for 1.x, 3 for 2.x." },
     cgroup = field.choice { "systemd", "cgroupfs", default = "systemd", doc = "The cgroup driver; kubelets use systemd's." },
     pause = field.string { default = "registry.k8s.io/pause:3.10.2", doc = "The sandbox image." },
@@ -55,7 +55,7 @@ return role "containerd.runtime" {
       host.apt_repository "docker" { url = f.repository, suite = host.facts.codename, components = { "stable" },
         key_url = f.repository .. "/gpg" }
     end
-    host.package (f.package) { version = f.version, hold = true }
+    host.package (f.package) { version = f.version or ("%d.*"):format(f.config - 1), hold = true }
     host.directory "/etc/containerd/certs.d" {}
     local registries = {}
     for registry in pairs(f.mirrors) do registries[#registries + 1] = registry end

@@ -27,7 +27,9 @@ local function start(dir, options)
     argv[#argv + 1] = "--clock"
     argv[#argv + 1] = tostring(options.factor)
   end
-  local child = fail.check(process.spawn { argv = argv, cwd = "/", stdin = "null", stdout = "pipe", stderr = log, detached = true })
+  local stdlib = process.env "VMRUN_STDLIB" -- it may be relative, and the emulator stands elsewhere
+  local env = stdlib and { VMRUN_STDLIB = fs.realpath(stdlib) } or nil
+  local child = fail.check(process.spawn { argv = argv, cwd = "/", env = env, stdin = "null", stdout = "pipe", stderr = log, detached = true })
   local said = task.deadline(PATIENCE, function() return child:read() or "" end)
   child:close()
   if not said or not said:find("ready", 1, true) then

@@ -87,6 +87,9 @@ function lab:start(options)
   return self
 end
 
+--- The emulator of a folder, whoever ends it.
+local function at(dir) return setmetatable({ dir = dir, options = {} }, lab):start() end
+
 --- An emulator for a test that ends with it. `options`: `factor`, `group = false`.
 local function open(t, options)
   options = options or {}
@@ -97,4 +100,4 @@ local function open(t, options)
   return self
 end
 
-return { open = open }
+return { open = open, at = at }

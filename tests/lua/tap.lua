@@ -9,13 +9,20 @@
 --     end)
 --     test.done()
 --
--- After each test there must be as many tasks as before it. run.lua counts the lines.
+-- After each test there must be as many tasks as before it. run.lua counts the lines. Arguments of the file are names of tests:
+-- only these run then (`vmrun lua tests/lua/test_x.lua "a queue keeps its order"`).
 local task = require "task"
 local fs_ok, fs = pcall(require, "fs")
 
 local M = { passed = 0, failed = 0, skipped = 0, timeout = 30 }
 
 local SKIP = {}
+
+local only, unknown = nil, {}
+for _, name in ipairs(arg or {}) do
+  only, unknown[name] = only or {}, true
+  only[name] = true
+end
 
 --- A value as text, tables with their content.
 local function show(value, depth)
@@ -147,6 +154,8 @@ local function run(fn)
 end
 
 local function one(_, name, fn)
+  if only and not only[name] then return end
+  unknown[name] = nil
   local err = run(fn)
   if err == nil then
     M.passed = M.passed + 1
@@ -163,6 +172,8 @@ end
 
 --- Ends the file: its exit code says whether all went well.
 function M.done()
+  local name = next(unknown)
+  if name then error({ message = ("no test has the name %q"):format(name) }, 0) end
   if M.failed > 0 then error({ message = M.failed .. " tests failed" }, 0) end
 end
 

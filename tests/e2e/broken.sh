@@ -10,7 +10,7 @@ small=(control_planes=1 workers=1)
 # without PART: takes it out of the recipe or of the standard library, which are copied to the working folder.
 without() {
   case $1 in
-    nsg) sed -i '/{ name = "api", priority = /d' recipes/cluster.lua ;;
+    nsg) sed -i '/{ name = "api", *priority = /d' recipes/cluster.lua ;;
     balancer) sed -i -E '/^  rules  = \{ \{ name = "api"/,/disable_outbound_snat/c\  rules = {},' recipes/cluster.lua ;;
     swap) sed -i 's/linux.base "base" {/& swap = true,/' recipes/cluster.lua ;;
     module) sed -i 's/linux.base "base" {/& modules = { "overlay" },/' recipes/cluster.lua ;;

@@ -2,6 +2,7 @@
 -- Each machine has a root of plain files and a loopback address of its own.
 local crypto = require "crypto"
 local fs = require "fs"
+local process = require "process"
 local task = require "task"
 
 local lab = {}
@@ -76,7 +77,8 @@ end
 function lab.new(options)
   options = options or {}
   local world = require "emulator.world"
-  local self = { world = world, machines = {}, blocked = {}, net = options.net or 77 }
+  local self = { world = world, machines = {}, blocked = {},
+    net = options.net or 16 + process.pid() % 200 } -- test files run side by side
   self.dir = assert(fs.mktemp "vmrun-kubernetes-")
   world.store = options.store or memory_store()
   local factor = options.factor or 600

@@ -24,6 +24,9 @@ local function define(name, page)
   page.doc = page.doc or ""
   page.fields = specs(name, "field", page.fields)
   page.outputs = specs(name, "output", page.outputs)
+  for key, spec in pairs(page.fields) do
+    if spec.default_name then page.own_name = key end -- this field is the resource's own name unless it is given
+  end
   for _, verb in ipairs(VERBS) do
     if page[verb] ~= nil and type(page[verb]) ~= "function" then
       error(("kind %s: %s is not a function"):format(name, verb), 3)

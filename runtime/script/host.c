@@ -355,8 +355,7 @@ void vr_script_free(struct vr_script *script)
 {
     if (!script)
         return;
-    script->limit.bytes = 0;
-    script->limit.seconds = 0;
+    vr_script_limit(script->L, 0, 0);
     vr_tasks_abandon(script);
     lua_close(script->L);
     if (script->turn_queued) /* the loop still holds a call for it */

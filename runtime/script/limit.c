@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "script/host.h"
 #include "script/script.h"
@@ -53,7 +54,9 @@ static void start_timer(void)
         return;
     started = true;
     struct sigaction action = {.sa_handler = ring, .sa_flags = SA_RESTART};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN};
+    /* To this thread: another one would set the hook while this one runs. */
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGRTMIN};
+    event._sigev_un._tid = gettid();
     struct itimerspec when = {.it_value.tv_nsec = (long)(TICK * 1e9),
                               .it_interval.tv_nsec = (long)(TICK * 1e9)};
     timer_t timer;
@@ -87,6 +90,7 @@ void vr_limit_thread(lua_State *thread)
 /* coroutine.create and coroutine.wrap, whose threads the timer does not know. */
 static int create(lua_State *L)
 {
+    luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 1);

@@ -6,8 +6,7 @@ local value = require "recipe.value"
 local M = {}
 
 local OPTIONS = { default = true, min = true, max = true, match = true, help = true, env = true, optional = true }
-local TYPES = { "string", "integer", "number", "boolean", "choice", "list", "map", "secret", "cidr", "ip", "any", "object", "resource" }
-local READS = setmetatable({}, { __mode = "k" }) -- types whose value is the text of the file that was named
+local TYPES = { "string", "integer", "number", "boolean", "choice", "list", "map", "secret", "cidr", "ip", "any", "object", "resource", "file" }
 local PLACES = setmetatable({}, { __mode = "k" })
 
 local function check_default(made, place)
@@ -38,11 +37,16 @@ local function constructor(name)
       end
     end
     if name == "choice" and #given == 0 then now.raise("param.choice wants the values to choose from", "choice") end
-    if name == "secret" and options.default ~= nil then
-      now.problem(place, "a secret parameter cannot have a default: it would stand in the recipe")
+    local undefaulted = name == "secret" and "a secret parameter cannot have a default: it would stand in the recipe" or
+      name == "file" and "a file parameter cannot have a default; file(\"path\") reads what is beside the recipe"
+    if undefaulted and options.default ~= nil then
+      now.problem(place, undefaulted)
       options.default = nil
     end
-    local made = field[name](options)
+    -- A file is named from the working folder (in a parameters file: from that file's); its value is its text, and the state
+    -- remembers the name.
+    local made = field[name == "file" and "string" or name](options)
+    made.names_file = name == "file" or nil
     made.faulty = #now.problems > before or nil
     if name == "choice" and made.default == nil and not made.optional then made.default = made.values[1] end
     check_default(made, place)
@@ -56,15 +60,6 @@ end
 --- The table `param` of recipes.
 M.constructors = {}
 for _, name in ipairs(TYPES) do M.constructors[name] = constructor(name) end
-
---- A parameter that names a file, from the working folder (in a parameters file: from that file's); its value is the file's
--- text. The state remembers the name.
-function M.constructors.file(given)
-  if type(given) == "table" and given.default ~= nil then now.raise("a file parameter has no default; file(\"path\") reads one beside the recipe", "default") end
-  local made = M.constructors.string(given)
-  READS[made] = true
-  return made
-end
 
 --- Where a parameter was declared.
 function M.place(spec) return PLACES[spec] end
@@ -156,7 +151,7 @@ local function settle(name, spec, given, environment)
     now.problem(place, ("parameter %s (from %s)"):format(message, entry.from), source_word(place, name))
     return value.poison()
   end
-  if READS[spec] then
+  if spec.names_file then
     if entry.folder and not got:find("^/") then got = entry.folder .. got end
     local text, why = declare.read(got)
     if not text then
@@ -197,7 +192,7 @@ function M.settle(specs, given, environment)
     values[name] = got
     if kept == nil then kept = got end
     local place = PLACES[spec]
-    told[#told + 1] = { name = name, type = READS[spec] and "a file" or field.wants(spec), help = spec.doc, default = spec.default,
+    told[#told + 1] = { name = name, type = spec.names_file and "a file" or field.wants(spec), help = spec.doc, default = spec.default,
       value = not value.is(kept) and spec.type ~= "secret" and kept or nil, given = given[name] ~= nil or environment("VMRUN_PARAM_" .. name) ~= nil,
       secret = spec.type == "secret", missing = missing or false, required = spec.required or false, env = spec.env,
       file = place.file, line = place.line }

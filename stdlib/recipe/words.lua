@@ -88,20 +88,6 @@ local function lifecycle(decl, page, written, place, given)
   report(written, place, problems)
 end
 
--- The field that is the resource's own name unless it is given.
-local OWN_NAME = setmetatable({}, { __mode = "k" })
-local function names_itself(page)
-  local own = OWN_NAME[page]
-  if own == nil then
-    own = false
-    for name, spec in pairs(page.fields) do
-      if spec.default_name then own = name end
-    end
-    OWN_NAME[page] = own
-  end
-  return own
-end
-
 local function declare_resource(page, handle, name, place, given)
   local text = ('%s "%s"'):format(page.name, name)
   local written = { word = page.name:match("[^.]+$"), name = name, text = text }
@@ -111,9 +97,8 @@ local function declare_resource(page, handle, name, place, given)
     return value.poison()
   end
   local problems = {}
-  local own = names_itself(page)
-  if own and given[own] == nil then
-    local named = { [own] = name }
+  if page.own_name and given[page.own_name] == nil then
+    local named = { [page.own_name] = name }
     for key, item in next, given do named[key] = item end
     given = named
   end

@@ -19,7 +19,7 @@ without() {
   esac
 }
 
-# broken PART: the apply without it. A load balancer or a token that is missing makes clients wait: what waits only for them is left out.
+# broken PART: the apply without it. Without a worker Flux is waited for for minutes, which says nothing of the token.
 broken() {
   local part=$1 code=0 left_out=()
   [ "$part" = token ] && left_out=(--exclude flux.bootstrap.flux)

@@ -1,6 +1,6 @@
 --- Stacks of recipes/cluster.lua on emulators of their own, applied once for all tests of a file: what the recipe compiles to is
 -- read where it ended up, in ARM, on the machines' disks, in the cluster, in Git. `close` ends them; the file calls it last.
-local crypto, fs, json, process, yaml = require "crypto", require "fs", require "json", require "process", require "yaml"
+local fs, json, process = require "fs", require "json", require "process"
 local git, launch, task = require "git", require "emulator.launch", require "task"
 local emulator_lab = require "emulator_lab"
 
@@ -91,7 +91,7 @@ function stack:machines()
   for _, id in ipairs(fs.list(self.dir .. "/emulator/machines")) do
     local root = self.dir .. "/emulator/machines/" .. id .. "/root"
     local name = fs.read(root .. "/etc/hostname")
-    if name and fs.stat(root .. "/var/lib/cloud") or name and name:find("^" .. self.name .. "%-") then
+    if name and (fs.stat(root .. "/var/lib/cloud") or name:find("^" .. self.name .. "%-")) then
       self.found[name:match "%S+"] = { root = root, id = id }
     end
   end
@@ -113,7 +113,7 @@ function stack:sh(machine, command)
   return (said:gsub("^[^\n]*:\n  ", ""):gsub("\n  ", "\n"))
 end
 
---- kubectl as the administrator: its output, or decoded JSON for `get`.
+--- kubectl as the administrator: its output; `get` decodes it.
 function stack:kubectl(...)
   if not self.config then
     self.config = self.dir .. "/admin.conf"
@@ -125,7 +125,7 @@ function stack:kubectl(...)
   return result.stdout
 end
 
-function stack:get(...) return json.decode((self:kubectl("get", ...)), nil) end
+function stack:get(...) return json.decode((self:kubectl("get", ...))) end
 
 --- An object of the cluster.
 function stack:object(kind, name, namespace)
@@ -249,5 +249,4 @@ function M.close()
   end
 end
 
-M.yaml, M.crypto = yaml, crypto
 return M

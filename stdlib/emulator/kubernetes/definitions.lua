@@ -3,10 +3,11 @@
 local json = require "json"
 local value = require "emulator.kubernetes.value"
 
-local definitions = {}
-
 local KEY = "apiextensions.k8s.io/customresourcedefinitions"
 local FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
+
+--- The key of definitions, and the finalizer that one gets when it is deleted: its objects go first.
+local definitions = { KEY = KEY, FINALIZER = FINALIZER }
 
 local function condition(type_, status, reason, message)
   return { type = type_, status = status, reason = reason, message = message, lastTransitionTime = value.time() }

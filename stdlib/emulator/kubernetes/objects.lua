@@ -11,6 +11,7 @@ local patch = require "emulator.kubernetes.patch"
 local defaults = require "emulator.kubernetes.defaults"
 local validate = require "emulator.kubernetes.validate"
 local admission = require "emulator.kubernetes.admission"
+local definitions = require "emulator.kubernetes.definitions"
 
 local Objects = {}
 Objects.__index = Objects
@@ -422,9 +423,6 @@ local function propagation_finalizers(m, policy)
   return #list > 0 and list or nil
 end
 
--- What a deleted definition still has to do: its objects go first.
-local added_at_delete = { ["apiextensions.k8s.io/customresourcedefinitions"] = "customresourcecleanup.apiextensions.k8s.io" }
-
 --- Deletes an object, or marks it deleted while something holds it. options: grace, policy, preconditions, dry, user.
 -- Returns the object and whether it is gone.
 function Objects:delete(res, namespace, name, options)
@@ -443,9 +441,9 @@ function Objects:delete(res, namespace, name, options)
   local new = value.copy(old)
   local m = new.metadata
   if options.policy then m.finalizers = propagation_finalizers(m, options.policy) end
-  if added_at_delete[res.key] and not m.deletionTimestamp then
-    m.finalizers = value.filter(m.finalizers, function(f) return f ~= added_at_delete[res.key] end)
-    table.insert(m.finalizers, added_at_delete[res.key])
+  if res.key == definitions.KEY and not m.deletionTimestamp and not value.contains(m.finalizers, definitions.FINALIZER) then
+    m.finalizers = m.finalizers or json.array {}
+    table.insert(m.finalizers, definitions.FINALIZER)
   end
   local grace = res.key == "/pods" and pod_grace(old, options.grace) or 0
   if m.deletionTimestamp then grace = math.min(grace, m.deletionGracePeriodSeconds or 0) end

@@ -1,6 +1,6 @@
 --- The emulator's own paths, `/emulator/...`, for vmrun and for tests. All want the token of endpoint.json.
 local json, task = require "json", require "task"
-local world, clock = require "emulator.world", require "emulator.clock"
+local world, clock, operations = require "emulator.world", require "emulator.clock", require "emulator.arm.operations"
 
 local function answer(body, status) return { status = status or 200, json = body } end
 
@@ -12,7 +12,7 @@ routes["GET /emulator/status"] = function()
   return answer { id = world.id, pid = world.pid, dir = world.dir, factor = clock.factor, net = world.addresses.net,
     uptime = task.time() - world.started, resources = count, operations = (function()
       local n = 0
-      for _ in pairs(world.arm.running) do n = n + 1 end
+      for _ in pairs(operations.running) do n = n + 1 end
       return n
     end)(), tasks = task.count(), writes = world.writes.counts }
 end

@@ -2,8 +2,8 @@
 -- and forwards to a healthy machine; health probes are really sent.
 local http, log, stream, task = require "http", require "log", require "stream", require "task"
 local world = require "emulator.world"
-local engine, fabric = require "emulator.arm.engine", require "emulator.fabric"
-
+local records = require "emulator.arm.records"
+local fabric = require "emulator.fabric"
 local balancer = {}
 
 local listeners = {} -- "address:port" -> { listener, balancer (id), frontend (id), port }
@@ -49,7 +49,7 @@ end
 
 local function serve(connection, entry)
   local client <close> = connection
-  local owner, frontend = engine.get(entry.balancer), engine.child(entry.frontend)
+  local owner, frontend = records.get(entry.balancer), records.child(entry.frontend)
   local rule, nat = nil, nil
   if owner and frontend then rule, nat = fabric.rule_for(owner, frontend, entry.port) end
   -- Azure would drop the packets; a closed connection says the same sooner.
@@ -101,7 +101,7 @@ end
 
 -- What listens is what the rules say.
 local function reconcile(owner)
-  local wanted, exists = {}, engine.get(owner.id) ~= nil
+  local wanted, exists = {}, records.get(owner.id) ~= nil
   if exists then
     for _, frontend in ipairs(owner.body.properties.frontendIPConfigurations or {}) do
       for _, rule in ipairs(rules_of(owner)) do
@@ -120,8 +120,8 @@ end
 
 --- Begins: listens for all rules there are, and follows what changes.
 function balancer.start()
-  for record in engine.each("Microsoft.Network/loadBalancers") do reconcile(record) end
-  engine.on_change(function(record)
+  for record in records.each("Microsoft.Network/loadBalancers") do reconcile(record) end
+  records.on_change(function(record)
     if record.type:lower() == "microsoft.network/loadbalancers" then task.spawn(reconcile, record) end
   end)
 end

@@ -3,7 +3,7 @@
 --
 -- A connection starts at `{ internet = IP }` or `{ machine = ID }`. What Azure would drop is `nil, reason, "timeout"`.
 local world = require "emulator.world"
-local engine = require "emulator.arm.engine"
+local records = require "emulator.arm.records"
 local ip, security = require "emulator.ip", require "emulator.security"
 
 local fabric = {}
@@ -29,7 +29,7 @@ local function same(a, b) return a ~= nil and b ~= nil and a:lower() == b:lower(
 local function endpoint_of(nic, configuration)
   local p = configuration.properties
   local subnet = at(p, "subnet", "id")
-  local user = engine.users(nic.id, "networkInterfaces")[1]
+  local user = records.users(nic.id, "networkInterfaces")[1]
   return { nic = nic, properties = p, ip = p.privateIPAddress, subnet = subnet, vnet = subnet and subnet:match("^(.*)/subnets/"),
     machine = user and user.record }
 end
@@ -56,7 +56,7 @@ end
 -- The networks that a network reaches: itself and its connected peers.
 local function reachable_networks(vnet)
   local reached = { [vnet:lower()] = true }
-  local record = engine.get(vnet)
+  local record = records.get(vnet)
   for _, peering in ipairs(record and record.body.properties.virtualNetworkPeerings or {}) do
     local p = peering.properties
     local remote = at(p, "remoteVirtualNetwork", "id")
@@ -67,7 +67,7 @@ end
 
 local function in_network(address, vnets)
   for vnet in pairs(vnets) do
-    local record = engine.get(vnet)
+    local record = records.get(vnet)
     for _, prefix in ipairs(record and at(record.body, "properties", "addressSpace", "addressPrefixes") or {}) do
       if ip.holds(prefix, address) then return true end
     end
@@ -82,11 +82,11 @@ local function side(address, vnet)
 end
 
 local function groups_of(endpoint)
-  local subnet = engine.child(endpoint.subnet)
+  local subnet = records.child(endpoint.subnet)
   local list = {}
   for _, id in ipairs { at(subnet, "properties", "networkSecurityGroup", "id") or false,
     at(endpoint.nic.body, "properties", "networkSecurityGroup", "id") or false } do
-    local group = id and engine.get(id)
+    local group = id and records.get(id)
     if group then list[#list + 1] = group end
   end
   return list
@@ -134,19 +134,19 @@ function fabric.egress(machine)
   local ok, why = let_through(endpoint, "Outbound", side(endpoint.ip, endpoint.vnet), { ip = "8.8.8.8", tags = { Internet = true } }, 443)
   if not ok then return nil, why end
   local function address_of(id)
-    local record = id and engine.get(id)
+    local record = id and records.get(id)
     return record and record.body.properties.ipAddress
   end
-  local subnet = engine.child(endpoint.subnet)
-  local gateway = engine.get(at(subnet, "properties", "natGateway", "id") or "/")
+  local subnet = records.child(endpoint.subnet)
+  local gateway = records.get(at(subnet, "properties", "natGateway", "id") or "/")
   local addresses = gateway and gateway.body.properties.publicIpAddresses
   local found = address_of(at(endpoint.properties, "publicIPAddress", "id")) or address_of(addresses and addresses[1] and addresses[1].id)
   if found then return found end
   for _, pool in ipairs(endpoint.properties.loadBalancerBackendAddressPools or {}) do
-    local balancer = engine.get(pool.id:match("^(.*)/backendAddressPools/") or "/")
+    local balancer = records.get(pool.id:match("^(.*)/backendAddressPools/") or "/")
     for _, rule in ipairs(balancer and balancer.body.properties.outboundRules or {}) do
       if same(at(rule, "properties", "backendAddressPool", "id"), pool.id) then
-        local frontend = engine.child(at(rule, "properties", "frontendIPConfigurations", 1, "id") or "/")
+        local frontend = records.child(at(rule, "properties", "frontendIPConfigurations", 1, "id") or "/")
         found = address_of(at(frontend, "properties", "publicIPAddress", "id"))
         if found then return found end
       end
@@ -161,7 +161,7 @@ local function frontend_at(address)
   for _, record in pairs(world.store:all("arm")) do
     if record.type:lower() == "microsoft.network/loadbalancers" then
       for _, frontend in ipairs(record.body.properties.frontendIPConfigurations or {}) do
-        local public = engine.get(at(frontend, "properties", "publicIPAddress", "id") or "/")
+        local public = records.get(at(frontend, "properties", "publicIPAddress", "id") or "/")
         if frontend.properties.privateIPAddress == address or (public and public.body.properties.ipAddress == address) then
           return record, frontend
         end
@@ -225,7 +225,7 @@ end
 
 --- Whether a rule's probe finds a member healthy; a rule without a probe trusts all.
 function fabric.probed(balancer, rule, endpoint, target)
-  local probe = engine.child(at(rule, "properties", "probe", "id") or "/")
+  local probe = records.child(at(rule, "properties", "probe", "id") or "/")
   if not probe then return true end
   local port = probe.properties.port
   local ok = let_through(endpoint, "Inbound", side(PROBE_SOURCE), side(endpoint.ip, endpoint.vnet), port)
@@ -264,7 +264,7 @@ end
 --- The machine at an address: a private one, its own public one, or the one that a NAT rule for SSH leads to.
 function fabric.machine_at(address)
   for _, endpoint in ipairs(endpoints()) do
-    local public = engine.get(at(endpoint.properties, "publicIPAddress", "id") or "/")
+    local public = records.get(at(endpoint.properties, "publicIPAddress", "id") or "/")
     if endpoint.machine and (endpoint.ip == address or (public and public.body.properties.ipAddress == address)) then
       return endpoint.machine.id
     end

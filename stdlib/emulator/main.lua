@@ -69,10 +69,10 @@ local function optional(name)
 end
 
 local function assemble()
-  world.arm = require "emulator.arm.engine"
+  world.arm = require "emulator.arm.records"
   world.entra, world.vault, world.writes = require "emulator.entra", require "emulator.vault", require "emulator.writes"
   world.faults = require "emulator.faults"
-  world.arm.fault = world.faults.operation
+  require("emulator.arm.operations").fault = world.faults.operation
   world.fabric = require "emulator.fabric"
   require "emulator.arm.server"
   world.writes.restore()
@@ -86,6 +86,7 @@ local function start_parts()
   if kubernetes then world.kubernetes = kubernetes.new and kubernetes.new(world) or kubernetes end
   if world.machines and world.machines.restore then world.machines.restore() end
   world.arm.restore()
+  require("emulator.arm.operations").restore()
   require("emulator.arm.machine").restore()
   require("emulator.balancer").start()
 end

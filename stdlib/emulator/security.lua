@@ -1,5 +1,5 @@
 --- What network security groups let through: their own rules, then Azure's default ones, by priority.
-local engine, ip = require "emulator.arm.engine", require "emulator.ip"
+local ip, network = require "emulator.ip", require "emulator.arm.network"
 
 local security = {}
 
@@ -37,7 +37,7 @@ end
 function security.allows(group, direction, source, destination, port)
   local rules = {}
   for _, rule in ipairs(group.body.properties.securityRules or {}) do rules[#rules + 1] = rule end
-  for _, rule in ipairs(engine.default_rules()) do rules[#rules + 1] = rule end
+  for _, rule in ipairs(network.default_rules()) do rules[#rules + 1] = rule end
   table.sort(rules, function(a, b) return a.properties.priority < b.properties.priority end)
   for _, rule in ipairs(rules) do
     if rule_matches(rule, direction, source, destination, port) then return rule.properties.access == "Allow", rule.name end

@@ -6,7 +6,7 @@
 --   addresses   loopback and public addresses           addresses.lua
 --   ca          {cert, key} of this world's authority
 --   origin      "https://127.X.0.1:8443": ARM, Entra ID and Key Vault answer there
---   arm         resources and operations                arm/engine.lua
+--   arm         resources                               arm/records.lua
 --   entra       principals and tokens                   entra.lua
 --   fabric      who reaches whom                        fabric.lua
 --   writes      what was written, by service            writes.lua

@@ -1,8 +1,8 @@
 --- Microsoft.Authorization: role definitions and assignments, and what they admit.
 local json, task = require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
+local records, requests = require "emulator.arm.records", require "emulator.arm.requests"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local ids = require "emulator.arm.id"
 
 local raise = problem.raise
@@ -50,8 +50,8 @@ local function find_role(guid)
       return definition(row, "/subscriptions/" .. world.subscription)
     end
   end
-  for record in engine.each(DEFINITION) do
-    if record.name:lower() == guid:lower() then return engine.show(record) end
+  for record in records.each(DEFINITION) do
+    if record.name:lower() == guid:lower() then return records.show(record) end
   end
 end
 
@@ -72,7 +72,7 @@ local roles = {}
 --- Whether some assignment admits an action (`data`: of the data plane) on a scope to a principal.
 function roles.allows(object_id, scope, action, data)
   scope = scope:lower()
-  for record in engine.each(ASSIGNMENT) do
+  for record in records.each(ASSIGNMENT) do
     local p = record.body.properties
     local own = p.scope:lower()
     if p.principalId:lower() == object_id:lower() and (own == "/" or scope == own or scope:sub(1, #own + 1) == own .. "/")
@@ -88,7 +88,7 @@ function roles.allows(object_id, scope, action, data)
   return false
 end
 
-engine.define(DEFINITION, {
+records.define(DEFINITION, {
   style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
   prepare = function(body)
     local p = body.properties
@@ -109,14 +109,14 @@ engine.define(DEFINITION, {
     for _, row in ipairs(BUILT_IN) do
       if not wanted or wanted:lower() == row[1]:lower() then items[#items + 1] = definition(row, "/subscriptions/" .. world.subscription) end
     end
-    for record in engine.each(DEFINITION) do
-      if not wanted or wanted:lower() == record.body.properties.roleName:lower() then items[#items + 1] = engine.show(record) end
+    for record in records.each(DEFINITION) do
+      if not wanted or wanted:lower() == record.body.properties.roleName:lower() then items[#items + 1] = records.show(record) end
     end
     return items
   end,
 })
 
-engine.define(ASSIGNMENT, {
+records.define(ASSIGNMENT, {
   style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
   prepare = function(body, ctx)
     local p = body.properties
@@ -139,12 +139,12 @@ engine.define(ASSIGNMENT, {
     end
     local scope = ctx.id.scope == "" and "/" or ctx.id.scope
     local target = ids.parse(scope)
-    if target.type and not engine.get(scope) and not engine.child(scope) then
+    if target.type and not records.get(scope) and not records.child(scope) then
       problem.not_found(target.type .. "/" .. table.concat(target.names, "/"), target.group)
     elseif target.group then
-      engine.group_record(target)
+      requests.group_record(target)
     end
-    for record in engine.each(ASSIGNMENT) do
+    for record in records.each(ASSIGNMENT) do
       local q = record.body.properties
       local same = q.principalId:lower() == p.principalId:lower() and q.scope:lower() == scope:lower()
         and q.roleDefinitionId:match("[^/]+$"):lower() == guid:lower()
@@ -168,12 +168,12 @@ engine.define(ASSIGNMENT, {
     local filter, items = ctx.query["$filter"] or "", {}
     local principal = filter:match("principalId%s+eq%s+'([^']*)'") or filter:match("assignedTo%('([^']*)'%)")
     local scope = id.scope:lower()
-    for record in engine.each(ASSIGNMENT) do
+    for record in records.each(ASSIGNMENT) do
       local own = record.body.properties.scope:lower()
       local above = own == "/" or scope == own or scope:sub(1, #own + 1) == own .. "/"
       local below = own:sub(1, #scope) == scope and not filter:find("atScope%(%)")
       if (above or below) and (not principal or record.body.properties.principalId:lower() == principal:lower()) then
-        items[#items + 1] = engine.show(record)
+        items[#items + 1] = records.show(record)
       end
     end
     return items

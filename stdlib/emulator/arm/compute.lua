@@ -1,8 +1,8 @@
 --- Microsoft.Compute: virtual machines, disks, SSH public keys.
 local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
+local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local machine = require "emulator.arm.machine"
 
 local raise = problem.raise
@@ -36,7 +36,7 @@ end
 local FILLED = { "diskIOPSReadWrite", "diskMBpsReadWrite", "encryption", "networkAccessPolicy", "publicNetworkAccess", "timeCreated",
   "diskState", "diskSizeBytes", "uniqueId" }
 
-engine.define("Microsoft.Compute/disks", {
+records.define("Microsoft.Compute/disks", {
   style = style.disk, name = "^[%w_][%w_.-]*$", seconds = { create = 3, update = 2, delete = 5 }, output = true,
   fixed = { "properties.creationData.createOption" },
   prepare = function(body, ctx)
@@ -72,13 +72,13 @@ local function attach_disk(record, owner)
   if not disk or not disk.name then return end
   local group = record.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)")
   local id = ("%s/providers/Microsoft.Compute/disks/%s"):format(group, disk.name)
-  if not engine.get(id) then
-    local made = engine.new("Microsoft.Compute/disks", id, { location = record.body.location,
+  if not records.get(id) then
+    local made = records.new("Microsoft.Compute/disks", id, { location = record.body.location,
       sku = { name = disk.managedDisk.storageAccountType }, managedBy = record.id,
       properties = { creationData = { createOption = "FromImage" }, osType = disk.osType, diskSizeGB = disk.diskSizeGB, diskState = "Attached" } })
     complete_disk(made)
     made.owner = owner or record.id
-    engine.save(made)
+    records.save(made)
   end
   disk.managedDisk.id = id
 end
@@ -95,22 +95,22 @@ local function follow_data_disks(record)
       item.managedDisk = value.fill(item.managedDisk or {}, { storageAccountType = "Premium_LRS" })
       item.managedDisk.id = id
     end
-    local disk = engine.get(id)
+    local disk = records.get(id)
     if not disk then
-      disk = engine.new("Microsoft.Compute/disks", id, { location = record.body.location, sku = { name = item.managedDisk.storageAccountType },
+      disk = records.new("Microsoft.Compute/disks", id, { location = record.body.location, sku = { name = item.managedDisk.storageAccountType },
         properties = { creationData = { createOption = "Empty" }, diskSizeGB = item.diskSizeGB or 32 } })
       complete_disk(disk)
       disk.owner = record.id
     end
     disk.body.managedBy, disk.body.properties.diskState = record.id, "Attached"
     named[id:lower()] = true
-    engine.save(disk)
+    records.save(disk)
   end
   local system = (value.at(record.body, "properties.storageProfile.osDisk.managedDisk.id") or ""):lower()
-  for disk in engine.each("Microsoft.Compute/disks") do
+  for disk in records.each("Microsoft.Compute/disks") do
     if disk.body.managedBy == record.id and not named[disk.id:lower()] and disk.id:lower() ~= system then
       disk.body.managedBy, disk.body.properties.diskState, disk.owner = nil, "Unattached", nil
-      engine.save(disk)
+      records.save(disk)
     end
   end
 end
@@ -122,7 +122,7 @@ local function check_data_disks(p, ctx)
       bad_parameter("dataDisk.lun", ("Data disk '%s' has no LUN of its own."):format(tostring(item.name)))
     end
     luns[item.lun] = true
-    local disk = engine.get(value.at(item, "managedDisk.id") or "/")
+    local disk = records.get(value.at(item, "managedDisk.id") or "/")
     if disk and disk.body.managedBy and disk.body.managedBy:lower() ~= ctx.record_id:lower() then
       raise(409, "AttachDiskWhileBeingDetached", ("Disk '%s' cannot be attached to VM '%s': it is attached to %s."):format(disk.name, ctx.name,
         disk.body.managedBy))
@@ -135,12 +135,12 @@ local function release_disks(record)
   local disks = { storage.osDisk }
   for _, disk in ipairs(storage.dataDisks or {}) do disks[#disks + 1] = disk end
   for _, disk in ipairs(disks) do
-    local own = engine.get(value.at(disk, "managedDisk.id") or "/")
+    local own = records.get(value.at(disk, "managedDisk.id") or "/")
     if own and disk.deleteOption == "Delete" then
-      engine.remove(own)
+      records.remove(own)
     elseif own then
       own.body.managedBy, own.body.properties.diskState, own.owner = nil, "Unattached", nil
-      engine.save(own)
+      records.save(own)
     end
   end
 end
@@ -155,7 +155,7 @@ local function check_set(p, ctx)
     raise(409, "PropertyChangeNotAllowed", "Changing property 'virtualMachineScaleSet.id' is not allowed.",
       { target = "virtualMachineScaleSet.id" })
   end
-  local set = id and engine.get(id)
+  local set = id and records.get(id)
   if not set or old_id then return end
   if set.body.properties.orchestrationMode ~= "Flexible" then
     raise(409, "OperationNotAllowed", ("This operation is not allowed because referenced Virtual Machine Scale Set '%s' does not have "
@@ -174,13 +174,13 @@ local function check_interfaces(p, ctx)
     bad_parameter("networkProfile", "Required parameter 'networkProfile' is missing (null).")
   end
   for _, item in ipairs(list) do
-    for _, user in ipairs(engine.users(item.id or "/", "networkInterfaces")) do
+    for _, user in ipairs(records.users(item.id or "/", "networkInterfaces")) do
       if user.record.id:lower() ~= ctx.record_id:lower() then
         raise(400, "NicInUse", ("Network Interface %s is used by existing resource %s. In order to delete the network interface, it must be "
           .. "dissociated from the resource. To learn more, see aka.ms/deletenic."):format(item.id, user.record.id))
       end
     end
-    local nic = engine.get(item.id or "/")
+    local nic = records.get(item.id or "/")
     if nic and nic.body.location ~= ctx.location then
       raise(400, "InvalidResourceReference", ("Resource %s referenced by resource %s was not found. Please make sure that the referenced "
         .. "resource exists, and that both resources are in the same region."):format(item.id, ctx.record_id))
@@ -190,11 +190,11 @@ end
 
 --- Lets the set that made a machine know that it leaves: capacity falls with it.
 local function leave_set(record)
-  local set = record.set_made and engine.get(record.set_made)
+  local set = record.set_made and records.get(record.set_made)
   if set and not record.left and set.body.sku then
     record.left = true
     set.body.sku.capacity = math.max(0, (set.body.sku.capacity or 0) - 1)
-    engine.save(set)
+    records.save(set)
   end
 end
 machine.leave_set = leave_set
@@ -210,16 +210,16 @@ actions.simulateEviction = {
   run = function(record)
     if record.body.properties.evictionPolicy == "Delete" then
       leave_set(record)
-      engine.destroy(record, {})
+      operations.destroy(record, {})
       return
     end
     if world.machines and world.machines.get(record.id) then world.machines.deallocate(record.id) end
     record.power = "deallocated"
-    engine.save(record)
+    records.save(record)
   end,
 }
 
-engine.define(VM, {
+records.define(VM, {
   style = style.compute, seconds = { create = 30, update = 5, delete = 40 }, provision_counts = true, quiet_noop = true, longest = 64,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
   fixed = { "properties.osProfile.adminUsername", "properties.osProfile.computerName", "properties.storageProfile.imageReference.publisher",
@@ -253,7 +253,7 @@ engine.define(VM, {
     for _, nic in ipairs(machine.interfaces(record)) do
       if not nic.attached then
         nic.attached = true
-        engine.save(nic)
+        records.save(nic)
       end
     end
     if ctx.created then record.power = nil end
@@ -270,8 +270,8 @@ engine.define(VM, {
     machine.remove(record)
     release_disks(record)
     for _, item in ipairs(value.at(record.body, "properties.networkProfile.networkInterfaces") or {}) do
-      local nic = engine.get(item.id)
-      if nic and value.at(item, "properties.deleteOption") == "Delete" then engine.remove(nic) end
+      local nic = records.get(item.id)
+      if nic and value.at(item, "properties.deleteOption") == "Delete" then records.remove(nic) end
     end
   end,
   show = function(record, body, ctx)
@@ -280,7 +280,7 @@ engine.define(VM, {
     end
     if body.identity and body.identity.userAssignedIdentities then
       for id in pairs(body.identity.userAssignedIdentities) do
-        local identity = engine.get(id)
+        local identity = records.get(id)
         if identity then
           body.identity.userAssignedIdentities[id] = { principalId = identity.body.properties.principalId,
             clientId = identity.body.properties.clientId }
@@ -301,7 +301,7 @@ engine.define(VM, {
 
 -- SSH public keys -------------------------------------------------------------------------------------------------------
 
-engine.define("Microsoft.Compute/sshPublicKeys", {
+records.define("Microsoft.Compute/sshPublicKeys", {
   style = style.plain, stateless = true, untyped = true, name = "^[%w_().-]+$", longest = 128,
   new_id = function(id, group)
     return ("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/sshPublicKeys/%s"):format(world.subscription,
@@ -318,7 +318,7 @@ engine.define("Microsoft.Compute/sshPublicKeys", {
     local kind = tostring(input.encryptionType or "RSA"):lower()
     local pair = crypto.keypair(kind == "ed25519" and "ed25519" or "rsa", { bits = 3072, comment = "generated-by-azure" })
     record.body.properties.publicKey = pair.public
-    engine.save(record)
+    records.save(record)
     return { privateKey = pair.private, publicKey = pair.public, id = record.id }
   end } },
 })

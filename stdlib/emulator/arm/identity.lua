@@ -1,9 +1,9 @@
 --- Microsoft.ManagedIdentity: user-assigned identities.
 local crypto = require "crypto"
 local world = require "emulator.world"
-local engine, style = require "emulator.arm.engine", require "emulator.arm.style"
-
-engine.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
+local records = require "emulator.arm.records"
+local style = require "emulator.arm.style"
+records.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
   style = style.plain, stateless = true, name = "^[%w][%w_-]*$", shortest = 3, longest = 128,
   new_id = function(id, group)
     return ("/subscriptions/%s/resourcegroups/%s/providers/Microsoft.ManagedIdentity/userAssignedIdentities/%s"):format(

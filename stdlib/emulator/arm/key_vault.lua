@@ -1,15 +1,14 @@
 --- Microsoft.KeyVault: vaults with soft delete, recover and purge; their secrets as ARM resources.
 local json, task = require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
-
+local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local raise = problem.raise
 local VAULT = "Microsoft.KeyVault/vaults"
 local DAY = 86400
 
 local function by_name(name)
-  for record in engine.each(VAULT) do
+  for record in records.each(VAULT) do
     if record.name:lower() == name:lower() then return record end
   end
 end
@@ -37,7 +36,7 @@ local function check_policies(p)
   end
 end
 
-engine.define(VAULT, {
+records.define(VAULT, {
   style = style.vault, name = "^%a[%w-]*%w$", shortest = 3, longest = 24, seconds = { create = 10 }, trailing_page = true,
   read_only = { "vaultUri", "hsmPoolResourceId", "privateEndpointConnections" },
   prepare = function(body, ctx)
@@ -99,10 +98,10 @@ engine.define(VAULT, {
 })
 
 -- accessPolicies/add|replace|remove: a write that only touches the policies it names.
-engine.define(VAULT .. "/accessPolicies", {
+records.define(VAULT .. "/accessPolicies", {
   style = style.plain, located = false, stateless = true,
   prepare = function(body, ctx)
-    local vault = engine.get(ctx.id.parent)
+    local vault = records.get(ctx.id.parent)
     if not vault then problem.not_found(VAULT .. "/" .. ctx.id.names[1], ctx.id.group) end
     local verb, p = ctx.name:lower(), vault.body.properties
     local kept = json.array {}
@@ -116,20 +115,20 @@ engine.define(VAULT .. "/accessPolicies", {
     end
     p.accessPolicies = kept
     check_policies(p)
-    engine.save(vault)
+    records.save(vault)
     body.properties = { accessPolicies = kept }
   end,
 })
 
 -- Secrets over ARM: written by value, never read.
-engine.define(VAULT .. "/secrets", {
+records.define(VAULT .. "/secrets", {
   style = style.plain, located = false, stateless = true, put_status = { 200, 200 },
   not_found = function()
     raise(404, "ResourceNotFound", "The specified resource does not exist. Follow this link for more information: "
       .. "https://go.microsoft.com/fwlink/?linkid=2147446")
   end,
   prepare = function(body, ctx)
-    local vault = engine.get(ctx.id.parent)
+    local vault = records.get(ctx.id.parent)
     local p = body.properties
     if type(p.value) ~= "string" then raise(400, "BadRequest", "The parameter value is missing.") end
     local bundle = world.vault.set(vault, ctx.name, { value = p.value, contentType = p.contentType, attributes = p.attributes })
@@ -158,14 +157,14 @@ local function drop_expired()
   end
 end
 
-function engine.work.purge(op)
+function operations.work.purge(op)
   world.vault.purge(op.name)
   world.store:delete("deleted_vault", op.name)
   op.location_json = { createdDateTime = os.date("!%Y-%m-%d %H:%M:%SZ", math.floor(op.started)),
     lastActionDateTime = os.date("!%Y-%m-%d %H:%M:%SZ"), status = "Succeeded" }
 end
 
-engine.define("Microsoft.KeyVault/deletedVaults", {
+records.define("Microsoft.KeyVault/deletedVaults", {
   style = style.plain,
   list = function()
     drop_expired()
@@ -175,7 +174,7 @@ engine.define("Microsoft.KeyVault/deletedVaults", {
   end,
 })
 
-engine.define("Microsoft.KeyVault/locations/deletedVaults", {
+records.define("Microsoft.KeyVault/locations/deletedVaults", {
   style = style.plain, orphan = true,
   replaced_get = function(id)
     drop_expired()
@@ -189,15 +188,15 @@ engine.define("Microsoft.KeyVault/locations/deletedVaults", {
 })
 
 --- POST …/locations/L/deletedVaults/V/purge: not on a record, so routed here.
-function engine.purge_vault(name, ctx)
+local function purge(name, ctx)
   local gone = deleted_of(name)
   if not gone then raise(404, "DeletedVaultNotFound", ("The specified deleted vault '%s' does not exist."):format(name)) end
   if gone.body.properties.enablePurgeProtection then
     raise(409, "DeletedVaultPurge", ("Operation 'DeletedVaultPurge' is not allowed on vault '%s': purge protection is enabled."):format(name))
   end
-  local op = engine.operate { verb = "purge", name = name:lower(), seconds = 60, style = "network", namespace = "Microsoft.KeyVault",
+  local op = operations.start { verb = "purge", name = name:lower(), seconds = 60, style = "network", namespace = "Microsoft.KeyVault",
     location = gone.location }
-  return { status = 202, headers = engine.operation_headers(op, ctx, "location") }
+  return { status = 202, headers = operations.headers(op, ctx, "location") }
 end
 
 world.vaults = { by_name = by_name, deleted = deleted_of, list_deleted = function()
@@ -206,4 +205,4 @@ world.vaults = { by_name = by_name, deleted = deleted_of, list_deleted = functio
   return items
 end }
 
-return {}
+return { purge = purge }

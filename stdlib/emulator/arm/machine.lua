@@ -1,8 +1,8 @@
 --- What virtual machines and instances of scale sets have in common: their profiles, their power, the machine behind them.
 local crypto, json, log, task = require "crypto", require "json", require "log", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.value"
-
+local records = require "emulator.arm.records"
+local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
 local raise = problem.raise
 local machine = {}
 
@@ -80,7 +80,7 @@ end
 function machine.interfaces(record)
   local list = {}
   for _, item in ipairs(value.at(record.body, "properties.networkProfile.networkInterfaces") or {}) do
-    local nic = engine.get(item.id)
+    local nic = records.get(item.id)
     if nic then list[#list + 1] = nic end
   end
   return list
@@ -110,7 +110,7 @@ function machine.boot(record)
   local there = world.machines.get(record.id)
   if not there then
     local private = record.private
-    if record.set and not private.customData then private = (engine.get(record.set) or record).private end
+    if record.set and not private.customData then private = (records.get(record.set) or record).private end
     local reference = value.at(p, "storageProfile.imageReference") or {}
     local made, why = world.machines.create { id = record.id, hostname = os.computerName or record.name,
       private_ip = machine.private_ip(record), user = os.adminUsername, public_key = public_key_of(os),
@@ -171,12 +171,12 @@ local function power_action(seconds, verb, during, after)
     seconds = seconds, updating = true,
     began = function(record)
       record.power = during
-      engine.save(record)
+      records.save(record)
     end,
     run = function(record)
       if world.machines and world.machines.get(record.id) then world.machines[verb](record.id) end
       record.power = after
-      engine.save(record)
+      records.save(record)
     end,
   }
 end
@@ -238,7 +238,7 @@ end
 function machine.restore()
   if not world.machines then return end
   for _, type_name in ipairs { "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines" } do
-    for record in engine.each(type_name) do
+    for record in records.each(type_name) do
       if record.state ~= "Creating" and record.state ~= "Deleting" and record.power == "running" then
         task.spawn(function()
           local ok, why = pcall(machine.boot, record)

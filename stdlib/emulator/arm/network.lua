@@ -2,8 +2,8 @@
 -- private DNS.
 local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
+local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local ip = require "emulator.ip"
 
 local raise, network = problem.raise, style.network
@@ -32,7 +32,7 @@ local function prefixes_of(element)
 end
 
 local function subnet_in_use(id)
-  local users = engine.users(id, "subnet")
+  local users = records.users(id, "subnet")
   if users[1] then
     bad_request("InUseSubnetCannotBeDeleted", ("Subnet %s is in use by %s and cannot be deleted. In order to delete the subnet, delete "
       .. "all the resources within the subnet. See aka.ms/deletesubnet."):format(id:match("[^/]+$"), users[1].from))
@@ -69,7 +69,7 @@ local function check_subnets(body, ctx)
     if not still then
       subnet_in_use(was.id)
     elseif not value.same(prefixes_of(was), prefixes_of(still)) then
-      local users = engine.users(was.id, "subnet")
+      local users = records.users(was.id, "subnet")
       if users[1] then
         bad_request("InUsePrefixCannotBeDeleted", ("IpPrefix %s on Subnet %s has active allocations and cannot be deleted."):format(
           prefixes_of(was)[1], was.name))
@@ -79,7 +79,7 @@ local function check_subnets(body, ctx)
 end
 
 local function reverse_of(vnet_id, remote_id)
-  local remote = engine.get(remote_id)
+  local remote = records.get(remote_id)
   for _, peering in ipairs(remote and remote.body.properties.virtualNetworkPeerings or {}) do
     local to = value.at(peering, "properties.remoteVirtualNetwork.id")
     if to and to:lower() == vnet_id:lower() then return peering, remote end
@@ -96,9 +96,9 @@ local function check_peerings(body, ctx)
       bad_request("ChangingRemoteVirtualNetworkNotAllowed", ("Changing remote virtual network of peering '%s' is not allowed."):format(
         peering.name))
     end
-    local remote = engine.get(remote_id)
+    local remote = records.get(remote_id)
     if remote then
-      if not was and engine.still_running(remote) then
+      if not was and operations.under_way(remote) then
         bad_request("ReferencedResourceNotProvisioned", ("Cannot proceed with operation because resource %s used by resource %s is not "
           .. "in Succeeded state. Resource is in Updating state and the last operation that updated/is updating the resource is "
           .. "PutSubnetOperation."):format(remote.id, ctx.record_id), clock.retry_after(network.retry))
@@ -136,8 +136,8 @@ local function tell_remotes(record, old_body)
     local back, remote = reverse_of(record.id, peering.properties.remoteVirtualNetwork.id)
     if back and peering.properties.peeringState == "Connected" and back.properties.peeringState ~= "Connected" then
       back.properties.peeringState, back.properties.peeringSyncLevel = "Connected", "FullyInSync"
-      engine.new_etag(remote)
-      engine.save(remote)
+      records.new_etag(remote)
+      records.save(remote)
     end
   end
   for _, was in ipairs(old_body and old_body.properties.virtualNetworkPeerings or {}) do
@@ -145,21 +145,21 @@ local function tell_remotes(record, old_body)
       local back, remote = reverse_of(record.id, was.properties.remoteVirtualNetwork.id)
       if back then
         back.properties.peeringState = "Disconnected"
-        engine.new_etag(remote)
-        engine.save(remote)
+        records.new_etag(remote)
+        records.save(remote)
       end
     end
   end
 end
 
-engine.define("Microsoft.Network/virtualNetworks", {
+records.define("Microsoft.Network/virtualNetworks", {
   style = network, name = NAME, longest = 64, seconds = { create = 5, update = 4, delete = 10 },
   kept = { "subnets" }, read_only = { "resourceGuid" },
   children = {
     subnets = { seconds = { create = 4, delete = 10 }, read_only = { "ipConfigurations", "resourceNavigationLinks", "purpose" },
       defaults = { delegations = json.array {}, privateEndpointNetworkPolicies = "Disabled",
         privateLinkServiceNetworkPolicies = "Enabled" },
-      show = function(element) element.properties.ipConfigurations = engine.back(element.id, "subnet", "/ipconfigurations/") end },
+      show = function(element) element.properties.ipConfigurations = records.back(element.id, "subnet", "/ipconfigurations/") end },
     virtualNetworkPeerings = { seconds = { create = 10, delete = 10 },
       defaults = { allowVirtualNetworkAccess = true, allowForwardedTraffic = false, allowGatewayTransit = false,
         useRemoteGateways = false, doNotVerifyRemoteGateways = false, peerCompleteVnets = true },
@@ -277,7 +277,7 @@ local function check_rule(rule, taken)
   taken[key] = rule.name
 end
 
-engine.define("Microsoft.Network/networkSecurityGroups", {
+records.define("Microsoft.Network/networkSecurityGroups", {
   style = network, name = NAME, seconds = { create = 4, update = 2, delete = 8 },
   read_only = { "resourceGuid", "defaultSecurityRules", "subnets", "networkInterfaces" },
   children = { securityRules = { seconds = { create = 2, delete = 2 }, defaults = PLURALS } },
@@ -294,11 +294,11 @@ engine.define("Microsoft.Network/networkSecurityGroups", {
       rule.properties.provisioningState = record.state
     end
     body.properties.defaultSecurityRules = json.array(rules)
-    body.properties.subnets = engine.back(record.id, "networkSecurityGroup", "/subnets/")
-    body.properties.networkInterfaces = engine.back(record.id, "networkSecurityGroup", "/networkinterfaces/")
+    body.properties.subnets = records.back(record.id, "networkSecurityGroup", "/subnets/")
+    body.properties.networkInterfaces = records.back(record.id, "networkSecurityGroup", "/networkinterfaces/")
   end,
   busy = function(record)
-    local users = engine.users(record.id, "networkSecurityGroup")
+    local users = records.users(record.id, "networkSecurityGroup")
     if users[1] then
       bad_request("InUseNetworkSecurityGroupCannotBeDeleted", ("Network security group %s cannot be deleted because it is in use by the "
         .. "following resources: %s. In order to delete the Network security group, remove the association with the resource(s). To learn "
@@ -306,11 +306,10 @@ engine.define("Microsoft.Network/networkSecurityGroups", {
     end
   end,
 })
-engine.default_rules = default_rules
 
 -- Public addresses ------------------------------------------------------------------------------------------------------
 
-engine.define("Microsoft.Network/publicIPAddresses", {
+records.define("Microsoft.Network/publicIPAddresses", {
   style = network, name = NAME, seconds = { create = 3, update = 2, delete = 10 },
   fixed = { "sku.name", "properties.publicIPAddressVersion", "zones" },
   read_only = { "resourceGuid", "ipConfiguration", "natGateway" },
@@ -339,13 +338,13 @@ engine.define("Microsoft.Network/publicIPAddresses", {
     end
   end,
   show = function(record, body)
-    local user = engine.users(record.id, "publicIPAddress")[1]
+    local user = records.users(record.id, "publicIPAddress")[1]
     if user then body.properties.ipConfiguration = { id = user.from } end
-    local gateway = engine.users(record.id, "publicIpAddresses")[1]
+    local gateway = records.users(record.id, "publicIpAddresses")[1]
     if gateway then body.properties.natGateway = { id = gateway.record.id } end
   end,
   busy = function(record)
-    local user = engine.users(record.id, "publicIPAddress")[1] or engine.users(record.id, "publicIpAddresses")[1]
+    local user = records.users(record.id, "publicIPAddress")[1] or records.users(record.id, "publicIpAddresses")[1]
     if user then
       bad_request("PublicIPAddressCannotBeDeleted", ("Public IP address %s can not be deleted since it is still allocated to resource %s. "
         .. "In order to delete the public IP, disassociate/detach the Public IP address from the resource."):format(record.id, user.from))
@@ -358,7 +357,7 @@ engine.define("Microsoft.Network/publicIPAddresses", {
 
 -- NAT gateways ----------------------------------------------------------------------------------------------------------
 
-engine.define("Microsoft.Network/natGateways", {
+records.define("Microsoft.Network/natGateways", {
   style = network, name = NAME, seconds = { create = 13, update = 10, delete = 10 }, fixed = { "sku.name", "zones" },
   read_only = { "resourceGuid", "subnets" },
   prepare = function(body, ctx)
@@ -370,12 +369,12 @@ engine.define("Microsoft.Network/natGateways", {
     value.fill(body.sku, { tier = "Regional" })
     value.fill(body.properties, { idleTimeoutInMinutes = 4, type = "Public" })
     for _, address in ipairs(body.properties.publicIpAddresses or {}) do
-      local record = engine.get(address.id)
+      local record = records.get(address.id)
       if record and record.body.sku.name == "Basic" then
         bad_request("NatGatewayAndPublicIpSkuMismatch", ("NAT gateway %s and public IP address %s have different skus."):format(
           ctx.record_id, record.id))
       end
-      for _, user in ipairs(engine.users(address.id)) do
+      for _, user in ipairs(records.users(address.id)) do
         if user.record.id:lower() ~= ctx.record_id:lower() then
           bad_request("PublicIPAddressInUse", ("Resource %s is referencing public IP address %s that is already allocated to resource %s.")
             :format(ctx.record_id, address.id, user.from))
@@ -383,9 +382,9 @@ engine.define("Microsoft.Network/natGateways", {
       end
     end
   end,
-  show = function(record, body) body.properties.subnets = engine.back(record.id, "natGateway", "/subnets/") end,
+  show = function(record, body) body.properties.subnets = records.back(record.id, "natGateway", "/subnets/") end,
   busy = function(record)
-    local user = engine.users(record.id, "natGateway")[1]
+    local user = records.users(record.id, "natGateway")[1]
     if user then
       bad_request("InUseNatGatewayCannotBeDeleted", ("Nat gateway %s cannot be deleted because it is in use by the following resources: %s.")
         :format(record.id, user.from))
@@ -398,7 +397,7 @@ engine.define("Microsoft.Network/natGateways", {
 --- The addresses in use in a subnet, as numbers.
 local function taken_in(subnet_id, except)
   local taken = {}
-  for _, user in ipairs(engine.users(subnet_id, "subnet")) do
+  for _, user in ipairs(records.users(subnet_id, "subnet")) do
     for _, list in ipairs { "ipConfigurations", "frontendIPConfigurations" } do
       for _, configuration in ipairs(user.record.body.properties[list] or {}) do
         local address = value.at(configuration, "properties.privateIPAddress")
@@ -413,7 +412,7 @@ end
 
 --- Finds or checks the private address of a configuration. Azure keeps the first four addresses and the last.
 local function place_address(p, subnet_id, own_id, also)
-  local subnet = engine.child(subnet_id)
+  local subnet = records.child(subnet_id)
   if not subnet then return end
   local taken = taken_in(subnet_id, own_id)
   for n in pairs(also or {}) do taken[n] = "this resource" end
@@ -442,12 +441,11 @@ local function place_address(p, subnet_id, own_id, also)
   bad_request("SubnetIsFull", ("Subnet %s with address prefix %s does not have enough capacity for 1 IP addresses."):format(
     subnet_id:match("[^/]+$"), prefix))
 end
-engine.place_address = place_address
 
 local function check_public_ip(p, own_id)
   local id = value.at(p, "publicIPAddress.id")
   if not id then return end
-  for _, user in ipairs(engine.users(id)) do
+  for _, user in ipairs(records.users(id)) do
     if user.from:lower() ~= own_id:lower() then
       bad_request("PublicIPAddressInUse", ("Resource %s is referencing public IP address %s that is already allocated to resource %s."):format(
         own_id, id, user.from))
@@ -460,7 +458,7 @@ local function mac_address(id)
   return ("00-22-48-%s-%s-%s"):format(hex:sub(1, 2), hex:sub(3, 4), hex:sub(5, 6))
 end
 
-local function vm_of(nic_id) return engine.users(nic_id, "networkInterfaces")[1] end
+local function vm_of(nic_id) return records.users(nic_id, "networkInterfaces")[1] end
 
 local NIC_DEFAULTS = { enableAcceleratedNetworking = false, vnetEncryptionSupported = false, enableIPForwarding = false,
   disableTcpStateTracking = false, hostedWorkloads = json.array {}, tapConfigurations = json.array {}, nicType = "Standard",
@@ -488,7 +486,7 @@ local function complete_configurations(body, ctx)
     if not subnet then
       bad_request("InvalidRequestFormat", ("IP configuration %s has no subnet."):format(id))
     end
-    if not engine.child(subnet) then
+    if not records.child(subnet) then
       bad_request("InvalidResourceReference", ("Resource %s referenced by resource %s was not found. Please make sure that the referenced "
         .. "resource exists, and that both resources are in the same region."):format(subnet, ctx.record_id))
     end
@@ -502,7 +500,7 @@ end
 
 local NIC_CHILDREN = { ipConfigurations = { type = "Microsoft.Network/networkInterfaces/ipConfigurations" } }
 
-engine.define("Microsoft.Network/networkInterfaces", {
+records.define("Microsoft.Network/networkInterfaces", {
   style = network, name = NAME, seconds = { create = 0, update = 2, delete = 5 }, immediate = true, quiet = true,
   read_only = { "resourceGuid", "virtualMachine", "macAddress", "primary" }, children = NIC_CHILDREN,
   prepare = function(body, ctx)
@@ -535,7 +533,7 @@ engine.define("Microsoft.Network/networkInterfaces", {
 })
 
 --- Interfaces of scale set instances live below the instance.
-engine.define("Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces", {
+records.define("Microsoft.Compute/virtualMachineScaleSets/virtualMachines/networkInterfaces", {
   style = network, located = false, children = NIC_CHILDREN,
   show = function(record, body)
     local instance = record.id:match("^(.*)/networkInterfaces/")
@@ -547,7 +545,7 @@ engine.define("Microsoft.Compute/virtualMachineScaleSets/virtualMachines/network
 })
 
 --- A completed record of an instance's interface from its configuration in the profile.
-function engine.instance_interface(id, configuration, type_name, location)
+local function instance_interface(id, configuration, type_name, location)
   local p = value.copy(configuration.properties)
   local configurations = {}
   for i, item in ipairs(p.ipConfigurations or {}) do
@@ -564,11 +562,11 @@ function engine.instance_interface(id, configuration, type_name, location)
   body.properties.enableIPForwarding = p.enableIPForwarding or false
   if type_name == "Microsoft.Network/networkInterfaces" then body.location, body.kind = location, "Regular" end
   complete_configurations(body, { record_id = id })
-  local record = engine.new(type_name, id, body)
+  local record = records.new(type_name, id, body)
   for _, element in ipairs(body.properties.ipConfigurations) do
     element.id, element.type = id .. "/ipConfigurations/" .. element.name, "Microsoft.Network/networkInterfaces/ipConfigurations"
   end
-  engine.save(record)
+  records.save(record)
   return record
 end
 
@@ -633,7 +631,7 @@ local function check_removed(body, ctx)
   for _, list in ipairs { "backendAddressPools", "inboundNatRules", "probes" } do
     for _, was in ipairs(ctx.old.body.properties[list]) do
       if not value.named(body.properties[list], was.name) then
-        for _, user in ipairs(engine.users(was.id)) do
+        for _, user in ipairs(records.users(was.id)) do
           local of_set = user.record.type:find("virtualMachineScaleSets")
           if of_set and list == "backendAddressPools" then
             bad_request("LoadBalancerBackendAddressPoolInUseByVirtualMachineScaleSet", ("Cannot remove backend address pool %s from load "
@@ -654,10 +652,10 @@ end
 local RULE_DEFAULTS = { enableFloatingIP = false, idleTimeoutInMinutes = 4, enableTcpReset = false }
 
 local function back_rules(element, field)
-  element.properties[field] = engine.back(element.id, nil, "/" .. field:lower() .. "/")
+  element.properties[field] = records.back(element.id, nil, "/" .. field:lower() .. "/")
 end
 
-engine.define("Microsoft.Network/loadBalancers", {
+records.define("Microsoft.Network/loadBalancers", {
   style = network, name = NAME, seconds = { create = 3, update = 3, delete = 5 }, fixed = { "sku.name" }, immediate_create = true,
   read_only = { "resourceGuid" },
   children = {
@@ -668,7 +666,7 @@ engine.define("Microsoft.Network/loadBalancers", {
       end },
     backendAddressPools = { read_only = { "backendIPConfigurations", "loadBalancingRules", "outboundRules", "inboundNatRules" },
       show = function(element)
-        element.properties.backendIPConfigurations = engine.back(element.id, "loadBalancerBackendAddressPools", "/networkinterfaces/")
+        element.properties.backendIPConfigurations = records.back(element.id, "loadBalancerBackendAddressPools", "/networkinterfaces/")
         element.properties.loadBalancerBackendAddresses = element.properties.loadBalancerBackendAddresses
         for _, list in ipairs { "loadBalancingRules", "outboundRules" } do back_rules(element, list) end
       end },
@@ -678,7 +676,7 @@ engine.define("Microsoft.Network/loadBalancers", {
       read_only = { "loadBalancingRules" }, show = function(element) back_rules(element, "loadBalancingRules") end },
     inboundNatRules = { defaults = RULE_DEFAULTS, read_only = { "backendIPConfiguration" },
       show = function(element)
-        local user = engine.users(element.id, "loadBalancerInboundNatRules")[1]
+        local user = records.users(element.id, "loadBalancerInboundNatRules")[1]
         if user then element.properties.backendIPConfiguration = { id = user.from } end
       end },
     outboundRules = { defaults = { allocatedOutboundPorts = 0, idleTimeoutInMinutes = 4, enableTcpReset = false, protocol = "All" } },
@@ -697,7 +695,7 @@ engine.define("Microsoft.Network/loadBalancers", {
         bad_request("LoadBalancerFrontendIPConfigMustReferencePublicIPOrSubnet", ("Frontend IP configuration %s must reference either a "
           .. "subnet or a public IP address."):format(id))
       end
-      if subnet and not engine.child(subnet) then
+      if subnet and not records.child(subnet) then
         bad_request("InvalidResourceReference", ("Resource %s referenced by resource %s was not found."):format(subnet, id))
       elseif subnet then
         local was = ctx.old and value.named(ctx.old.body.properties.frontendIPConfigurations, frontend.name)
@@ -706,7 +704,7 @@ engine.define("Microsoft.Network/loadBalancers", {
         own[ip.number(p.privateIPAddress)] = true
         p.privateIPAddressVersion = p.privateIPAddressVersion or "IPv4"
       end
-      local public = engine.get(value.at(p, "publicIPAddress.id") or "/")
+      local public = records.get(value.at(p, "publicIPAddress.id") or "/")
       if public and public.body.sku.name ~= body.sku.name then
         bad_request("LoadBalancerAndPublicIPSkuMismatch" , ("%s sku load balancer %s cannot reference %s sku publicIP %s."):format(
           body.sku.name, ctx.record_id, public.body.sku.name, public.id))
@@ -725,7 +723,7 @@ engine.define("Microsoft.Network/loadBalancers", {
   end,
   busy = function(record)
     for _, pool in ipairs(record.body.properties.backendAddressPools) do
-      for _, user in ipairs(engine.users(pool.id)) do
+      for _, user in ipairs(records.users(pool.id)) do
         if user.record.type:find("virtualMachineScaleSets$") then
           bad_request("LoadBalancerInUseByVirtualMachineScaleSet", ("Cannot delete load balancer %s since its child resources %s are in use "
             .. "by virtual machine scale set %s."):format(record.id, pool.name, user.record.id))
@@ -737,7 +735,7 @@ engine.define("Microsoft.Network/loadBalancers", {
     -- Interfaces that were members forget it.
     for _, lists in ipairs { { "backendAddressPools", "loadBalancerBackendAddressPools" }, { "inboundNatRules", "loadBalancerInboundNatRules" } } do
       for _, element in ipairs(record.body.properties[lists[1]]) do
-        for _, user in ipairs(engine.users(element.id, lists[2])) do
+        for _, user in ipairs(records.users(element.id, lists[2])) do
           for _, configuration in ipairs(user.record.body.properties.ipConfigurations or {}) do
             local kept = json.array {}
             for _, item in ipairs(configuration.properties[lists[2]] or {}) do
@@ -745,7 +743,7 @@ engine.define("Microsoft.Network/loadBalancers", {
             end
             configuration.properties[lists[2]] = #kept > 0 and kept or nil
           end
-          engine.save(user.record)
+          records.save(user.record)
         end
       end
     end
@@ -761,7 +759,7 @@ local function lower_id(id)
   end))
 end
 
-engine.define("Microsoft.Network/privateDnsZones", {
+records.define("Microsoft.Network/privateDnsZones", {
   style = style.dns, seconds = { create = 30, update = 10, delete = 30 }, longest = 63,
   new_id = function(id, group) return lower_id(("%s/providers/Microsoft.Network/privateDnsZones/%s"):format(group.id, id.name)) end,
   prepare = function(body, ctx)
@@ -772,21 +770,21 @@ engine.define("Microsoft.Network/privateDnsZones", {
   end,
   show = function(record, body)
     local links = 0
-    for _ in engine.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do links = links + 1 end
+    for _ in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do links = links + 1 end
     body.properties.numberOfVirtualNetworkLinks = links
   end,
   busy = function(record)
-    for _ in engine.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do
+    for _ in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do
       raise(409, "CannotDeleteResource", "Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '"
         .. record.id .. "/virtualNetworkLinks'. Please delete all nested resources before deleting this resource.")
     end
   end,
 })
 
-engine.define("Microsoft.Network/privateDnsZones/virtualNetworkLinks", {
+records.define("Microsoft.Network/privateDnsZones/virtualNetworkLinks", {
   style = style.dns, seconds = { create = 35, update = 20, delete = 30 },
   new_id = function(id)
-    local zone = engine.get(id.parent)
+    local zone = records.get(id.parent)
     if not zone then problem.not_found("Microsoft.Network/privateDnsZones/" .. id.names[1], id.group) end
     return ("%s/virtualNetworkLinks/%s"):format(zone.id, id.name:lower())
   end,
@@ -796,4 +794,4 @@ engine.define("Microsoft.Network/privateDnsZones/virtualNetworkLinks", {
   end,
 })
 
-return {}
+return { default_rules = default_rules, instance_interface = instance_interface }

@@ -1,14 +1,14 @@
 --- Microsoft.Resources: subscriptions, resource groups, providers, the list of everything.
 local json = require "json"
 local world = require "emulator.world"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
+local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local ids = require "emulator.arm.id"
 
 local raise = problem.raise
 local GROUP = "Microsoft.Resources/resourceGroups"
 
-engine.define(GROUP, {
+records.define(GROUP, {
   style = style.group, located = true, seconds = { delete = 15 }, delete_verb = "delete_group",
 })
 
@@ -17,7 +17,7 @@ local function group_id(name) return ("/subscriptions/%s/resourceGroups/%s"):for
 --- The ids that others may mention: of a record and of its inline children.
 local function mentioned(record)
   local list = { record.id }
-  for name in pairs(engine.statement(record.type).children or {}) do
+  for name in pairs(records.statement(record.type).children or {}) do
     for _, element in ipairs(record.body.properties[name] or {}) do list[#list + 1] = element.id end
   end
   return list
@@ -26,9 +26,9 @@ end
 --- A reference from outside keeps the group's content from going.
 local function blocked(group)
   local prefix = group.id:lower() .. "/"
-  for record in engine.each(nil, group.id .. "/") do
+  for record in records.each(nil, group.id .. "/") do
     for _, id in ipairs(mentioned(record)) do
-      for _, user in ipairs(engine.users(id)) do
+      for _, user in ipairs(records.users(id)) do
         local outside = user.record and user.record.id:lower():sub(1, #prefix) ~= prefix
         if outside and user.key ~= "remoteVirtualNetwork" then
           raise(409, "ResourceGroupDeletionBlocked", ("Deletion of resource group '%s' failed as resource '%s' could not be deleted: "
@@ -38,7 +38,7 @@ local function blocked(group)
     end
   end
 end
-engine.types[GROUP:lower()].busy = blocked
+records.types[GROUP:lower()].busy = blocked
 
 local groups = {}
 
@@ -47,17 +47,17 @@ function groups.PUT(id, ctx)
     raise(400, "InvalidResourceGroup", ("The provided resource group name '%s' has these invalid characters: '%s'. The name can only "
       .. "be a letter, digit, '-', '.', '(', ')' or '_'."):format(id.group, (id.group:gsub("[%w_().-]", ""))), { gateway = true })
   end
-  local old = engine.get(group_id(id.group))
+  local old = records.get(group_id(id.group))
   if old and old.state == "Deleting" then
     raise(409, "ResourceGroupBeingDeleted", ("The resource group '%s' is in deprovisioning state and cannot perform this operation.")
       :format(old.name), { gateway = true })
   end
-  local sent = engine.body_of(ctx)
+  local sent = requests.body_of(ctx)
   local location = type(sent.location) == "string" and sent.location:lower():gsub("%s+", "") or old and old.body.location
   if not location then raise(400, "LocationRequired", "The location property is required for this definition.", { gateway = true }) end
-  if not engine.locations[location] then
+  if not records.locations[location] then
     raise(400, "LocationNotAvailableForResourceGroup", ("The provided location '%s' is not available for resource group. List of "
-      .. "available regions is '%s'."):format(location, table.concat(value.keys(engine.locations), ",")), { gateway = true })
+      .. "available regions is '%s'."):format(location, table.concat(value.keys(records.locations), ",")), { gateway = true })
   end
   if old and old.body.location ~= location then
     raise(409, "InvalidResourceGroupLocation", ("Invalid resource group location '%s'. The Resource group already exists in location "
@@ -65,39 +65,39 @@ function groups.PUT(id, ctx)
   end
   local body = { location = location, tags = sent.tags ~= json.null and sent.tags or nil, properties = {},
     managedBy = sent.managedBy ~= json.null and sent.managedBy or nil }
-  local record = old or engine.new(GROUP, group_id(id.group), body)
+  local record = old or records.new(GROUP, group_id(id.group), body)
   record.body = body
-  engine.save(record)
-  return { status = old and 200 or 201, json = engine.show(record) }
+  records.save(record)
+  return { status = old and 200 or 201, json = records.show(record) }
 end
 
 function groups.PATCH(id, ctx)
-  local record = engine.group_record(id)
-  local sent = engine.body_of(ctx)
+  local record = requests.group_record(id)
+  local sent = requests.body_of(ctx)
   if sent.tags then record.body.tags = value.strip_null(sent.tags) end
-  engine.save(record)
-  return { status = 200, json = engine.show(record) }
+  records.save(record)
+  return { status = 200, json = records.show(record) }
 end
 
-function groups.GET(id) return { status = 200, json = engine.show(engine.group_record(id)) } end
+function groups.GET(id) return { status = 200, json = records.show(requests.group_record(id)) } end
 
-function groups.HEAD(id) return { status = engine.get(group_id(id.group)) and 204 or 404 } end
+function groups.HEAD(id) return { status = records.get(group_id(id.group)) and 204 or 404 } end
 
 function groups.DELETE(id, ctx)
-  local record = engine.get(group_id(id.group))
+  local record = records.get(group_id(id.group))
   if not record then problem.group_not_found(id.group) end
-  local op = engine.still_running(record)
+  local op = operations.under_way(record)
   if not op then
     blocked(record)
     record.state = "Deleting"
     local count = 0
-    for _ in engine.each(nil, record.id .. "/") do count = count + 1 end
-    op = engine.operate { verb = "delete_group", resource = record.id, seconds = 15 + 5 * count, style = "group",
+    for _ in records.each(nil, record.id .. "/") do count = count + 1 end
+    op = operations.start { verb = "delete_group", resource = record.id, seconds = 15 + 5 * count, style = "group",
       location = record.body.location, namespace = "Microsoft.Resources" }
     record.op = op.id
-    engine.save(record)
+    records.save(record)
   end
-  return { status = 202, headers = engine.operation_headers(op, ctx, "location") }
+  return { status = 202, headers = operations.headers(op, ctx, "location") }
 end
 
 local function subscription()
@@ -108,7 +108,7 @@ end
 
 local function locations()
   local list = {}
-  for _, name in ipairs(value.keys(engine.locations)) do
+  for _, name in ipairs(value.keys(records.locations)) do
     list[#list + 1] = { id = "/subscriptions/" .. world.subscription .. "/locations/" .. name, name = name, displayName = name,
       regionalDisplayName = name, type = "Region", metadata = { regionType = "Physical", regionCategory = "Recommended",
       geographyGroup = "Emulated", longitude = "0", latitude = "0", physicalLocation = name } }
@@ -125,11 +125,11 @@ local NAMESPACES = { "Microsoft.Authorization", "Microsoft.Compute", "Microsoft.
 
 local function provider(namespace)
   local types, name = {}, namespace
-  for _, known in pairs(engine.types) do
+  for _, known in pairs(records.types) do
     local ns, rest = known.type:match("^([^/]+)/(.+)$")
     if ns:lower() == namespace:lower() then
       name = ns
-      types[#types + 1] = { resourceType = rest, locations = json.array(value.keys(engine.locations)),
+      types[#types + 1] = { resourceType = rest, locations = json.array(value.keys(records.locations)),
         apiVersions = json.array(value.copy(VERSIONS)), capabilities = "None" }
     end
   end
@@ -144,7 +144,7 @@ local function providers(steps, ctx)
   if not namespace then
     local list = {}
     for i, name in ipairs(NAMESPACES) do list[i] = provider(name) end
-    return engine.page(list, ctx)
+    return requests.page(list, ctx)
   end
   if action == "register" or action == "unregister" then
     world.store:put("provider", namespace:lower(), action == "register" and "Registered" or "NotRegistered")
@@ -179,10 +179,10 @@ local TOP_LEVEL = { ["Microsoft.Resources/resourceGroups"] = false, ["Microsoft.
 
 local function resources(scope, ctx)
   local items, wanted = {}, filter_of(ctx.query["$filter"])
-  for record in engine.each(nil, scope .. "/") do
+  for record in records.each(nil, scope .. "/") do
     local nested = select(2, record.type:gsub("/", "")) > 1
     if not nested and TOP_LEVEL[record.type] == nil and wanted(record) then
-      local shown = engine.show(record, ctx)
+      local shown = records.show(record, ctx)
       local item = { id = shown.id, name = shown.name, type = record.type, location = shown.location, tags = shown.tags, sku = shown.sku,
         kind = shown.kind, identity = shown.identity, zones = shown.zones, managedBy = shown.managedBy }
       local expand = (ctx.query["$expand"] or ""):lower()
@@ -190,7 +190,7 @@ local function resources(scope, ctx)
       items[#items + 1] = item
     end
   end
-  return engine.page(items, ctx)
+  return requests.page(items, ctx)
 end
 
 --- Answers what belongs to Resource Manager itself; nil when the path is a provider's.
@@ -220,8 +220,8 @@ local function handle(ctx)
   if second == "resourcegroups" then
     if not steps[4] then
       local items = {}
-      for record in engine.each(GROUP) do items[#items + 1] = engine.show(record) end
-      return engine.page(items, ctx)
+      for record in records.each(GROUP) do items[#items + 1] = records.show(record) end
+      return requests.page(items, ctx)
     end
     if #steps == 4 then
       local act = groups[method]
@@ -229,7 +229,7 @@ local function handle(ctx)
       return act(ids.parse(ctx.path), ctx)
     end
     if #steps == 5 and steps[5]:lower() == "resources" then
-      engine.group_record(ids.parse(ctx.path))
+      requests.group_record(ids.parse(ctx.path))
       return resources("/" .. table.concat(steps, "/", 1, 4), ctx)
     end
   end

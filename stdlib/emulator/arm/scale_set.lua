@@ -1,9 +1,9 @@
 --- Microsoft.Compute/virtualMachineScaleSets: Uniform and Flexible, their instances, capacity.
 local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
-local machine = require "emulator.arm.machine"
+local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
+local machine, network = require "emulator.arm.machine", require "emulator.arm.network"
 
 local raise = problem.raise
 local SET, INSTANCE, VM = "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
@@ -16,11 +16,11 @@ local function uniform(set) return set.body.properties.orchestrationMode ~= "Fle
 local function instances_of(set, all)
   local list = {}
   if uniform(set) then
-    for record in engine.each(INSTANCE, set.id .. "/") do
+    for record in records.each(INSTANCE, set.id .. "/") do
       if all or record.state ~= "Deleting" then list[#list + 1] = record end
     end
   else
-    for record in engine.each(VM) do
+    for record in records.each(VM) do
       if record.set_made == set.id and (all or record.state ~= "Deleting") then list[#list + 1] = record end
     end
   end
@@ -82,7 +82,7 @@ local function new_uniform(set)
   local zone = next_zone(set)
   local nics = {}
   for _, configuration in ipairs(profile.networkProfile.networkInterfaceConfigurations) do
-    local nic = engine.instance_interface(id .. "/networkInterfaces/" .. configuration.name, configuration, INSTANCE_NIC)
+    local nic = network.instance_interface(id .. "/networkInterfaces/" .. configuration.name, configuration, INSTANCE_NIC)
     nic.owner = set.id
     nics[#nics + 1] = { id = nic.id }
   end
@@ -94,10 +94,10 @@ local function new_uniform(set)
     storageProfile = storage_of(profile, ("%s_%s_OS__1_%s"):format(set.name, name, crypto.uuid():gsub("-", ""))),
     osProfile = os_of(profile, profile.osProfile.computerNamePrefix .. base36(number, 6)),
     networkProfile = { networkInterfaces = json.array(nics) }, timeCreated = clock.iso() } }
-  local record = engine.new(INSTANCE, id, body)
+  local record = records.new(INSTANCE, id, body)
   record.name, record.instance, record.set, record.set_made, record.state = name, tostring(number), set.id, set.id, "Creating"
   record.owner = set.id
-  engine.save(record)
+  records.save(record)
   return record
 end
 
@@ -107,10 +107,10 @@ local function new_flexible(set)
   local name
   repeat
     name = ("%s_%s"):format(set.name, crypto.hex(crypto.random(4)))
-  until not engine.get(("%s/providers/%s/%s"):format(group, VM, name))
+  until not records.get(("%s/providers/%s/%s"):format(group, VM, name))
   local nics = {}
   for i, configuration in ipairs(profile.networkProfile.networkInterfaceConfigurations) do
-    local nic = engine.instance_interface(("%s/providers/Microsoft.Network/networkInterfaces/%s-%s"):format(group, configuration.name,
+    local nic = network.instance_interface(("%s/providers/Microsoft.Network/networkInterfaces/%s-%s"):format(group, configuration.name,
       crypto.hex(crypto.random(4))), configuration, "Microsoft.Network/networkInterfaces", set.body.location)
     nic.attached, nic.owner = true, set.id
     nics[i] = { id = nic.id, properties = { primary = configuration.properties.primary ~= false,
@@ -126,10 +126,10 @@ local function new_flexible(set)
     networkProfile = { networkInterfaces = json.array(nics) }, timeCreated = clock.iso(), priority = profile.priority,
     evictionPolicy = profile.evictionPolicy, billingProfile = value.copy(profile.billingProfile),
   }
-  local record = engine.new(VM, ("%s/providers/%s/%s"):format(group, VM, name), { location = set.body.location, tags = tags,
+  local record = records.new(VM, ("%s/providers/%s/%s"):format(group, VM, name), { location = set.body.location, tags = tags,
     identity = value.copy(set.body.identity), zones = zone and json.array { zone } or nil, properties = properties })
   record.set, record.set_made, record.owner, record.state = set.id, set.id, set.id, "Creating"
-  engine.save(record)
+  records.save(record)
   return record
 end
 
@@ -163,7 +163,7 @@ local function reconcile(set)
   for _, record in ipairs(missing < 0 and victims(set, -missing) or {}) do
     record.state, record.left = "Deleting", true
     record.scaled_in = true
-    engine.save(record)
+    records.save(record)
   end
 end
 
@@ -178,10 +178,10 @@ local function settle(set)
     machine.attach_disk(record, set.id)
     local ok, why = pcall(machine.boot, record)
     record.state = ok and "Succeeded" or "Failed"
-    engine.save(record)
+    records.save(record)
     if not ok then error(why, 0) end
   end)
-  for _, record in ipairs(going) do engine.destroy(record, {}) end
+  for _, record in ipairs(going) do operations.destroy(record, {}) end
 end
 
 local function complete_network(profile, flexible)
@@ -212,7 +212,7 @@ local function complete_network(profile, flexible)
           loadBalancerBackendAddressPools = json.array {} })
       end
       local subnet = value.at(item, "properties.subnet.id")
-      if not subnet or not engine.child(subnet) then
+      if not subnet or not records.child(subnet) then
         raise(400, "InvalidParameter", ("The subnet '%s' of interface '%s' was not found."):format(tostring(subnet), configuration.name),
           { target = "networkInterfaceConfigurations" })
       end
@@ -284,7 +284,7 @@ end
 local function nothing() end
 
 local function for_instances(verb, seconds)
-  local one = engine.statement(VM).actions[verb]
+  local one = records.statement(VM).actions[verb]
   return { seconds = seconds, shared = true,
     check = function(set, input) each_chosen(set, input, nothing) end,
     began = function(set, input)
@@ -311,7 +311,7 @@ actions.delete = {
       if record.state ~= "Deleting" then
         machine.leave_set(record)
         record.state = "Deleting"
-        engine.save(record)
+        records.save(record)
       end
     end)
   end,
@@ -319,7 +319,7 @@ actions.delete = {
     local wanted = {}
     for _, id in ipairs(input.instanceIds) do wanted[tostring(id):match("[^/]+$"):lower()] = true end
     for _, record in ipairs(instances_of(set, true)) do
-      if wanted["*"] or wanted[(record.instance or record.name):lower()] then engine.destroy(record, {}) end
+      if wanted["*"] or wanted[(record.instance or record.name):lower()] then operations.destroy(record, {}) end
     end
   end,
 }
@@ -333,7 +333,7 @@ actions.manualupgrade = {
       record.body.properties.latestModelApplied = uniform(set) and true or nil
       record.body.properties.storageProfile.imageReference = value.copy(profile.storageProfile.imageReference)
       if uniform(set) then record.body.properties.hardwareProfile = { vmSize = set.body.sku.name } end
-      engine.save(record)
+      records.save(record)
     end
   end,
 }
@@ -344,7 +344,7 @@ local function mark_old_models(set, old)
   if value.same(old.properties.virtualMachineProfile, set.body.properties.virtualMachineProfile) then return end
   for _, record in ipairs(instances_of(set)) do
     record.body.properties.latestModelApplied = false
-    engine.save(record)
+    records.save(record)
   end
 end
 
@@ -364,7 +364,7 @@ local function refuse_flexible(set, what)
     set.name))
 end
 
-engine.define(SET, {
+records.define(SET, {
   style = style.compute, longest = 64, partial = true, seconds = { delete = 40 }, duration = duration,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
   fixed = { "properties.orchestrationMode", "properties.platformFaultDomainCount", "properties.virtualMachineProfile.osProfile.adminUsername",
@@ -427,7 +427,7 @@ engine.define(SET, {
   end,
   provision = function(record) settle(record) end,
   busy = function(record)
-    for record_of in engine.each(VM) do
+    for record_of in records.each(VM) do
       local id = value.at(record_of.body, "properties.virtualMachineScaleSet.id")
       if id and id:lower() == record.id:lower() and record_of.set_made ~= record.id then
         raise(409, "OperationNotAllowed", ("Virtual Machine Scale Set '%s' cannot be deleted: Virtual Machine '%s' is attached to it."):format(
@@ -438,11 +438,11 @@ engine.define(SET, {
   deleting = function(record)
     for _, instance in ipairs(instances_of(record)) do
       instance.state, instance.left = "Deleting", true
-      engine.save(instance)
+      records.save(instance)
     end
   end,
   destroy = function(record)
-    for _, instance in ipairs(instances_of(record, true)) do engine.destroy(instance, {}) end
+    for _, instance in ipairs(instances_of(record, true)) do operations.destroy(instance, {}) end
   end,
   views = {
     instanceView = function(record)
@@ -454,8 +454,8 @@ engine.define(SET, {
         raise(404, "NotFound", ("Resource %s not found."):format(ctx.path), { details = json.array {} })
       end
       local items = {}
-      for nic in engine.each(INSTANCE_NIC, record.id .. "/") do items[#items + 1] = engine.show(nic) end
-      return engine.page(items, ctx)
+      for nic in records.each(INSTANCE_NIC, record.id .. "/") do items[#items + 1] = records.show(nic) end
+      return requests.page(items, ctx)
     end,
     skus = function(record)
       return { value = json.array { { resourceType = SET, sku = { name = record.body.sku and record.body.sku.name, tier = "Standard" },
@@ -469,7 +469,7 @@ engine.define(SET, {
 
 local function stubs(set)
   local list = {}
-  for record in engine.each(VM) do
+  for record in records.each(VM) do
     local id = value.at(record.body, "properties.virtualMachineScaleSet.id")
     if id and id:lower() == set.id:lower() then
       list[#list + 1] = { name = record.name, id = set.id .. "/virtualMachines/" .. record.name, type = INSTANCE,
@@ -482,23 +482,23 @@ end
 
 local instance_actions = machine.actions()
 
-engine.define(INSTANCE, {
+records.define(INSTANCE, {
   style = style.compute, located = false, partial = true, seconds = { update = 5, delete = 30 },
   read_only = { "vmId", "instanceView", "timeCreated", "latestModelApplied" },
   check_id = function(id)
-    local set = engine.get(id.parent)
+    local set = records.get(id.parent)
     if set and uniform(set) and not id.name:find("^%d+$") then
       raise(400, "InvalidParameter", "Virtual Machine Scale Set VM instanceId must be a number.", { target = "instanceId" })
     end
   end,
   list = function(id, ctx)
-    local set = engine.get(id.parent)
+    local set = records.get(id.parent)
     if not uniform(set) then
       if ctx.query["$expand"] then refuse_flexible(set, "virtualMachines") end
       return stubs(set)
     end
     local items = {}
-    for record in engine.each(INSTANCE, set.id .. "/") do items[#items + 1] = engine.show(record, ctx) end
+    for record in records.each(INSTANCE, set.id .. "/") do items[#items + 1] = records.show(record, ctx) end
     return items
   end,
   prepare = function(body, ctx)
@@ -511,7 +511,7 @@ engine.define(INSTANCE, {
     for key, item in pairs(now) do body[key] = item end
   end,
   show = function(record, body, ctx)
-    local set = engine.get(record.set)
+    local set = records.get(record.set)
     body.instanceId = record.instance
     body.sku = set and set.body.sku and { name = set.body.sku.name, tier = set.body.sku.tier } or nil
     if ctx and ((ctx.query or {})["$expand"] or ""):lower() == "instanceview" then

@@ -1,15 +1,15 @@
 --- Azure Resource Manager's front: token, api-version, routing, headers, errors.
 local crypto, json, log = require "crypto", require "json", require "log"
 local world = require "emulator.world"
-local engine, problem, ids = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.id"
-local resources = require "emulator.arm.resources"
+local operations, requests = require "emulator.arm.operations", require "emulator.arm.requests"
+local problem, ids = require "emulator.arm.problem", require "emulator.arm.id"
+local resources, key_vault = require "emulator.arm.resources", require "emulator.arm.key_vault"
 
 require "emulator.arm.network"
 require "emulator.arm.compute"
 require "emulator.arm.scale_set"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
-require "emulator.arm.key_vault"
 require "emulator.arm.storage"
 
 local raise = problem.raise
@@ -67,7 +67,7 @@ end
 local function route(ctx)
   local steps = ids.split(ctx.path)
   local kind = #steps > 1 and POLLS[steps[#steps - 1]:lower()]
-  if ctx.req.method == "GET" and kind then return engine.poll(steps[#steps], ctx, kind) end
+  if ctx.req.method == "GET" and kind then return operations.poll(steps[#steps], ctx, kind) end
   local answer = resources.handle(ctx)
   if answer then return answer end
   local subscription = ctx.path:match("^/subscriptions/([^/]+)")
@@ -75,8 +75,8 @@ local function route(ctx)
     raise(404, "SubscriptionNotFound", ("The subscription '%s' could not be found."):format(subscription), { gateway = true })
   end
   local vault = ctx.req.method == "POST" and ctx.path:lower():match("/microsoft%.keyvault/locations/[^/]+/deletedvaults/([^/]+)/purge$")
-  if vault then return engine.purge_vault(vault, ctx) end
-  answer = engine.handle(ctx)
+  if vault then return key_vault.purge(vault, ctx) end
+  answer = requests.handle(ctx)
   if answer then return answer end
   raise(404, "NotFound", ("No resource or operation answers at '%s'."):format(ctx.path), { gateway = true })
 end

@@ -1,18 +1,17 @@
 --- Microsoft.Storage: accounts and blob containers, as far as a control plane shows them.
 local crypto, json = require "crypto", require "json"
 local clock = require "emulator.clock"
-local engine, problem, style, value = require "emulator.arm.engine", require "emulator.arm.problem", require "emulator.arm.style",
-  require "emulator.arm.value"
-
+local records = require "emulator.arm.records"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local raise = problem.raise
 local ACCOUNT = "Microsoft.Storage/storageAccounts"
 
-engine.define(ACCOUNT, {
+records.define(ACCOUNT, {
   style = style.storage, name = "^[%l%d]+$", shortest = 3, longest = 24, seconds = { create = 20 },
   fixed = { "properties.isHnsEnabled" },
   prepare = function(body, ctx)
     if not ctx.old then
-      for record in engine.each(ACCOUNT) do
+      for record in records.each(ACCOUNT) do
         if record.name == ctx.name then
           raise(409, "StorageAccountAlreadyTaken", ("The storage account named %s is already taken."):format(ctx.name))
         end
@@ -53,7 +52,7 @@ engine.define(ACCOUNT, {
   actions = { listKeys = { sync = true, run = function(record)
     local private = record.private
     private.keys = private.keys or { crypto.base64(crypto.random(64)), crypto.base64(crypto.random(64)) }
-    engine.save(record)
+    records.save(record)
     local keys = {}
     for i, key in ipairs(private.keys) do
       keys[i] = { creationTime = record.body.properties.keyCreationTime["key" .. i], keyName = "key" .. i, value = key, permissions = "FULL" }
@@ -63,9 +62,9 @@ engine.define(ACCOUNT, {
 })
 
 -- The one blob service of an account is there by itself.
-engine.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
+records.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
 
-engine.define(ACCOUNT .. "/blobServices/containers", {
+records.define(ACCOUNT .. "/blobServices/containers", {
   style = style.container, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
   not_found = function()
     raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))

@@ -1,438 +1,15 @@
---- The one engine behind every ARM type: records by id, references between them, validation, operations, etags.
--- A type is a statement (network.lua, compute.lua, ...); one that is not stated is kept as it is given.
---
--- A statement:
---   style                     how its service answers (style.lua); default plain
---   name                      a pattern for names
---   seconds                   nominal time of create, update, delete
---   located = false           needs no location           stateless = true   shows no provisioningState
---   children = {list = spec}  inline children of `properties`: {type=, defaults=, prepare(element, ctx), show(element, record)}
---   fixed = {"sku.name", ..}  may not change
---   kept = {"subnets", ..}    of `properties`: absent in a PUT means unchanged; `partial = true`: every absent top-level key
---   prepare(body, ctx)        checks and completes a body (ctx.old is the record that was there, ctx.private what is not shown)
---   began(record, ctx)        after the write was accepted; may not wait
---   provision(record, op)     when the operation's time is over; may wait
---   busy(record)              raises when it may not be deleted
---   destroy(record, op)       the thing behind it is to vanish; may wait
---   show(record, body)        adds what is computed
---   actions = {start = {seconds=, run(record, input, ctx, op), sync=true}}      views = {instanceView = function(record, ctx)}
-local json, crypto, task, log = require "json", require "crypto", require "task", require "log"
+--- Requests on resources, collections, actions and views: checked against the type's statement, carried out, answered as ARM does.
+local crypto, json, task = require "crypto", require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
+local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 
 local raise = problem.raise
-local engine = { types = {}, running = {} }
+local requests = {}
 
 local TOP = { location = true, tags = true, sku = true, kind = true, identity = true, zones = true, plan = true,
   extendedLocation = true, properties = true, managedBy = true, placement = true }
-
-local LOCATIONS = {}
-for name in ([[australiaeast australiasoutheast brazilsouth canadacentral canadaeast centralindia centralus eastasia eastus
-  eastus2 francecentral germanywestcentral israelcentral italynorth japaneast japanwest koreacentral mexicocentral
-  newzealandnorth northcentralus northeurope norwayeast polandcentral qatarcentral southafricanorth southcentralus southeastasia
-  southindia spaincentral swedencentral switzerlandnorth uaenorth uksouth ukwest westcentralus westeurope westindia westus
-  westus2 westus3]]):gmatch("%S+") do LOCATIONS[name] = true end
-engine.locations = LOCATIONS
-
---- States a type. `inline = {parent type, list}` makes it a child that lives in its parent's body.
-function engine.define(type_name, statement)
-  statement.type = type_name
-  statement.style = statement.style or style.plain
-  statement.seconds = statement.seconds or {}
-  engine.types[type_name:lower()] = statement
-  for list, spec in pairs(statement.children or {}) do
-    spec.type = spec.type or (type_name .. "/" .. list)
-    engine.types[spec.type:lower()] = { type = spec.type, inline = { type_name, list }, style = statement.style,
-      seconds = spec.seconds or statement.seconds, spec = spec, located = false }
-  end
-  return statement
-end
-
-local function statement_of(type_name)
-  local known = engine.types[type_name:lower()]
-  if known then return known end
-  known = engine.define(type_name, { generic = true, located = select(2, type_name:gsub("/", "")) == 1 })
-  return known
-end
-engine.statement = statement_of
-
--- Records -------------------------------------------------------------------------------------------------------------
-
-local function records() return world.store:all("arm") end
-
---- The record of an id, or nil.
-function engine.get(id) return records()[id:lower()] end
-
---- An inline child by id: the element, its parent's record, the list's name.
-function engine.child(id)
-  local parent_id, list, name = id:match("^(.*)/([^/]+)/([^/]+)$")
-  local parent = parent_id and engine.get(parent_id)
-  if not parent then return nil end
-  for key in pairs(statement_of(parent.type).children or {}) do
-    if key:lower() == list:lower() then
-      return value.named(parent.body.properties[key], name), parent, key
-    end
-  end
-end
-
---- All records of a type, oldest first; `within`: only ids that start so.
-function engine.each(type_name, within)
-  local found = {}
-  within = within and within:lower()
-  for key, record in pairs(records()) do
-    if (not type_name or record.type:lower() == type_name:lower()) and (not within or key:sub(1, #within) == within) then
-      found[#found + 1] = record
-    end
-  end
-  table.sort(found, function(a, b)
-    if a.serial ~= b.serial then return a.serial < b.serial end
-    return a.id < b.id
-  end)
-  local i = 0
-  return function()
-    i = i + 1
-    return found[i]
-  end
-end
-
--- References: who mentions whom. Kept by target, so that "in use" and the read-only back references are one lookup.
-
-local mentions, mentioned_by = {}, {}
-
-local function collect(from, element, key, found, children)
-  if type(from) ~= "table" then return end
-  local here = element
-  if type(from.id) == "string" and from.name and from.properties then here = from.id end
-  if type(from.id) == "string" and from.id:sub(1, 15):lower() == "/subscriptions/" and not (from.name and from.properties) then
-    found[#found + 1] = { to = from.id:lower(), from = element, key = key, id = from.id }
-  end
-  for name, item in pairs(from) do
-    if type(item) == "table" then collect(item, here, type(name) == "string" and name or key, found, children) end
-  end
-end
-
-local function index(record)
-  local own = record.id:lower()
-  for _, entry in ipairs(mentions[own] or {}) do
-    if mentioned_by[entry.to] then mentioned_by[entry.to][entry] = nil end
-  end
-  mentions[own] = nil
-  if not engine.get(own) then return end
-  local found = {}
-  collect(record.body.properties, record.id, nil, found)
-  if record.body.identity then
-    for id in pairs(record.body.identity.userAssignedIdentities or {}) do
-      found[#found + 1] = { to = id:lower(), from = record.id, key = "userAssignedIdentities", id = id }
-    end
-  end
-  for _, entry in ipairs(found) do
-    entry.record = own
-    mentioned_by[entry.to] = mentioned_by[entry.to] or {}
-    mentioned_by[entry.to][entry] = true
-  end
-  mentions[own] = found
-end
-
---- Who mentions an id, as a sorted list of `{record=, from= (id of the element that does), key=}`.
-function engine.users(id, key)
-  local found = {}
-  for entry in pairs(mentioned_by[id:lower()] or {}) do
-    if not key or entry.key == key then found[#found + 1] = { record = engine.get(entry.record), from = entry.from, key = entry.key } end
-  end
-  table.sort(found, function(a, b) return a.from < b.from end)
-  return found
-end
-
---- The ids of those who mention an id, as ARM lists them; nil when nobody does.
-function engine.back(id, key, only)
-  local list = {}
-  for _, user in ipairs(engine.users(id, key)) do
-    if not only or user.from:lower():find(only, 1, true) then list[#list + 1] = { id = user.from } end
-  end
-  return #list > 0 and json.array(list) or nil
-end
-
-local changed_hooks = {}
---- Calls a function whenever a record was saved or removed.
-function engine.on_change(fn) changed_hooks[#changed_hooks + 1] = fn end
-
---- Keeps a record that was changed.
-function engine.save(record)
-  world.store:put("arm", record.id:lower(), record)
-  index(record)
-  for _, fn in ipairs(changed_hooks) do fn(record) end
-end
-
---- Forgets a record (nothing behind it is touched).
-function engine.remove(record)
-  world.store:delete("arm", record.id:lower())
-  index(record)
-  for _, fn in ipairs(changed_hooks) do fn(record, true) end
-end
-
-local function new_etag(record)
-  local kind = statement_of(record.type).style.etag
-  record.revision = (record.revision or 0) + 1
-  if kind == "weak" then
-    record.etag = ('W/"%s"'):format(crypto.uuid())
-  elseif kind == "counter" then
-    record.etag = ('"%d"'):format(record.revision)
-  elseif kind == "guid" then
-    record.etag = ('"%s"'):format(crypto.uuid())
-  end
-end
-
---- A new record, not yet kept. `id` in its final form.
-function engine.new(type_name, id, body)
-  local serial = (world.store:get("world", "serial") or 0) + 1
-  world.store:put("world", "serial", serial)
-  local record = { id = id, type = type_name, name = id:match("[^/]+$"), body = body, private = {}, state = "Succeeded",
-    created = task.time(), guid = crypto.uuid(), serial = serial }
-  new_etag(record)
-  return record
-end
-
-local function place_children(record)
-  for list, spec in pairs(statement_of(record.type).children or {}) do
-    for _, element in ipairs(record.body.properties[list] or {}) do
-      element.id = ("%s/%s/%s"):format(record.id, list, element.name)
-      element.type = not spec.untyped and spec.type or nil
-      element.etag = nil
-    end
-  end
-end
-
-local function show_element(record, spec, element)
-  element.etag = record.etag
-  element.properties = element.properties or {}
-  element.properties.provisioningState = record.state == "Deleting" and "Deleting" or element.state or record.state
-  element.state = nil
-  if spec.show then spec.show(element, record) end
-  return element
-end
-
---- A record as ARM shows it.
-function engine.show(record, ctx)
-  local statement = statement_of(record.type)
-  local body = value.copy(record.body)
-  body.id, body.name = record.id, record.name
-  if not statement.untyped then body.type = statement.type end
-  body.properties = body.properties or {}
-  if statement.style.etag then body.etag = record.etag end
-  if not statement.stateless then body.properties.provisioningState = record.state end
-  for list, spec in pairs(statement.children or {}) do
-    for _, element in ipairs(body.properties[list] or {}) do show_element(record, spec, element) end
-  end
-  if statement.show then statement.show(record, body, ctx) end
-  return body
-end
-
--- Operations ----------------------------------------------------------------------------------------------------------
-
-local work = {}
-
-local function finish(op, status, failure)
-  op.status, op.finished, op.error = status, task.time(), failure
-  world.store:put("operation", op.id, op)
-  local ended = engine.running[op.id]
-  engine.running[op.id] = nil
-  if ended then ended:set() end
-end
-
-local function as_failure(why)
-  if problem.is(why) then return problem.body(why).error end
-  local text = type(why) == "table" and why.message or tostring(why)
-  return { code = type(why) == "table" and why.arm_code or "InternalOperationError", message = text }
-end
-
-local function run(op)
-  local left = op.ends - task.time()
-  if left > 0 then task.sleep(left) end
-  if op.stuck then return end
-  local ok, why = pcall(function()
-    if op.fail then raise(409, op.fail, op.fail_message or "The operation failed on demand.") end
-    return work[op.verb](op)
-  end)
-  if ok then
-    finish(op, "Succeeded")
-  elseif type(why) == "table" and why.code == "cancelled" then
-    error(why, 0) -- the emulator stops: the next start goes on with it
-  else
-    if not problem.is(why) then log.error("%s of %s: %s", op.verb, tostring(op.resource), tostring(why)) end
-    local record = op.resource and engine.get(op.resource)
-    if record and record.op == op.id then
-      record.state, record.op = "Failed", nil
-      new_etag(record)
-      engine.save(record)
-    end
-    finish(op, "Failed", as_failure(why))
-  end
-end
-
---- Starts an operation. `op`: `{verb, resource, seconds, style, namespace, location, subscription, ...}`, all plain values.
-function engine.operate(op)
-  op.id = crypto.uuid()
-  op.status, op.started = "InProgress", task.time()
-  op.ends = op.started + clock.scale(op.seconds or 0)
-  local fault = engine.fault and engine.fault(op)
-  if fault then op.stuck, op.fail, op.fail_message = fault.stuck, fault.fail, fault.message end
-  world.store:put("operation", op.id, op)
-  engine.running[op.id] = task.event()
-  task.spawn(run, op)
-  return op
-end
-
---- An operation that is over before it is told of.
-local function done_operation(op)
-  op.id = crypto.uuid()
-  op.status, op.started, op.finished = "Succeeded", task.time(), task.time()
-  world.store:put("operation", op.id, op)
-  return op
-end
-
-local function still_running(record)
-  local op = record.op and world.store:get("operation", record.op)
-  return op and op.status == "InProgress" and op or nil
-end
-engine.still_running = still_running
-
-function work.put(op)
-  local record = engine.get(op.resource)
-  if not record then return end
-  local statement = statement_of(record.type)
-  if statement.provision then statement.provision(record, op) end
-  record = engine.get(op.resource)
-  if record and record.op == op.id then
-    record.state, record.op = "Succeeded", nil
-    if not (statement.style.etag == "counter" and not (op.created and statement.provision_counts)) then new_etag(record) end
-    engine.save(record)
-    if statement.output then op.output = engine.show(record) end
-  end
-end
-
---- Removes a record with what stands below it and what is behind them.
-function engine.destroy(record, op)
-  local statement = statement_of(record.type)
-  local below = {}
-  for child in engine.each(nil, record.id .. "/") do table.insert(below, 1, child) end
-  for _, child in ipairs(below) do
-    local its = statement_of(child.type)
-    if its.destroy then its.destroy(child, op) end
-    engine.remove(child)
-  end
-  if statement.destroy then statement.destroy(record, op) end
-  if engine.get(record.id) then engine.remove(record) end
-end
-
-function work.delete(op)
-  local record = engine.get(op.resource)
-  if record and record.op == op.id then engine.destroy(record, op) end
-end
-
---- What stands below an inline list goes with its element.
-function work.delete_child(op) work.put(op) end
-
-function work.delete_group(op)
-  local group = engine.get(op.resource)
-  if not group then return end
-  local members = {}
-  for record in engine.each(nil, op.resource .. "/") do
-    table.insert(members, 1, record)
-  end
-  for _, record in ipairs(members) do
-    if engine.get(record.id) then engine.destroy(record, op) end
-  end
-  engine.remove(group)
-end
-
-function work.action(op)
-  local record = engine.get(op.resource)
-  if not record then return end
-  local statement = statement_of(record.type)
-  op.output = statement.actions[op.action].run(record, op.input, op) or nil
-  record = engine.get(op.resource)
-  if record and record.op == op.id then
-    record.op = nil
-    if record.state == "Updating" then record.state = "Succeeded" end
-    engine.save(record)
-  end
-end
-
-engine.work = work
-
---- Takes up what was under way when the emulator ended.
-function engine.restore()
-  for _, record in pairs(records()) do index(record) end
-  local old = task.time() - 3600
-  local stale = {}
-  for id, op in pairs(world.store:all("operation")) do
-    if op.status == "InProgress" then
-      engine.running[id] = task.event()
-      task.spawn(run, op)
-    elseif (op.finished or 0) < old then
-      stale[#stale + 1] = id
-    end
-  end
-  for _, id in ipairs(stale) do world.store:delete("operation", id) end
-end
-
--- Answers -------------------------------------------------------------------------------------------------------------
-
-local function operation_urls(op, ctx)
-  local how = style[op.style]
-  local tail = ("?api-version=%s&t=%d&c=c&s=s&h=h"):format(ctx.api or "2025-01-01", math.floor(op.started))
-  local base
-  if op.style == "group" then
-    base = ("%s/subscriptions/%s"):format(ctx.origin, world.subscription)
-  elseif how.in_group then
-    base = ("%s%s/providers/%s"):format(ctx.origin, op.group, op.namespace)
-  else
-    base = ("%s/subscriptions/%s/providers/%s/locations/%s"):format(ctx.origin, world.subscription, op.namespace,
-      op.location or "eastus")
-  end
-  return ("%s/%s/%s%s"):format(base, how.operation, op.id, tail),
-    ("%s/%s/%s%s%s"):format(base, how.result or how.operation, op.id, tail, how.result and "" or "&monitor=true")
-end
-
---- The headers that lead to an operation.
-local function operation_headers(op, ctx, which)
-  local how = style[op.style]
-  local async, location = operation_urls(op, ctx)
-  local headers = clock.retry_after(how.retry, op.ends)
-  if which ~= "location" and not how.no_async and op.style ~= "group" then
-    headers["Azure-AsyncOperation"], headers["Azure-AsyncNotification"] = async, "Enabled"
-  end
-  if which ~= "async" then headers["Location"] = location end
-  return headers
-end
-engine.operation_headers = operation_headers
-
---- Answers a poll.
-function engine.poll(op_id, ctx, kind)
-  local op = world.store:get("operation", op_id)
-  if not op then raise(404, "NotFound", ("The operation '%s' was not found."):format(op_id)) end
-  local how = style[op.style]
-  local by_location = kind:find("result") or ctx.query.monitor or op.style == "group" or how.no_async
-  if not by_location then
-    local headers = op.status == "InProgress" and clock.retry_after(how.retry, op.ends) or nil
-    return { status = 200, headers = headers, json = how.body(op) }
-  end
-  if op.status == "InProgress" then
-    return { status = 202, headers = operation_headers(op, ctx, "location") }
-  elseif op.status == "Failed" then
-    return { status = 409, json = { error = op.error } }
-  end
-  if op.location_json then return { status = 200, json = op.location_json } end
-  if op.output then return { status = 200, json = op.output } end
-  if how.location_body and op.verb == "put" then
-    local record = engine.get(op.resource)
-    if record then return { status = 200, json = engine.show(record) } end
-  end
-  return { status = op.final_status or (op.style == "group" and 200 or how.name == "network" and 204 or 200) }
-end
-
--- Requests ------------------------------------------------------------------------------------------------------------
 
 local function busy_problem(record, op, ctx)
   local how = style[op.style] or style.network
@@ -440,20 +17,20 @@ local function busy_problem(record, op, ctx)
     raise(409, "ConflictingConcurrentWriteNotAllowed", ("The request on '%s' failed due to conflict with a concurrent request; "
       .. "another operation on it is in progress."):format(record.id))
   end
-  local url = how.operation and operation_urls(op, ctx) or ""
+  local url = how.operation and operations.urls(op, ctx) or ""
   raise(409, "AnotherOperationInProgress", ("Another operation on this or dependent resource is in progress. To retrieve status "
     .. "of the operation use uri: %s."):format(url), { headers = clock.retry_after(how.retry) })
 end
 
 local function check_idle(record, ctx)
-  local op = still_running(record)
+  local op = operations.under_way(record)
   if op then busy_problem(record, op, ctx) end
 end
-engine.check_idle = check_idle
+requests.check_idle = check_idle
 
 local function check_etag(record, ctx, shown)
   local want, none = ctx.req.headers["if-match"], ctx.req.headers["if-none-match"]
-  local how = shown and shown.style or record and statement_of(record.type).style
+  local how = shown and shown.style or record and records.statement(record.type).style
   if none == "*" and record then
     raise(412, "PreconditionFailed", ("The resource '%s' exists already."):format(record.id))
   end
@@ -473,7 +50,7 @@ end
 local function normal_location(text) return (text:lower():gsub("[%s]+", "")) end
 
 local function group_record(id)
-  local group = engine.get(("/subscriptions/%s/resourceGroups/%s"):format(id.subscription, id.group))
+  local group = records.get(("/subscriptions/%s/resourceGroups/%s"):format(id.subscription, id.group))
   if not group then problem.group_not_found(id.group) end
   return group
 end
@@ -496,13 +73,8 @@ local function plain_references(from, children)
 end
 
 local function check_references(record_id, body, own)
-  local found = {}
-  collect(body.properties, record_id, nil, found)
-  if body.identity then
-    for id in pairs(body.identity.userAssignedIdentities or {}) do found[#found + 1] = { to = id:lower(), id = id } end
-  end
   local prefix = "/subscriptions/" .. world.subscription .. "/"
-  for _, entry in ipairs(found) do
+  for _, entry in ipairs(records.references(record_id, body)) do
     local inside = entry.to:sub(1, #record_id + 1) == record_id:lower() .. "/"
     local there
     if inside then
@@ -510,11 +82,11 @@ local function check_references(record_id, body, own)
       for key in pairs(own.children or {}) do
         if key:lower() == list then there = value.named(body.properties[key], name) ~= nil end
       end
-      if there == nil then there = engine.get(entry.to) ~= nil end
+      if there == nil then there = records.get(entry.to) ~= nil end
     elseif entry.to:sub(1, #prefix) ~= prefix then
       there = entry.to:find("^/subscriptions/[^/]+/providers/") ~= nil
     else
-      there = engine.get(entry.to) ~= nil or engine.child(entry.to) ~= nil or entry.to:find("^/subscriptions/[^/]+/providers/") ~= nil
+      there = records.get(entry.to) ~= nil or records.child(entry.to) ~= nil or entry.to:find("^/subscriptions/[^/]+/providers/") ~= nil
         or entry.to == record_id:lower()
     end
     if not there then
@@ -550,10 +122,10 @@ local function complete(statement, body, ctx)
       raise(400, "LocationRequired", "The location property is required for this definition.", { gateway = true })
     end
     body.location = normal_location(location)
-    if not LOCATIONS[body.location] and body.location ~= "global" then
+    if not records.locations[body.location] and body.location ~= "global" then
       raise(400, "LocationNotAvailableForResourceType", ("The provided location '%s' is not available for resource type '%s'. "
         .. "List of available regions for the resource type is '%s'."):format(body.location, statement.type,
-        table.concat(value.keys(LOCATIONS), ",")), { gateway = true })
+        table.concat(value.keys(records.locations), ",")), { gateway = true })
     end
     if old and old.body.location ~= body.location then
       raise(409, "InvalidResourceLocation", ("The resource '%s' already exists in location '%s' in resource group '%s'. A resource "
@@ -586,7 +158,7 @@ local function complete(statement, body, ctx)
   end
   if statement.prepare then statement.prepare(body, ctx) end
   if old then check_fixed(statement, old, body) end
-  place_children { id = ctx.record_id, type = statement.type, body = body }
+  records.place_children { id = ctx.record_id, type = statement.type, body = body }
   if not statement.generic then check_references(ctx.record_id, body, statement) end
   return body
 end
@@ -597,7 +169,7 @@ local function accept(statement, record, body, ctx)
   local changed = created or not value.same(record.body, body) or record.state == "Failed"
   local old_body = record and record.body
   if created then
-    record = engine.new(statement.type, ctx.record_id, body)
+    record = records.new(statement.type, ctx.record_id, body)
   else
     record.body = body
   end
@@ -611,7 +183,7 @@ local function accept(statement, record, body, ctx)
   if how.by_state then
     if created and seconds > 0 then record.state = how.pending[1] end
     if record.state ~= "Succeeded" then
-      op = engine.operate { verb = "put", resource = record.id, seconds = seconds, style = "network", namespace = ctx.id.namespace,
+      op = operations.start { verb = "put", resource = record.id, seconds = seconds, style = "network", namespace = ctx.id.namespace,
         created = created }
       record.op = op.id
     end
@@ -622,11 +194,11 @@ local function accept(statement, record, body, ctx)
       location = body.location, group = ids.group_of(record.id), created = created }
     if (changed or how.name == "compute" or how.name == "disk") and not at_once then
       record.state = how.pending[created and 1 or 2]
-      op = engine.operate(spec)
+      op = operations.start(spec)
       record.op = op.id
     else
       if changed then record.state = "Succeeded" end
-      op = done_operation(spec)
+      op = operations.done(spec)
     end
   elseif statement.provision and changed then
     statement.provision(record, { verb = "put", created = created })
@@ -634,9 +206,9 @@ local function accept(statement, record, body, ctx)
   else
     record.state = "Succeeded"
   end
-  if changed and not created then new_etag(record) end
+  if changed and not created then records.new_etag(record) end
   if statement.began then statement.began(record, { old = old_body, created = created, op = op, private = ctx.private }) end
-  engine.save(record)
+  records.save(record)
   return record, op, created
 end
 
@@ -645,12 +217,12 @@ local function put_answer(statement, record, op, created, ctx, shown)
   local headers = {}
   local quiet = op and op.status == "Succeeded" and (statement.quiet or how.update_at_once)
   if op and how.operation and not quiet then
-    headers = operation_headers(op, ctx, how.no_async and "location" or how.put_location and "both" or "async")
+    headers = operations.headers(op, ctx, how.no_async and "location" or how.put_location and "both" or "async")
   end
   if how.by_state and record.state ~= "Succeeded" then headers = clock.retry_after(how.retry) end
   if how.etag and how.etag_on_put then headers.ETag = record.etag end
   local status = (statement.put_status or how.put_status)[created and 1 or 2]
-  local body = shown or engine.show(record, ctx)
+  local body = shown or records.show(record, ctx)
   if how.empty_put and op and op.status == "InProgress" then body = how.name == "dns" and {} or nil end
   if how.brief and op and op.status == "InProgress" and statement.brief then body = statement.brief(record, body) end
   if statement.put_headers then statement.put_headers(record, headers, created) end
@@ -669,7 +241,7 @@ local function body_of(ctx)
   end
   return body
 end
-engine.body_of = body_of
+requests.body_of = body_of
 
 local function check_name(statement, name)
   local pattern = statement.name
@@ -695,9 +267,9 @@ local function record_id(statement, id)
   local group = id.group and group_record(id)
   if statement.new_id then return statement.new_id(id, group) end
   if id.parent then
-    local parent = engine.get(id.parent)
+    local parent = records.get(id.parent)
     if not parent and not statement.orphan then
-      local _, host = engine.child(id.parent)
+      local _, host = records.child(id.parent)
       if not host then
         raise(404, "ParentResourceNotFound", ("Failed to perform '%s' on resource(s) of type '%s', because the parent resource '%s' could "
           .. "not be found."):format("write", statement.type, id.parent), { gateway = true })
@@ -707,13 +279,13 @@ local function record_id(statement, id)
   end
   local scope = id.scope
   if group and #id.steps == id.first + 1 and id.scope:lower() == group.id:lower() then scope = group.id end
-  local extended = engine.get(scope)
+  local extended = records.get(scope)
   return ("%s/providers/%s/%s"):format(extended and extended.id or scope, statement.type, id.name)
 end
 
 local function old_or_child_problem(statement, id, ctx)
   local group = live_group(id)
-  local found = engine.get(id.path)
+  local found = records.get(id.path)
   if found then return found end
   if statement.not_found then statement.not_found(id, ctx) end
   problem.not_found(statement.type .. "/" .. table.concat(id.names, "/"), group and group.name or id.group)
@@ -721,7 +293,7 @@ end
 
 --- For inline children: the parent's record.
 local function parent_of(statement, id)
-  local parent = engine.get(id.parent)
+  local parent = records.get(id.parent)
   if not parent then
     problem.not_found(statement.inline[1] .. "/" .. table.concat(id.names, "/", 1, #id.names - 1), id.group)
   end
@@ -732,17 +304,17 @@ local function child_not_found(parent, statement, name)
   raise(404, "NotFound", ("Resource %s/%s/%s not found."):format(parent.id, statement.inline[2], name), { details = json.array {} })
 end
 
-local requests = {}
+local methods = {}
 
 local function put_child(statement, id, ctx)
   live_group(id)
-  local parent = engine.get(id.parent)
+  local parent = records.get(id.parent)
   if not parent then
     raise(404, "ParentResourceNotFound", ("Failed to perform 'write' on resource(s) of type '%s', because the parent resource '%s' "
       .. "could not be found."):format(statement.type, id.parent), { gateway = true })
   end
   local body, list = body_of(ctx), statement.inline[2]
-  local owner = statement_of(parent.type)
+  local owner = records.statement(parent.type)
   local there, at = value.named(parent.body.properties[list], id.name)
   check_etag(there and parent or nil, ctx, owner)
   check_idle(parent, ctx)
@@ -755,17 +327,17 @@ local function put_child(statement, id, ctx)
   ctx.seconds = { update = statement.seconds.create }
   whole = complete(owner, whole, ctx)
   local record, op = accept(owner, parent, whole, ctx)
-  local shown = value.named(engine.show(record, ctx).properties[list], id.name)
+  local shown = value.named(records.show(record, ctx).properties[list], id.name)
   local answer = put_answer(owner, record, op, not there, ctx, shown)
   answer.status = there and 200 or 201
   return answer
 end
 
-function requests.PUT(statement, id, ctx)
+function methods.PUT(statement, id, ctx)
   if statement.inline then return put_child(statement, id, ctx) end
   live_group(id)
   if not statement.extension then check_name(statement, id.name) end
-  local old = engine.get(id.path)
+  local old = records.get(id.path)
   local sent = body_of(ctx)
   ctx.old, ctx.name, ctx.private = old, old and old.name or id.name, {}
   check_etag(old, ctx)
@@ -788,7 +360,7 @@ function requests.PUT(statement, id, ctx)
   return put_answer(statement, record, op, created, ctx)
 end
 
-function requests.PATCH(statement, id, ctx)
+function methods.PATCH(statement, id, ctx)
   if statement.inline then raise(405, "HttpMethodNotAllowed", "PATCH is not supported for this type.") end
   live_group(id)
   local old = old_or_child_problem(statement, id, ctx)
@@ -813,15 +385,15 @@ function requests.PATCH(statement, id, ctx)
 end
 
 local function delete_child(statement, id, ctx)
-  if id.group and not engine.get(("/subscriptions/%s/resourceGroups/%s"):format(id.subscription, id.group)) then
+  if id.group and not records.get(("/subscriptions/%s/resourceGroups/%s"):format(id.subscription, id.group)) then
     problem.group_not_found(id.group)
   end
-  local parent = engine.get(id.parent)
+  local parent = records.get(id.parent)
   local list = statement.inline[2]
   local there, at
   if parent then there, at = value.named(parent.body.properties[list], id.name) end
   if not there then return { status = 204 } end
-  local owner = statement_of(parent.type)
+  local owner = records.statement(parent.type)
   check_etag(parent, ctx, owner)
   check_idle(parent, ctx)
   if statement.spec.busy then statement.spec.busy(there, parent) end
@@ -833,25 +405,25 @@ local function delete_child(statement, id, ctx)
   whole = complete(owner, whole, ctx)
   local _, op = accept(owner, parent, whole, ctx)
   if statement.spec.gone then statement.spec.gone(there, parent) end
-  return { status = 202, headers = operation_headers(op, ctx, "both") }
+  return { status = 202, headers = operations.headers(op, ctx, "both") }
 end
 
-function requests.DELETE(statement, id, ctx)
+function methods.DELETE(statement, id, ctx)
   if statement.inline then return delete_child(statement, id, ctx) end
   if id.group then group_record(id) end
-  local record = engine.get(id.path)
+  local record = records.get(id.path)
   if not record then return { status = 204 } end
   check_etag(record, ctx)
-  local op = not statement.style.by_state and still_running(record)
+  local op = not statement.style.by_state and operations.under_way(record)
   if op then
-    if op.verb == "delete" then return { status = 202, headers = operation_headers(op, ctx, "both") } end
+    if op.verb == "delete" then return { status = 202, headers = operations.headers(op, ctx, "both") } end
     busy_problem(record, op, ctx)
   end
   if statement.busy then statement.busy(record, ctx) end
   local how = statement.style
-  local shown = statement.delete_body and engine.show(record, ctx)
+  local shown = statement.delete_body and records.show(record, ctx)
   if how.delete == "sync" then
-    engine.destroy(record, {})
+    operations.destroy(record, {})
     return { status = 200, json = shown or nil }
   end
   local spec = { verb = "delete", resource = record.id, seconds = statement.seconds.delete or 0, style = how.name,
@@ -860,15 +432,15 @@ function requests.DELETE(statement, id, ctx)
     spec.verb, spec.style = statement.delete_verb or "delete", "group"
   end
   if statement.delete_at_once and statement.delete_at_once(record) then
-    engine.destroy(record, {})
-    return { status = 200, headers = operation_headers(done_operation(spec), ctx, "both") }
+    operations.destroy(record, {})
+    return { status = 200, headers = operations.headers(operations.done(spec), ctx, "both") }
   end
   record.state = "Deleting"
-  op = engine.operate(spec)
+  op = operations.start(spec)
   record.op = op.id
   if statement.deleting then statement.deleting(record) end
-  engine.save(record)
-  return { status = 202, headers = operation_headers(op, ctx, how.delete == "location" and "location" or "both") }
+  records.save(record)
+  return { status = 202, headers = operations.headers(op, ctx, how.delete == "location" and "location" or "both") }
 end
 
 local function page(items, ctx, statement)
@@ -886,7 +458,7 @@ local function page(items, ctx, statement)
   end
   return { status = 200, json = answer }
 end
-engine.page = page
+requests.page = page
 
 --- All of a type at a scope.
 local function list(statement, id, ctx)
@@ -894,10 +466,10 @@ local function list(statement, id, ctx)
   local items = {}
   if statement.inline then
     local parent = parent_of(statement, id)
-    for _, element in ipairs(engine.show(parent, ctx).properties[statement.inline[2]] or {}) do items[#items + 1] = element end
+    for _, element in ipairs(records.show(parent, ctx).properties[statement.inline[2]] or {}) do items[#items + 1] = element end
     return page(items, ctx)
   end
-  if id.parent and not engine.get(id.parent) and not statement.orphan then
+  if id.parent and not records.get(id.parent) and not statement.orphan then
     if statement.parent_not_found then statement.parent_not_found(id) end
     problem.not_found(statement.type:match("^(.*)/[^/]+$") .. "/" .. table.concat(id.names, "/"), id.group)
   end
@@ -905,25 +477,25 @@ local function list(statement, id, ctx)
     items = statement.list(id, ctx)
   else
     local below = (id.parent or id.scope)
-    for record in engine.each(statement.type, below .. "/") do
-      if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = engine.show(record, ctx) end
+    for record in records.each(statement.type, below .. "/") do
+      if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
     end
   end
   return page(items, ctx, statement)
 end
 
-function requests.GET(statement, id, ctx)
+function methods.GET(statement, id, ctx)
   if not id.whole then return list(statement, id, ctx) end
   if statement.inline then
     if id.group then group_record(id) end
     local parent = parent_of(statement, id)
-    local shown = value.named(engine.show(parent, ctx).properties[statement.inline[2]], id.name)
+    local shown = value.named(records.show(parent, ctx).properties[statement.inline[2]], id.name)
     if not shown then child_not_found(parent, statement, id.name) end
     return { status = 200, json = shown, headers = { ETag = parent.etag } }
   end
   if id.group then group_record(id) end
   if statement.check_id then statement.check_id(id) end
-  local record = engine.get(id.path)
+  local record = records.get(id.path)
   if not record then
     if statement.not_found then statement.not_found(id, ctx) end
     local group = id.group and group_record(id)
@@ -931,11 +503,11 @@ function requests.GET(statement, id, ctx)
   end
   local headers = statement.style.by_state and record.state ~= "Succeeded" and clock.retry_after(statement.style.retry) or {}
   headers.ETag = statement.style.etag and record.etag or nil
-  return { status = 200, json = engine.show(record, ctx), headers = headers }
+  return { status = 200, json = records.show(record, ctx), headers = headers }
 end
 
-function requests.HEAD(statement, id, ctx)
-  local ok, answer = pcall(requests.GET, statement, id, ctx)
+function methods.HEAD(statement, id, ctx)
+  local ok, answer = pcall(methods.GET, statement, id, ctx)
   return { status = ok and answer.status == 200 and 204 or 404 }
 end
 
@@ -943,7 +515,7 @@ end
 local function split_action(id)
   local own = ids.parse("/" .. table.concat(id.steps, "/", 1, #id.steps - 1))
   if not own.type or not own.whole then return nil end
-  return statement_of(own.type), own, id.steps[#id.steps]
+  return records.statement(own.type), own, id.steps[#id.steps]
 end
 
 local function find_key(map, name)
@@ -958,7 +530,7 @@ local function view(id, ctx)
   if not fn then return nil end
   if own.group then group_record(own) end
   if statement.check_id then statement.check_id(own) end
-  local record = engine.get(own.path)
+  local record = records.get(own.path)
   if not record then
     if statement.not_found then statement.not_found(own, ctx) end
     problem.not_found(statement.type .. "/" .. table.concat(own.names, "/"), own.group and group_record(own).name)
@@ -970,7 +542,7 @@ local function post(id, ctx)
   local statement, own, name = split_action(id)
   if not statement then raise(404, "NotFound", "The requested path does not exist.") end
   if own.group then live_group(own) end
-  local record = engine.get(own.path)
+  local record = records.get(own.path)
   if not record then problem.not_found(statement.type .. "/" .. table.concat(own.names, "/"), own.group and group_record(own).name) end
   local action, key = find_key(statement.actions, name)
   if not action then
@@ -980,20 +552,20 @@ local function post(id, ctx)
   if action.check then action.check(record, input, ctx) end
   if action.sync then return { status = 200, json = action.run(record, input, ctx) } end
   if not action.shared then check_idle(record, ctx) end
-  local op = engine.operate { verb = "action", action = key, resource = record.id, input = input, seconds = action.seconds or 0,
+  local op = operations.start { verb = "action", action = key, resource = record.id, input = input, seconds = action.seconds or 0,
     style = statement.style.name, namespace = own.namespace, location = record.body.location, group = ids.group_of(record.id),
     query = { force = ctx.query.forceDeletion, skip = ctx.query.skipShutdown } }
   if not action.shared then
     record.op = op.id
     if action.updating then record.state = "Updating" end
-    engine.save(record)
+    records.save(record)
   end
   if action.began then action.began(record, input, op) end
-  return { status = 202, headers = operation_headers(op, ctx, "both") }
+  return { status = 202, headers = operations.headers(op, ctx, "both") }
 end
 
 --- Answers a request on a resource, a collection, an action or a view. `ctx`: `{req, query, api, origin, principal}`.
-function engine.handle(ctx)
+function requests.handle(ctx)
   local id = ids.parse(ctx.path)
   ctx.id = id
   if not id.type then return nil end
@@ -1003,11 +575,11 @@ function engine.handle(ctx)
     local seen = view(id, ctx)
     if seen then return seen.status and seen or { status = 200, json = seen } end
   end
-  local act = requests[method]
+  local act = methods[method]
   if not act or (not id.whole and method ~= "GET") then
     raise(405, "HttpMethodNotAllowed", ("The method '%s' is not allowed on '%s'."):format(method, ctx.path))
   end
-  local statement = statement_of(id.type)
+  local statement = records.statement(id.type)
   if statement.replaced_get and method == "GET" then
     local seen = statement.replaced_get(id, ctx)
     if seen then return seen end
@@ -1015,8 +587,6 @@ function engine.handle(ctx)
   return act(statement, id, ctx)
 end
 
-engine.group_record = group_record
-engine.new_etag = new_etag
-engine.done_operation = done_operation
+requests.group_record = group_record
 
-return engine
+return requests

@@ -473,5 +473,17 @@ test("one writer commits to Git, one after the other", function(t)
   t.eq(count, 2)
 end)
 
+test("what the team changed of the layout stays as it is", function(t)
+  local s = all()
+  local path = "apps/development/kustomization.yaml"
+  local files, _, known, key = s:repository()
+  local changed = files[path] .. "# ours\n"
+  assert(git.commit { url = s:output "git_url", branch = "main", key = key, known_hosts = known, files = { [path] = changed }, message = "ours",
+    author = { name = "team", email = "team@localhost" }, timeout = 20 })
+  t.eq(s:plan { "git.files.layout" }, {})
+  s:apply { "git.files.layout" }
+  t.eq(s:repository()[path], changed)
+end)
+
 cluster.close()
 test.done()

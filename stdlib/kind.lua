@@ -25,7 +25,10 @@ local function define(name, page)
   page.fields = specs(name, "field", page.fields)
   page.outputs = specs(name, "output", page.outputs)
   for key, spec in pairs(page.fields) do
-    if spec.default_name then page.own_name = key end -- this field is the resource's own name unless it is given
+    if spec.default_name then -- this field is the resource's own name unless it is given
+      if page.own_name then error(("kind %s: both %s and %s have default_name"):format(name, page.own_name, key), 3) end
+      page.own_name = key
+    end
   end
   for _, verb in ipairs(VERBS) do
     if page[verb] ~= nil and type(page[verb]) ~= "function" then

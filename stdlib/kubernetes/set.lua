@@ -70,11 +70,13 @@ local function define(name)
     page.fields.prune = field.boolean { default = true, ignore = true, doc = "Delete what is no longer declared." }
     page.outputs = { objects = field.list { field.string {}, doc = "What was applied." } }
     page.timeouts = page.timeouts or { read = 120, create = 600, update = 600, delete = 300 }
-    page.identity = page.identity or function(f)
-      local cluster = connect.identity(f.cluster)
-      return cluster and f.name and ("%s/%s/%s"):format(cluster, name, f.name) or nil
+    if not page.identity then
+      page.fields.name = page.fields.name or field.string { default_name = true, ignore = true }
+      page.identity = function(f)
+        local cluster = connect.identity(f.cluster)
+        return cluster and f.name and ("%s/%s/%s"):format(cluster, name, f.name) or nil
+      end
     end
-    page.fields.name = page.fields.name or field.string { default_name = true, ignore = true }
     page.read = function(ctx) return read(page, ctx) end
     page.create = function(ctx) return apply(page, ctx) end
     page.update = page.create

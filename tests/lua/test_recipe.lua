@@ -95,6 +95,11 @@ test("a kind's page is checked and described", function(t)
   t.fails("a collection needs add and remove", function()
     kind "test.other" { read = function() end, collection = { output = "x" } }
   end)
+  t.fails("have default_name", function()
+    kind "test.other" {
+      fields = { a = field.string { default_name = true }, b = field.string { default_name = true } }, read = function() end,
+    }
+  end)
   local missing, message = kind.find "local.flie"
   t.eq(missing, nil)
   t.eq(message, "no kind 'local.flie'")

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/crypto.h"
+#include "base/file.h"
 #include "engine/expr.h"
 
 static bool fail(const char *path, const char *what, struct vr_error *err)
@@ -54,27 +55,6 @@ static int read_key(struct vr_digest_key *key, const char *path, struct vr_error
     return -1;
 }
 
-static bool write_all(int fd, const char *data, size_t size)
-{
-    ssize_t done = write(fd, data, size);
-    if (done >= 0 && (size_t)done < size)
-        errno = ENOSPC;
-    return done == (ssize_t)size && fsync(fd) == 0;
-}
-
-static void sync_folder(const char *path)
-{
-    char *folder = vr_strdup(path), *slash = strrchr(folder, '/');
-    if (slash)
-        *slash = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    free(folder);
-}
-
 /* Written aside and linked, so that of two at once both end up with the same key. */
 static bool make_key(const char *path, struct vr_error *err)
 {
@@ -90,7 +70,8 @@ static bool make_key(const char *path, struct vr_error *err)
     vr_random(bytes, sizeof(bytes));
     vr_hex(bytes, sizeof(bytes), digits);
     strcat(digits, "\n");
-    bool ok = fchmod(fd, 0600) == 0 && write_all(fd, digits, strlen(digits));
+    bool ok =
+        fchmod(fd, 0600) == 0 && vr_file_write_all(fd, digits, strlen(digits)) && fsync(fd) == 0;
     ok = ok && (link(aside, path) == 0 || errno == EEXIST);
     if (!ok)
         fail(path, "make", err);
@@ -98,7 +79,7 @@ static bool make_key(const char *path, struct vr_error *err)
     unlink(aside);
     free(aside);
     if (ok)
-        sync_folder(path);
+        vr_file_sync_folder(path);
     explicit_bzero(bytes, sizeof(bytes));
     explicit_bzero(digits, sizeof(digits));
     return ok;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "engine/lease.h"
 #include "engine/state.h"
 #include "engine/state_internal.h"
@@ -356,15 +357,6 @@ static bool make_folder(const struct vr_state *state, struct vr_error *err)
     return ok || state_fail_errno(state, "make the folder", errno, err);
 }
 
-static void sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fsync(fd);
-    close(fd);
-}
-
 static bool make_tables(struct vr_state *state, const char *path, struct vr_error *err)
 {
     char sql[200];
@@ -399,7 +391,7 @@ static bool make_database(struct vr_state *state, struct vr_error *err)
     if (ok && rename(fresh, state->path) != 0)
         ok = state_fail_errno(state, "make a file", errno, err);
     if (ok)
-        sync_folder(state->folder);
+        vr_file_sync_folder(state->path);
     else
         unlink(fresh);
     free(fresh);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 
 static const char place[] = "/etc/vmrun-machine";
 
@@ -49,20 +50,6 @@ static int reach(char token[128])
     return fd;
 }
 
-static bool write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t done = write(fd, data, length);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done <= 0)
-            return false;
-        data += done;
-        length -= (size_t)done;
-    }
-    return true;
-}
-
 static bool read_all(int fd, char *data, size_t length)
 {
     while (length > 0) {
@@ -95,7 +82,7 @@ static bool send_call(int fd, const char *token, int argc, char **argv)
     free(cwd);
     char *text = json_dumps(call, JSON_COMPACT);
     json_decref(call);
-    bool ok = text && write_all(fd, text, strlen(text)) && write_all(fd, "\n", 1);
+    bool ok = text && vr_file_write_all(fd, text, strlen(text)) && vr_file_write_all(fd, "\n", 1);
     free(text);
     return ok;
 }
@@ -115,7 +102,7 @@ static bool take_frame(int fd, int *code)
     if (ok && head[0] == 'x')
         *code = atoi(data);
     else if (ok)
-        ok = write_all(head[0] == 'e' ? STDERR_FILENO : STDOUT_FILENO, data, length);
+        ok = vr_file_write_all(head[0] == 'e' ? STDERR_FILENO : STDOUT_FILENO, data, length);
     free(data);
     return ok && head[0] != 'x';
 }
@@ -130,7 +117,7 @@ static int converse(int fd)
         if (polled[1].fd >= 0 && polled[1].revents) {
             char chunk[65536];
             ssize_t got = read(STDIN_FILENO, chunk, sizeof(chunk));
-            if (got <= 0 || !write_all(fd, chunk, (size_t)got)) {
+            if (got <= 0 || !vr_file_write_all(fd, chunk, (size_t)got)) {
                 shutdown(fd, SHUT_WR);
                 polled[1].fd = -1;
             }

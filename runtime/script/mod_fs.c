@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "script/value.h"
 #include "script/work.h"
 
@@ -94,77 +95,24 @@ static void write_free(struct vr_work *work)
     free(w);
 }
 
-static bool write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t count = write(fd, data, length);
-        if (count < 0 && errno == EINTR)
-            continue;
-        if (count < 0)
-            return false;
-        data += count;
-        length -= (size_t)count;
-    }
-    return true;
-}
-
-/* A rename is durable when its folder is. */
-static bool sync_folder(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder =
-        slash ? vr_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : vr_strdup(".");
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(folder);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
-static bool write_to(struct write_work *w, int fd)
-{
-    bool ok = (w->mode < 0 || fchmod(fd, (mode_t)w->mode) == 0) &&
-              write_all(fd, w->data, w->length) && (!w->sync || fsync(fd) == 0);
-    int number = errno;
-    if (close(fd) != 0 && ok) {
-        ok = false;
-        number = errno;
-    }
-    errno = number;
-    return ok;
-}
-
 static bool write_in_place(struct write_work *w)
 {
     int fd = open(w->path, O_WRONLY | O_CREAT | O_CLOEXEC | (w->append ? O_APPEND : O_TRUNC),
                   (mode_t)(w->mode < 0 ? 0600 : w->mode));
-    return fd >= 0 && write_to(w, fd);
-}
-
-static bool write_atomic(struct write_work *w)
-{
-    struct stat st;
-    if (w->mode < 0)
-        w->mode =
-            lstat(w->path, &st) == 0 && S_ISREG(st.st_mode) ? (int)(st.st_mode & 07777) : 0600;
-    char *other = vr_format("%s.XXXXXX", w->path);
-    int fd = mkostemp(other, O_CLOEXEC);
-    bool ok = fd >= 0 && write_to(w, fd) && rename(other, w->path) == 0 &&
-              (!w->sync || sync_folder(w->path));
-    if (!ok && fd >= 0) {
-        int number = errno;
-        unlink(other);
-        errno = number;
-    }
-    free(other);
+    bool ok = fd >= 0 && (w->mode < 0 || fchmod(fd, (mode_t)w->mode) == 0) &&
+              vr_file_write_all(fd, w->data, w->length) && (!w->sync || fsync(fd) == 0);
+    int number = errno;
+    if (fd >= 0 && close(fd) != 0 && ok)
+        return false;
+    errno = number;
     return ok;
 }
 
 static void write_run(struct vr_work *work)
 {
     struct write_work *w = (struct write_work *)work;
-    if (!(w->atomic ? write_atomic(w) : write_in_place(w)))
+    if (!(w->atomic ? vr_file_replace(w->path, w->data, w->length, w->mode, w->sync)
+                    : write_in_place(w)))
         vr_error_system(&work->error, errno, "cannot write %s", w->path);
 }
 

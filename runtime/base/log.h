@@ -1,5 +1,5 @@
-/* The log: lines with a level, to stderr or a file, in which registered secrets are replaced. One a
- * process; any thread. */
+/* The log: lines with a level, to stderr or a file, in which known secrets are replaced
+ * (base/mask.h). One a process; any thread. */
 #ifndef VR_BASE_LOG_H
 #define VR_BASE_LOG_H
 
@@ -23,13 +23,5 @@ bool vr_log_to(const char *path, struct vr_error *err);
 /* Writes one line; line ends within become "\n". A line on stderr is "warning: text", in a file it
  * starts with the time. */
 void vr_log(enum vr_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* From now on the secret appears as "(secret)" in every line. Secrets of less than 4 bytes are too
- * common to replace and are ignored; of a secret of several lines, each line of 8 bytes or more
- * counts as well. */
-void vr_log_mask(const char *secret, size_t length);
-/* A copy with the registered secrets replaced: for whatever is shown elsewhere. The caller frees.
- */
-char *vr_log_masked(const char *text, size_t length);
 
 #endif

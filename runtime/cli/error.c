@@ -3,13 +3,13 @@
 #include <string.h>
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/mask.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
 static void put_masked(const char *text)
 {
-    char *masked = vr_log_masked(text, strlen(text));
+    char *masked = vr_masked(text, strlen(text));
     fputs(masked, stderr);
     free(masked);
 }

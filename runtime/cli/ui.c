@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/mask.h"
 #include "cli/cli.h"
 #include "cli/show.h"
 #include "engine/expr.h"
@@ -174,7 +175,7 @@ void vr_ui_say(struct vr_ui *ui, const char *format, ...)
         text = vr_strdup(format);
     va_end(args);
     erase(ui);
-    char *masked = vr_log_masked(text, strlen(text));
+    char *masked = vr_masked(text, strlen(text));
     puts(masked);
     free(masked);
     free(text);
@@ -188,7 +189,7 @@ void vr_ui_event(struct vr_ui *ui, const char *name, json_t *event)
         json_object_update(line, event);
         char *text = json_dumps(line, JSON_COMPACT);
         if (text) {
-            char *masked = vr_log_masked(text, strlen(text));
+            char *masked = vr_masked(text, strlen(text));
             puts(masked);
             free(masked);
         }
@@ -258,7 +259,7 @@ static void on_progress(void *payload, const struct vr_node *node, enum vr_verb 
     vr_log(VR_LOG_INFO, "%s: %s: %s", address_of(node), vr_verb_name(verb), text);
     if (step) {
         free(step->text);
-        step->text = vr_log_masked(text, strlen(text));
+        step->text = vr_masked(text, strlen(text));
     }
     if (!ui->quiet && !ui->live)
         vr_ui_say(ui, "  %s: %s", address_of(node), text);
@@ -296,7 +297,7 @@ static void on_failed(void *payload, const struct vr_node *node, enum vr_verb ve
     struct vr_ui *ui = payload;
     drop(ui, node);
     const char *message = err->message ? err->message : "failed";
-    char *masked = vr_log_masked(message, strlen(message));
+    char *masked = vr_masked(message, strlen(message));
     vr_log(ui->quiet ? VR_LOG_INFO : VR_LOG_WARN, "%s: %s failed: %s", address_of(node),
            vr_verb_name(verb), masked);
     if (!ui->quiet) {

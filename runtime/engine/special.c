@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mask.h"
+
 json_t *vr_unknown(const char *format, ...)
 {
     va_list args;
@@ -157,6 +159,7 @@ json_t *vr_secret_wrap(json_t *value)
         json_is_null(value))
         return value;
     if (json_is_string(value)) {
+        vr_mask_derived(json_string_value(value), json_string_length(value));
         wrapped = vr_secret(json_string_value(value), json_string_length(value));
     } else if (json_is_number(value)) {
         number_text(value, number, sizeof(number));

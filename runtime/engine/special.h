@@ -26,7 +26,7 @@ json_t *vr_unknown_paths(const json_t *value);
 
 /* A secret of this text, which is UTF-8: a new reference. */
 json_t *vr_secret(const char *text, size_t length);
-/* A copy of value in which all texts and numbers are secrets. Steals value. */
+/* A copy of value in which all texts and numbers are secrets, and masked as such. Steals value. */
 json_t *vr_secret_wrap(json_t *value);
 /* A copy of value in which all secrets are plain texts. Steals value. */
 json_t *vr_secret_unwrap(json_t *value);

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/mask.h"
 #include "engine/decl.h"
 #include "engine/function.h"
 #include "script/declare.h"
@@ -121,6 +122,7 @@ static int declare_sealed(lua_State *L)
     json_t *secret = json_pack("{s:o}", "$secret", json_stringn(text, length));
     if (!secret)
         return luaL_error(L, "a secret is not UTF-8 text");
+    vr_mask_secret(text, length);
     return push(L, vr_expr_literal(exprs, secret));
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/mask.h"
 #include "script/value.h"
 
 int luaopen_vr_log(lua_State *L);
@@ -23,14 +24,14 @@ static int log_line(lua_State *L)
     return 0;
 }
 
-/*** From now on this text appears as (secret) in every line.
+/*** From now on this text is "(secret)" in all that is said, in every form that base/mask.h names.
  * @function mask
  * @tparam string secret */
 static int log_mask(lua_State *L)
 {
     size_t length;
     const char *secret = luaL_checklstring(L, 1, &length);
-    vr_log_mask(secret, length);
+    vr_mask_secret(secret, length);
     return 0;
 }
 
@@ -41,7 +42,7 @@ static int log_masked(lua_State *L)
 {
     size_t length;
     const char *text = luaL_checklstring(L, 1, &length);
-    char *masked = vr_log_masked(text, length);
+    char *masked = vr_masked(text, length);
     lua_pushstring(L, masked);
     free(masked);
     return 1;

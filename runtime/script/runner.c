@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/mask.h"
 #include "script/host.h"
 #include "script/page.h"
 #include "script/provider.h"
@@ -103,8 +104,11 @@ static int ctx_progress(lua_State *L)
 {
     struct handle *handle = lua_touserdata(L, lua_upvalueindex(1));
     const char *text = luaL_checkstring(L, 2);
-    if (handle->step)
-        vr_step_progress(handle->step, text);
+    if (handle->step) {
+        char *masked = vr_masked(text, strlen(text));
+        vr_step_progress(handle->step, masked);
+        free(masked);
+    }
     return 0;
 }
 
@@ -206,8 +210,7 @@ static void keep_note(struct running *running, const json_t *result)
     const char *text = json_string_value(json_object_get(result, "note"));
     if (!text)
         return;
-    char *masked = vr_strdup(text);
-    vr_seal_mask(&masked, running->secrets);
+    char *masked = vr_masked(text, strlen(text));
     json_t *note = json_pack("{s:s, s:s}", "address", running->step->address, "text", masked);
     json_array_append_new(running->provider->notes, note);
     free(masked);
@@ -256,8 +259,8 @@ static void step_ended(void *payload, lua_State *L, bool ok)
             result = take_result(L, running, &err);
     } else {
         vr_script_error(L, -1, &err);
-        vr_seal_mask(&err.message, running->secrets);
-        vr_seal_mask(&err.hint, running->secrets);
+        vr_mask(&err.message);
+        vr_mask(&err.hint);
     }
     running->handle->step = NULL;
     luaL_unref(L, LUA_REGISTRYINDEX, running->handle_ref);
@@ -298,6 +301,10 @@ static void start(void *payload, struct vr_step *step)
     step->runner = running;
     vr_seal_collect(step->fields, running->secrets);
     vr_seal_collect(step->prior, running->secrets);
+    for (size_t i = 0; i < json_array_size(running->secrets); i++) {
+        const json_t *secret = json_array_get(running->secrets, i);
+        vr_mask_derived(json_string_value(secret), json_string_length(secret));
+    }
     lua_rawgeti(L, LUA_REGISTRYINDEX, page->ref);
     lua_pushstring(L, vr_verb_name(step->verb));
     push_ctx(L, running);

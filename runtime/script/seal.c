@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/alloc.h"
+#include "base/mask.h"
 #include "engine/expr.h"
 #include "script/value.h"
 
@@ -60,13 +60,13 @@ void vr_seal_push(lua_State *L, const json_t *value)
     json_decref(copy);
 }
 
-/* The secrets inside a value, as a list of texts. */
 void vr_seal_collect(const json_t *value, json_t *found)
 {
     const char *secret = vr_secret_text(value);
     if (secret) {
         if (strlen(secret) >= SHORTEST)
             json_array_append_new(found, json_string(secret));
+        vr_mask_find(secret, strlen(secret), SHORTEST, found);
         return;
     }
     if (json_is_array(value)) {
@@ -121,9 +121,12 @@ json_t *vr_seal_typed(json_t *value, const json_t *type)
     if (!type || vr_is_secret(value) || json_is_null(value))
         return json_incref(value);
     if (json_is_true(json_object_get(type, "secret"))) {
-        if (json_is_string(value))
+        if (json_is_string(value)) {
+            vr_mask_secret(json_string_value(value), json_string_length(value));
             return sealed(value);
+        }
         char *text = json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+        vr_mask_secret(text, strlen(text));
         json_t *secret = json_pack("{s:s}", "$secret", text);
         free(text);
         return secret;
@@ -160,18 +163,4 @@ void vr_seal_part(json_t *result, const char *part, const json_t *types, const j
         json_decref(typed);
     }
     json_object_set_new(result, part, copy);
-}
-
-void vr_seal_mask(char **text, const json_t *secrets)
-{
-    for (size_t i = 0; *text && i < json_array_size(secrets); i++) {
-        const char *secret = json_string_value(json_array_get(secrets, i));
-        char *at;
-        while ((at = strstr(*text, secret))) {
-            char *masked =
-                vr_format("%.*s(secret)%s", (int)(at - *text), *text, at + strlen(secret));
-            free(*text);
-            *text = masked;
-        }
-    }
 }

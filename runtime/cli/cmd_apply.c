@@ -1,6 +1,6 @@
 /* vmrun apply, and the bare `vmrun RECIPE`: plan, ask, do, say what came of it. Also of a saved
  * plan. */
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/folder.h"
 #include "cli/saved.h"
@@ -76,11 +78,10 @@ static void keep_report(struct vr_session *session)
 {
     char *path = vr_format("%s/report.json", session->stack_folder);
     json_t *report = vr_run_report(session->run);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-        json_dumpfd(report, fd, JSON_COMPACT);
-        close(fd);
-    }
+    char *text = json_dumps(report, JSON_COMPACT);
+    if (text && !vr_file_replace(path, text, strlen(text), 0600, false))
+        vr_log(VR_LOG_WARN, "cannot write %s: %s", path, strerror(errno));
+    free(text);
     json_decref(report);
     free(path);
 }
@@ -138,7 +139,8 @@ static int apply(struct vr_session *session, struct vr_error *err)
 /* A saved plan: the same recipe, stack and parameters, and a fresh plan that says the same. */
 static int apply_saved(struct vr_session *session, json_t *saved, struct vr_error *err)
 {
-    struct vr_plan_options options = {.destroy = json_is_true(json_object_get(saved, "destroy"))};
+    struct vr_plan_options options = {.destroy = session->args->destroy,
+                                      .refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
     if (!vr_session_open(session, VR_MODE_WRITE, err))
         return VR_EXIT_ERROR;

@@ -27,7 +27,7 @@ static int plan(struct vr_session *session, struct vr_error *err)
     struct vr_args *args = session->args;
     struct vr_plan_options options = {.destroy = args->destroy, .refresh_only = args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_LOOK, err) ||
+    if (!vr_session_open(session, args->out ? VR_MODE_KEEP : VR_MODE_LOOK, err) ||
         !vr_session_load(session, false, args->destroy, err) || !vr_session_target(session, err) ||
         !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;

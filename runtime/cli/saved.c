@@ -1,35 +1,40 @@
 #include "cli/saved.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/alloc.h"
+#include "base/file.h"
 #include "cli/params.h"
 
 static const char MARK[] = "{\"vmrun-plan\":";
+enum { FORMAT = 2 };
+
+static json_t *texts(const struct vr_texts *texts)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < texts->count; i++)
+        json_array_append_new(list, json_string(texts->items[i]));
+    return list;
+}
 
 bool vr_saved_write(struct vr_session *session, const char *path, struct vr_error *err)
 {
-    json_t *saved =
-        json_pack("{s:i, s:s, s:s, s:s, s:o, s:b, s:o}", "vmrun-plan", 1, "recipe", session->path,
-                  "stack", session->stack, "state_dir", session->folder, "parameters",
-                  vr_params_keep(vr_recipe_params(session->recipe)), "destroy",
-                  session->args->destroy, "plan", vr_plan_json(session->plan));
+    const struct vr_args *args = session->args;
+    json_t *saved = json_pack(
+        "{s:i, s:s, s:s, s:s, s:o*, s:o, s:b, s:b, s:o, s:o, s:o, s:o}", "vmrun-plan", FORMAT,
+        "recipe", session->path, "stack", session->stack, "state_dir", session->folder, "target",
+        vr_session_lasting_target(session), "parameters",
+        vr_params_keep(vr_recipe_params(session->recipe)), "destroy", args->destroy, "refresh_only",
+        args->refresh_only, "targets", texts(&args->targets), "excludes", texts(&args->excludes),
+        "replace", texts(&args->replace), "plan", vr_plan_json(session->plan));
     char *text = json_dumps(saved, JSON_COMPACT);
     json_decref(saved);
     if (!text)
         return vr_error_set(err, "internal", "the plan has no form as JSON");
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    size_t length = strlen(text);
-    bool ok = fd >= 0 && write(fd, text, length) == (ssize_t)length;
-    if (!ok)
-        vr_error_system(err, errno, "cannot write %s", path);
-    if (fd >= 0)
-        close(fd);
+    bool ok = vr_file_replace(path, text, strlen(text), 0600, false) ||
+              vr_error_system(err, errno, "cannot write %s", path);
     free(text);
     return ok;
 }
@@ -53,7 +58,7 @@ json_t *vr_saved_read(const char *path, struct vr_error *err)
         vr_error_set(err, "plan", "%s is no saved plan: %s", path, problem.text);
         return NULL;
     }
-    if (json_integer_value(json_object_get(saved, "vmrun-plan")) != 1 ||
+    if (json_integer_value(json_object_get(saved, "vmrun-plan")) != FORMAT ||
         !json_object_get(saved, "plan")) {
         json_decref(saved);
         vr_error_set(err, "plan", "%s was saved by another version of vmrun", path);

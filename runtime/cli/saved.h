@@ -10,7 +10,8 @@ bool vr_saved_write(struct vr_session *session, const char *path, struct vr_erro
 /* Whether a file is a saved plan, by its first bytes. */
 bool vr_saved_is(const char *path);
 /* Reads it: a new reference, or NULL with an error. Keys: "recipe", "stack", "state_dir",
- * "parameters", "destroy", "plan". */
+ * "target" (absent: none), "parameters", "destroy", "refresh_only", "targets", "excludes",
+ * "replace", "plan". */
 json_t *vr_saved_read(const char *path, struct vr_error *err);
 
 #endif

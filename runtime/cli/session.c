@@ -60,7 +60,19 @@ static bool read_parallel(struct vr_session *session, struct vr_error *err)
     return true;
 }
 
-/* A saved plan stands for its recipe, stack and state folder. */
+/* The texts stay the list's. */
+static void take_texts(struct vr_texts *texts, const json_t *list)
+{
+    texts->count = 0;
+    texts->items = vr_realloc(texts->items, (json_array_size(list) + 1) * sizeof(*texts->items));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *text = json_string_value(json_array_get(list, i));
+        if (text)
+            texts->items[texts->count++] = text;
+    }
+}
+
+/* A saved plan stands for its recipe, stack, state folder and choice. */
 static bool take_saved(struct vr_session *session, struct vr_error *err)
 {
     struct vr_args *args = session->args;
@@ -71,6 +83,13 @@ static bool take_saved(struct vr_session *session, struct vr_error *err)
     args->stack = json_string_value(json_object_get(session->saved, "stack"));
     args->state_dir = json_string_value(json_object_get(session->saved, "state_dir"));
     args->destroy = json_is_true(json_object_get(session->saved, "destroy"));
+    args->refresh_only = json_is_true(json_object_get(session->saved, "refresh_only"));
+    if (args->targets.count || args->excludes.count || args->replace.count)
+        return vr_error_set(err, "usage",
+                            "a saved plan has its own --target, --exclude and --replace");
+    take_texts(&args->targets, json_object_get(session->saved, "targets"));
+    take_texts(&args->excludes, json_object_get(session->saved, "excludes"));
+    take_texts(&args->replace, json_object_get(session->saved, "replace"));
     return (args->recipe && args->stack && args->state_dir) ||
            vr_error_set(err, "plan", "the saved plan is damaged");
 }
@@ -114,16 +133,18 @@ bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct v
 bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_error *err)
 {
     session->mode = mode;
+    if (mode != VR_MODE_LOOK && !vr_folder_make(session->folder, err))
+        return false;
     if (mode == VR_MODE_WRITE &&
-        (!vr_folder_make(session->folder, err) ||
-         !vr_folder_log(session->stack_folder, session->args->log_level, err)))
+        !vr_folder_log(session->stack_folder, session->args->log_level, err))
         return false;
     char *key = vr_format("%s/digest.key", session->folder);
     struct vr_state_options options = {
         .folder = session->stack_folder,
         .key_file = key,
         .stack = session->stack,
-        .read_only = mode == VR_MODE_LOOK,
+        .read_only = mode != VR_MODE_WRITE,
+        .make_key = mode == VR_MODE_KEEP,
     };
     session->state = vr_state_open(&options, err);
     free(key);
@@ -235,6 +256,8 @@ static json_t *emulator_endpoint(struct vr_session *session)
 static json_t *choose_target(struct vr_session *session, struct vr_error *err)
 {
     json_t *bound = vr_state_meta(session->state, "target");
+    if (!bound && session->saved)
+        bound = json_incref(json_object_get(session->saved, "target"));
     if (!bound && !session->args->emulator && !session->args->subscription &&
         !needs_target(session))
         return json_pack("{s:s}", "kind", "none");
@@ -439,9 +462,9 @@ bool vr_session_apply(struct vr_session *session, struct vr_error *err)
     return true;
 }
 
-/* The target without what depends on where we are. */
-static json_t *lasting_target(const json_t *target)
+json_t *vr_session_lasting_target(const struct vr_session *session)
 {
+    const json_t *target = session->target;
     if (vr_target_is(target, "none"))
         return NULL;
     json_t *copy = json_deep_copy(target);
@@ -457,7 +480,7 @@ void vr_session_remember(struct vr_session *session)
 {
     if (session->mode != VR_MODE_WRITE || !session->target)
         return;
-    vr_state_set_meta(session->state, "target", lasting_target(session->target));
+    vr_state_set_meta(session->state, "target", vr_session_lasting_target(session));
     vr_state_set_meta(session->state, "version", json_string(VMRUN_VERSION));
     vr_state_set_meta(session->state, "recipe", json_string(session->path));
     if (session->recipe)

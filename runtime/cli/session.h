@@ -12,7 +12,9 @@
 #include "script/recipe.h"
 
 enum vr_mode {
-    VR_MODE_LOOK,  /* reads the state as it is; nothing is written */
+    VR_MODE_LOOK, /* reads the state as it is; nothing is written */
+    VR_MODE_KEEP, /* as above, for a plan that is kept: the state folder and its digest key are made
+                   */
     VR_MODE_WRITE, /* under the lease; the state folder is made */
 };
 
@@ -55,6 +57,8 @@ bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_er
 bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err);
 /* Which cloud, and that it is the stack's. Starts the emulator when it is that. */
 bool vr_session_target(struct vr_session *session, struct vr_error *err);
+/* The target without what depends on where we are: a new reference, or NULL when there is none. */
+json_t *vr_session_lasting_target(const struct vr_session *session);
 /* --target, --exclude and --replace, for vr_session_plan. */
 void vr_session_choice(struct vr_session *session, struct vr_plan_options *options);
 /* Parameters of a saved plan: they count as given. Copied. */

@@ -306,8 +306,8 @@ static bool same_action(const json_t *saved, const json_t *now, struct vr_error 
             vr_error_set(err, "moved", "plan no longer holds: %s was to %s, now it is to %s",
                          address, json_string_value(was), json_string_value(is));
         else
-            vr_error_set(err, "moved", "plan no longer holds: the %s of %s is another now", keys[i],
-                         address);
+            vr_error_set(err, "moved", "plan no longer holds: %s differs in its %s now", address,
+                         keys[i]);
         vr_error_hint(err, "plan again");
         return false;
     }

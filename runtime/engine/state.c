@@ -354,7 +354,7 @@ struct vr_state *vr_state_open(const struct vr_state_options *options, struct vr
                                  : state_open_for_writing(state, options->lock_timeout, err);
     char *key =
         options->key_file ? vr_strdup(options->key_file) : state_in_folder(state, "digest.key");
-    ok = ok && vr_digest_key_load(&state->key, key, !options->read_only, err);
+    ok = ok && vr_digest_key_load(&state->key, key, !options->read_only || options->make_key, err);
     free(key);
     if (ok)
         return state;

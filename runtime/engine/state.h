@@ -18,6 +18,7 @@ struct vr_state_options {
     const char *key_file; /* the digest key: made 0600 when missing; NULL: folder/digest.key */
     const char *stack;    /* its name */
     bool read_only; /* no lease is taken and nothing can be written; a missing state is empty */
+    bool make_key;  /* the digest key is made even so: what is shown is compared later */
     double lock_timeout; /* seconds to wait for another's lease; 0: not at all (this call blocks:
                             command line only) */
 };

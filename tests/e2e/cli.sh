@@ -81,6 +81,14 @@ has out "Done: 0 added, 0 changed, 1 destroyed"
 if [ -e made/n2 ]; then not_ok "n2 is still there"; else ok; fi
 run 1 apply plan.json
 has err "plan"
+run 0 plan demo.lua who=me count=3 --target local.file.n2 --out plan.json
+run 1 apply plan.json --target local.file.n3
+has err "has its own --target"
+run 0 apply plan.json
+has out "Done: 1 added, 0 changed, 0 destroyed"
+if [ -e made/n3 ]; then not_ok "the saved plan was for n2 only"; else ok; fi
+run 0 apply demo.lua who=me count=1
+has out "Done: 0 added, 0 changed, 1 destroyed"
 run 0 plan demo.lua who=me count=1 --detailed-exitcode
 
 # secrets: digests in the state, and nowhere in the logs

@@ -20,7 +20,7 @@ finish() {
   echo "$passed passed, $failed failed, 0 skipped"
   [ "$failed" -eq 0 ]
 }
-trap 'finish; exit' EXIT
+trap 'finish; exit $?' EXIT
 trap 'exit 130' INT TERM HUP
 
 pass() { passed=$((passed + 1)); echo "ok - $1"; }

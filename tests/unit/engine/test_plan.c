@@ -352,7 +352,7 @@ START_TEST(saved_plans)
     ck_assert(vr_plan_matches(fake->plan, saved, &err));
     fake_recipe(fake, "a: name=\"a\" v=2\nb: on=a x=a.id");
     ck_assert(!vr_plan_matches(fake_plan(fake), saved, &err));
-    ck_assert_str_eq(err.message, "plan no longer holds: the changes of t.x.a is another now");
+    ck_assert_str_eq(err.message, "plan no longer holds: t.x.a differs in its changes now");
     vr_error_clear(&err);
     fake_recipe(fake, "a: name=\"a\" v=1");
     ck_assert(!vr_plan_matches(fake_plan(fake), saved, &err));

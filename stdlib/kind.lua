@@ -54,6 +54,9 @@ end
 
 local M = {}
 
+--- The verbs that have a deadline, with the seconds of a page that says nothing.
+M.verbs = DEADLINES
+
 --- Whether a value is a kind.
 function M.is(value) return getmetatable(value) == kind_meta end
 

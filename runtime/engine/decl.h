@@ -44,6 +44,7 @@ struct vr_decl {
                                    is another */
     const char **ignore_changes; /* field paths as in kind.h; "*": all */
     size_t ignore_count;
+    double timeouts[VR_VERBS]; /* seconds; 0: the kind's */
     struct vr_expr **triggers; /* replace_triggered_by: a change of any value replaces */
     size_t trigger_count;
     void *payload; /* the script layer's */

@@ -18,7 +18,6 @@
 
 struct vr_dial {
     struct vr_loop *loop;
-    char *host;
     int port;
     vr_dial_cb cb;
     void *payload;
@@ -49,7 +48,6 @@ static void dial_free(struct vr_dial *dial)
         close(dial->fd);
     vr_error_clear(&dial->err);
     free(dial->addresses);
-    free(dial->host);
     free(dial);
 }
 
@@ -73,8 +71,7 @@ static void attempt_failed(struct vr_dial *dial, int number)
     if (dial->fd >= 0)
         close(dial->fd);
     dial->fd = -1;
-    vr_error_set(&dial->err, "connect", "cannot connect to %s port %d: %s", dial->host, dial->port,
-                 strerror(number));
+    vr_error_set(&dial->err, "connect", "cannot connect: %s", strerror(number));
     try_next(dial);
 }
 
@@ -182,7 +179,6 @@ struct vr_dial *vr_dial_start(struct vr_loop *loop, const char *host, int port, 
 {
     struct vr_dial *dial = vr_alloc(sizeof(*dial));
     dial->loop = loop;
-    dial->host = vr_strdup(host);
     dial->port = port;
     dial->cb = cb;
     dial->payload = payload;

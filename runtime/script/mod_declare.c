@@ -313,6 +313,22 @@ static int declare_lifecycle(lua_State *L)
     return 0;
 }
 
+/* timeout(decl, verb, seconds): false when there is no such verb */
+static int declare_timeout(lua_State *L)
+{
+    struct vr_decl *decl = pointer(L, 1);
+    const char *name = luaL_checkstring(L, 2);
+    double seconds = luaL_checknumber(L, 3);
+    bool known = false;
+    for (int verb = 0; verb < VR_VERBS && !known; verb++) {
+        known = strcmp(vr_verb_name((enum vr_verb)verb), name) == 0;
+        if (known)
+            decl->timeouts[verb] = seconds;
+    }
+    lua_pushboolean(L, known);
+    return 1;
+}
+
 static int declare_address(lua_State *L)
 {
     const struct vr_decl *decl = pointer(L, 1);
@@ -592,6 +608,7 @@ static const luaL_Reg functions[] = {
     {"trigger", declare_trigger},
     {"ignore", declare_ignore},
     {"lifecycle", declare_lifecycle},
+    {"timeout", declare_timeout},
     {"address", declare_address},
     {"collection", declare_collection},
     {"scope", declare_scope},

@@ -100,6 +100,7 @@ static int ctx_record(lua_State *L)
     return vr_task_park(L, &note->park, note_finish, (lua_KContext)note);
 }
 
+/* ctx:progress(text): what is being waited for; a deadline that passes says it too. */
 static int ctx_progress(lua_State *L)
 {
     struct handle *handle = lua_touserdata(L, lua_upvalueindex(1));
@@ -108,6 +109,10 @@ static int ctx_progress(lua_State *L)
         char *masked = vr_masked(text, strlen(text));
         vr_step_progress(handle->step, masked);
         free(masked);
+    }
+    if (lua_istable(L, 1)) {
+        lua_pushvalue(L, 2);
+        lua_setfield(L, 1, "waiting");
     }
     return 0;
 }
@@ -166,7 +171,7 @@ static void set_place(lua_State *L, const struct vr_step *step)
 }
 
 /* Pushes ctx, and sets running->handle. */
-static void push_ctx(lua_State *L, struct running *running)
+static void push_ctx(lua_State *L, struct running *running, double seconds)
 {
     struct vr_step *step = running->step;
     struct handle *handle = lua_newuserdatauv(L, sizeof(*handle), 0);
@@ -196,6 +201,8 @@ static void push_ctx(lua_State *L, struct running *running)
     set_place(L, step);
     lua_rawgeti(L, LUA_REGISTRYINDEX, running->provider->target_ref);
     lua_setfield(L, -2, "target");
+    lua_pushnumber(L, seconds);
+    lua_setfield(L, -2, "seconds");
     lua_pushboolean(L, step->dry);
     lua_setfield(L, -2, "dry");
     lua_pushboolean(L, step->gone);
@@ -307,9 +314,9 @@ static void start(void *payload, struct vr_step *step)
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, page->ref);
     lua_pushstring(L, vr_verb_name(step->verb));
-    push_ctx(L, running);
-    double seconds = step->timeout > 0 ? step->timeout : page->kind->timeouts[step->verb];
-    lua_pushnumber(L, seconds > 0 ? seconds : DEFAULT_SECONDS);
+    double seconds = step->timeout > 0 ? step->timeout : DEFAULT_SECONDS;
+    push_ctx(L, running, seconds);
+    lua_pushnumber(L, seconds);
     if (step->verb == VR_VERB_ADD)
         lua_pushinteger(L, (lua_Integer)step->count);
     else

@@ -46,7 +46,7 @@ function connect(target, host, timeout)
   if conn then return conn end
   if not ok then error(message, 0) end
   if code == "timeout" or code == "handshake" or code == "lost" then code = "unreachable" end
-  error(fail { ("%s@%s port %d: %s"):format(host.user, host.address, host.port or 22, tostring(message)), code = code or "unreachable",
+  error(fail { ("%s@%s: %s"):format(host.user, host.address, tostring(message)), code = code or "unreachable",
     hint = code == "hostkey" and "if the host was made anew on purpose, apply the resource that gives its host keys"
       or code == "auth" and "check the user name and the key of the host"
       or "check that the host runs and that the network lets us in" })

@@ -32,8 +32,8 @@ function M.run(page, verb, ctx, seconds, argument)
   local err = not answer and fail { tostring(message), code = code } or not answer.ok and answer.result
   if err then
     if type(err) == "table" and err.code == "timeout" and task.now() - started >= seconds then
-      error(fail { ("%s did not end within %g s"):format(verb, seconds), code = "timeout",
-        hint = "run it again: it goes on from what is there" })
+      error(fail { ("%s did not end within %g s%s"):format(verb, seconds, ctx.waiting and ": " .. ctx.waiting or ""), code = "timeout",
+        hint = "run it again: it goes on from what is there; or give it longer: timeouts = { " .. verb .. " = SECONDS }" })
     end
     if type(err) == "string" then
       error(fail { ("%s of %s failed in its own code: %s"):format(verb, page.name, err), code = "internal" })

@@ -15,7 +15,8 @@ end
 
 -- Declaring a resource.
 
-local LIFECYCLE = { after = true, protect = true, create_before_destroy = true, ignore_changes = true, replace_triggered_by = true }
+local LIFECYCLE = { after = true, protect = true, create_before_destroy = true, ignore_changes = true, replace_triggered_by = true,
+  timeouts = true }
 
 -- Where a problem of a field stands: the key or the value in the text, else the head of the declaration.
 local function field_span(source, place, written, problem)
@@ -49,9 +50,31 @@ local function each_of(given, fn)
   end
 end
 
+-- How long each verb may take, in seconds.
+local function timeouts(decl, page, given, wrong)
+  if given == nil or is(given, "poison") then return end
+  local named = type(given) == "table" and not is(given)
+  for key in next, named and given or {} do named = named and type(key) == "string" end
+  if not named then
+    return wrong("timeouts", ("'timeouts' wants a table such as { create = 600 }, got %s"):format(field.describe_value(given)))
+  end
+  for _, verb in ipairs(value.sorted_keys(given)) do
+    local seconds = given[verb]
+    if not kind.verbs[verb] or type(page[verb]) ~= "function" then
+      wrong("timeouts", ("'timeouts' names %s, which %s does not do%s"):format(field.describe_value(verb), page.name,
+        not kind.verbs[verb] and near.hint(verb, kind.verbs) or ""))
+    elseif type(seconds) ~= "number" or seconds <= 0 then
+      wrong("timeouts", ("'timeouts.%s' wants seconds, got %s"):format(verb, field.describe_value(seconds)))
+    else
+      declare.timeout(decl, verb, seconds)
+    end
+  end
+end
+
 local function lifecycle(decl, page, written, place, given)
-  if given.after == nil and given.protect == nil and given.create_before_destroy == nil and given.ignore_changes == nil and
-    given.replace_triggered_by == nil then return end
+  local said = false
+  for name in next, LIFECYCLE do said = said or given[name] ~= nil end
+  if not said then return end
   local problems = {}
   local function wrong(name, text) problems[#problems + 1] = { path = { name }, text = text } end
   local function dependency(name, add)
@@ -71,6 +94,7 @@ local function lifecycle(decl, page, written, place, given)
       wrong(name, ("'%s' wants true or false, got %s"):format(name, field.describe_value(given[name])))
     end
   end
+  timeouts(decl, page, given.timeouts, wrong)
   declare.lifecycle(decl, given.protect == true, given.create_before_destroy == true)
   each_of(given.ignore_changes, function(path)
     local first = type(path) == "string" and path:match("^[%w_]+")

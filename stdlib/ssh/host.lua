@@ -6,6 +6,11 @@ local function outputs(conn)
   return { host_key = conn:host_key() }
 end
 
+-- Ends a little before the step's deadline, so that what the host said last is the error.
+local function wait(ctx)
+  return connection.wait(ctx.target, ctx.fields, ctx.seconds * 0.9, function(text) ctx:progress(text) end)
+end
+
 return kind "ssh.host" {
   doc = "A host that is reached over SSH: directly, or through other hosts.",
   fields = {
@@ -32,11 +37,11 @@ return kind "ssh.host" {
     return { fields = ctx.fields, outputs = outputs(connection.open(ctx.target, ctx.fields, 15)) }
   end,
   create = function(ctx)
-    return { outputs = outputs(connection.wait(ctx.target, ctx.fields, 540, function(text) ctx:progress(text) end)) }
+    return { outputs = outputs(wait(ctx)) }
   end,
   update = function(ctx)
     connection.drop(ctx.fields)
-    return { outputs = outputs(connection.wait(ctx.target, ctx.fields, 540)) }
+    return { outputs = outputs(wait(ctx)) }
   end,
   delete = function(ctx)
     if ctx.fields and ctx.fields.address then connection.drop(ctx.fields) end

@@ -47,6 +47,20 @@ function M.fault(message, word, hint)
   return M.poison()
 end
 
+--- What to say of a name that is not there yet where it is used, because it gets its value further down; nil when it does not.
+function M.too_early(place, name)
+  local source = M.source(place)
+  local line, cycle = nil, nil
+  if source then line, cycle = source:later(name, place.line) end
+  if not line then return nil end
+  if not cycle then
+    return ("'%s' is made further down, on line %d: a recipe is read from the top"):format(name, line)
+  end
+  local steps = {}
+  for i, step in ipairs(cycle) do steps[i] = ("'%s' needs '%s' (line %d)"):format(step.name, step.needs, step.line) end
+  return "a cycle: " .. table.concat(steps, ", "), "make one of them without the other"
+end
+
 local function caught(err)
   if getmetatable(err) == raised_meta then return err end
   local place = M.place()
@@ -54,7 +68,13 @@ local function caught(err)
     ("the recipe raised a " .. type(err))
   message = message:gsub("^[^\n]-:%d+: ", "", 1):gsub("^%[string [^\n]-%]:%d+: ", "", 1)
   local source, word = M.source(place), message:match("'([^']+)'%)?$") or message:match("%(%a+ '([^']+)'%)")
-  return setmetatable({ place = place, message = message, native = type(err) == "string",
+  local hint
+  local missing = message:match("a nil value %(local '([^']+)'%)$") or message:match("a nil value %(upvalue '([^']+)'%)$")
+  if missing then
+    local early, how = M.too_early(place, missing)
+    message, hint = early or message, how
+  end
+  return setmetatable({ place = place, message = message, hint = hint, native = type(err) == "string",
     span = word and source and source:word(place.line, word) or nil }, raised_meta)
 end
 
@@ -62,6 +82,9 @@ end
 function M.note(caught)
   if getmetatable(caught) ~= raised_meta then error(caught, 0) end
   if caught.native and M.poisoned and caught.message:find("poison", 1, true) then return end
+  for pending in pairs(M.pending) do -- its fields were what failed
+    if pending.place.file == caught.place.file and pending.place.line == caught.place.line then M.pending[pending] = nil end
+  end
   M.problem(caught.place, caught.message, caught.span, caught.hint)
 end
 

@@ -165,14 +165,17 @@ function M.environment(words)
       if found ~= nil then return found end
       local place = now.place()
       local source = now.source(place)
-      local message
+      local message, how
       if ABSENT[name] then
         message = ("recipes have no '%s': %s"):format(name, ABSENT[name])
       else
+        message, how = now.too_early(place, name)
+      end
+      if not message then
         message = ("unknown name '%s'%s"):format(tostring(name), hint(name, words, source))
       end
       if not now.evaluating then error(message, 2) end
-      now.problem(place, message, source and source:word(place.line, name))
+      now.problem(place, message, source and source:word(place.line, name), how)
       return value.poison()
     end,
     __newindex = function(env, name, given)

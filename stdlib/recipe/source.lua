@@ -295,6 +295,58 @@ function M:locals()
   return names
 end
 
+local OPEN = { ["("] = 1, ["{"] = 1, ["["] = 1, [")"] = -1, ["}"] = -1, ["]"] = -1 }
+local GOES_ON = { ["="] = true, [".."] = true, [","] = true, ["and"] = true, ["or"] = true, ["not"] = true, ["+"] = true, ["-"] = true,
+  ["*"] = true, ["/"] = true, ["=="] = true, ["~="] = true }
+
+-- The assignments of names outside of all brackets: { name, line, last, uses = { name = line }, order = names }.
+local function assignments(self)
+  local found, depth, current = {}, 0, nil
+  for i, token in ipairs(self.tokens) do
+    local before, after = self.tokens[i - 1] or {}, self.tokens[i + 1] or {}
+    if current and depth == 0 and token.line > before.line and not GOES_ON[before.text] and not GOES_ON[token.text] then current = nil end
+    depth = depth + (token.kind == "symbol" and OPEN[token.text] or 0)
+    if token.kind == "name" and before.text ~= "." then
+      if depth == 0 and after.text == "=" then
+        current = { name = token.text, line = token.line, uses = {}, order = {} }
+        found[#found + 1] = current
+      elseif current and after.text ~= "=" and not current.uses[token.text] then
+        current.uses[token.text] = token.line
+        table.insert(current.order, token.text)
+      end
+    end
+    if current then current.last = token.line end
+  end
+  return found
+end
+
+--- Where a name that is not there yet on a line gets its value further down: that line, or nil; and, when what it is given needs
+-- what is being made on the line, the cycle: a list of { name, line, needs }.
+function M:later(name, line)
+  local all, here, by_name = assignments(self), nil, {}
+  for _, one in ipairs(all) do
+    if one.line <= line and line <= one.last then here = one end
+    if one.line > line and not by_name[one.name] then by_name[one.name] = one end
+  end
+  local target = by_name[name]
+  if not target then return nil end
+  if not here then return target.line end
+  by_name[here.name] = here
+  local function back(one, seen)
+    if one.uses[here.name] then return { { name = one.name, line = one.uses[here.name], needs = here.name } } end
+    for _, use in ipairs(one.order) do
+      local way = by_name[use] and not seen[use] and back(by_name[use], setmetatable({ [use] = true }, { __index = seen }))
+      if way then
+        table.insert(way, 1, { name = one.name, line = one.uses[use], needs = use })
+        return way
+      end
+    end
+  end
+  local cycle = back(target, { [name] = true, [here.name] = true })
+  if cycle then table.insert(cycle, 1, { name = here.name, line = line, needs = name }) end
+  return target.line, cycle
+end
+
 --- Whether the chain of names that ends in `word` on a line is compared or tested there: "==", "~=", "if", or nil.
 function M:tested(line, word)
   local i = self.first[line]

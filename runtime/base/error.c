@@ -80,6 +80,8 @@ bool vr_error_system(struct vr_error *err, int number, const char *format, ...)
     if (why[0] >= 'A' && why[0] <= 'Z' && why[1] >= 'a' && why[1] <= 'z')
         why[0] = (char)(why[0] - 'A' + 'a');
     vr_error_set(err, vr_error_code(number), "%s: %s", text, why);
+    if (number == ENOSPC || number == EDQUOT)
+        vr_error_hint(err, "make room and run the same command again");
     free(why);
     free(text);
     return false;

@@ -126,9 +126,7 @@ static int apply(struct vr_session *session, struct vr_error *err)
 {
     struct vr_plan_options options = {.refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_WRITE, err) ||
-        !vr_session_load(session, false, false, err) || !vr_session_target(session, err) ||
-        !vr_session_plan(session, &options, err))
+    if (!vr_session_prepare(session, false, err) || !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);
     if (!confirmed(session, err))
@@ -142,11 +140,9 @@ static int apply_saved(struct vr_session *session, json_t *saved, struct vr_erro
     struct vr_plan_options options = {.destroy = session->args->destroy,
                                       .refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_open(session, VR_MODE_WRITE, err))
-        return VR_EXIT_ERROR;
     vr_session_recall(session, json_object_get(saved, "parameters"));
-    if (!vr_session_load(session, false, options.destroy, err) ||
-        !vr_session_target(session, err) || !vr_session_plan(session, &options, err) ||
+    if (!vr_session_prepare(session, options.destroy, err) ||
+        !vr_session_plan(session, &options, err) ||
         !vr_plan_matches(session->plan, json_object_get(saved, "plan"), err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);

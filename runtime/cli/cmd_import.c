@@ -110,8 +110,7 @@ static int import(struct vr_session *session, struct vr_error *err)
         vr_error_set(err, "usage", "import wants ADDRESS and ID, or --all");
         return VR_EXIT_ERROR;
     }
-    if (!vr_session_open(session, VR_MODE_WRITE, err) ||
-        !vr_session_load(session, false, false, err) || !vr_session_target(session, err))
+    if (!vr_session_prepare(session, false, err))
         return VR_EXIT_ERROR;
     return session->args->all ? import_all(session, err)
                               : import_one(session, words->items[0], words->items[1], err);

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/file.h"
 #include "base/log.h"
 
 enum { KEPT_LOGS = 20 };
@@ -46,12 +46,7 @@ bool vr_folder_make(const char *folder, struct vr_error *err)
     if (!make_all(folder, err))
         return false;
     char *path = vr_format("%s/.gitignore", folder);
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool ok = fd >= 0 || errno == EEXIST;
-    if (fd >= 0) {
-        ok = write(fd, "*\n", 2) == 2;
-        close(fd);
-    }
+    bool ok = access(path, F_OK) == 0 || vr_file_replace(path, "*\n", 2, 0600, false);
     if (!ok)
         vr_error_system(err, errno, "cannot write %s", path);
     free(path);

@@ -205,6 +205,8 @@ bool vr_session_load(struct vr_session *session, bool lint, bool remembered, str
     vr_params_recall(given, session->recalled, session->args);
     if (remembered)
         vr_params_recall(given, kept, session->args);
+    vr_graph_free(session->graph);
+    session->graph = NULL;
     evaluate(session, given, lint);
     if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO) && ask_secrets(session, given))
         evaluate(session, given, lint);
@@ -237,7 +239,7 @@ static bool needs_target(struct vr_session *session)
     for (size_t i = 0; decls && i < vr_decls_count(decls); i++)
         if (kind_needs_target(vr_decls_at(decls, i)->kind->name))
             return true;
-    for (size_t i = 0; i < vr_state_slots(session->state); i++) {
+    for (size_t i = 0; session->state && i < vr_state_slots(session->state); i++) {
         const struct vr_row *row = vr_state_at(session->state, i);
         if (row && kind_needs_target(row->kind))
             return true;
@@ -253,20 +255,19 @@ static json_t *emulator_endpoint(struct vr_session *session)
     return endpoint;
 }
 
-static json_t *choose_target(struct vr_session *session, struct vr_error *err)
+/* *chosen: nobody said it. Without an open state the stack is a new one. */
+static json_t *choose_target(struct vr_session *session, bool *chosen, struct vr_error *err)
 {
-    json_t *bound = vr_state_meta(session->state, "target");
+    json_t *bound = session->state ? vr_state_meta(session->state, "target") : NULL;
+    *chosen = false;
     if (!bound && session->saved)
         bound = json_incref(json_object_get(session->saved, "target"));
     if (!bound && !session->args->emulator && !session->args->subscription &&
         !needs_target(session))
         return json_pack("{s:s}", "kind", "none");
     json_t *endpoint = emulator_endpoint(session);
-    bool chosen;
     json_t *target =
-        vr_target_choose(session->args, bound, endpoint, vr_ui_terminal(session->ui), &chosen, err);
-    if (target && chosen)
-        vr_ui_say(session->ui, "target: the built-in emulator (for Azure: --subscription ID)");
+        vr_target_choose(session->args, bound, endpoint, vr_ui_terminal(session->ui), chosen, err);
     json_decref(bound);
     json_decref(endpoint);
     return target;
@@ -297,9 +298,12 @@ static bool ensure_emulator(struct vr_session *session, struct vr_error *err)
 
 bool vr_session_target(struct vr_session *session, struct vr_error *err)
 {
-    session->target = choose_target(session, err);
+    bool chosen;
+    session->target = choose_target(session, &chosen, err);
     if (!session->target)
         return false;
+    if (chosen)
+        vr_ui_say(session->ui, "target: the built-in emulator (for Azure: --subscription ID)");
     /* The state's own is not touched: what is added here depends on where we are. */
     json_t *copy = json_deep_copy(session->target);
     json_decref(session->target);
@@ -308,6 +312,32 @@ bool vr_session_target(struct vr_session *session, struct vr_error *err)
         return false;
     vr_provider_bind(session->provider, session->target, session->stack);
     return true;
+}
+
+/* A new stack's recipe and target are looked at before anything is written. */
+static bool new_is_fine(struct vr_session *session, bool remembered, struct vr_error *err)
+{
+    bool chosen;
+    if (!vr_session_load(session, false, remembered, err))
+        return false;
+    json_t *target = choose_target(session, &chosen, err);
+    json_decref(target);
+    return target != NULL;
+}
+
+bool vr_session_prepare(struct vr_session *session, bool remembered, struct vr_error *err)
+{
+    char *path = vr_format("%s/state.db", session->stack_folder);
+    bool new = access(path, F_OK) != 0;
+    free(path);
+    if ((new && !new_is_fine(session, remembered, err)) ||
+        !vr_session_open(session, VR_MODE_WRITE, err))
+        return false;
+    json_t *kept = vr_state_meta(session->state, "parameters");
+    json_decref(kept);
+    bool read = new && !kept; /* else another run made it meanwhile */
+    return (read || vr_session_load(session, false, remembered, err)) &&
+           vr_session_target(session, err);
 }
 
 /* --- signals: once to stop starting, twice to stop --- */
@@ -379,6 +409,34 @@ static void turn_plan(void *payload)
     vr_plan_turn(session->plan);
 }
 
+/* What an error says behind the resource's address. */
+static const char *told_of(const struct vr_error *err)
+{
+    const char *behind = strstr(err->message, ": ");
+    return behind ? behind : err->message;
+}
+
+/* A credential that is refused is refused for every resource: that is told once. */
+static void tell_plan_error(const struct vr_plan *plan, size_t i)
+{
+    const struct vr_error *err = vr_plan_error_at(plan, i);
+    size_t others = 0, count = vr_plan_error_count(plan);
+    for (size_t k = 0; err->code && strcmp(err->code, "auth") == 0 && k < count; k++) {
+        bool same = k != i && strcmp(told_of(vr_plan_error_at(plan, k)), told_of(err)) == 0;
+        if (same && k < i)
+            return;
+        others += same;
+    }
+    struct vr_error told = {0};
+    vr_error_copy(&told, err);
+    if (others > 0)
+        vr_error_hint(&told, "%s (%zu other%s the same)",
+                      err->hint ? err->hint : "look at this first", others,
+                      others == 1 ? " says" : "s say");
+    vr_cli_error(&told);
+    vr_error_clear(&told);
+}
+
 static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
 {
     if (session->interrupted)
@@ -386,7 +444,7 @@ static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
                             session->interrupted);
     size_t count = vr_plan_error_count(session->plan);
     for (size_t i = 0; i < count; i++)
-        vr_cli_error(vr_plan_error_at(session->plan, i));
+        tell_plan_error(session->plan, i);
     return count == 0 || vr_error_set(err, "told", "no plan could be made");
 }
 

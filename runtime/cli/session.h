@@ -57,6 +57,9 @@ bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_er
 bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err);
 /* Which cloud, and that it is the stack's. Starts the emulator when it is that. */
 bool vr_session_target(struct vr_session *session, struct vr_error *err);
+/* All three, under the lease; of a new stack the recipe and the target are looked at first, so that
+ * a mistake in them leaves nothing behind. */
+bool vr_session_prepare(struct vr_session *session, bool remembered, struct vr_error *err);
 /* The target without what depends on where we are: a new reference, or NULL when there is none. */
 json_t *vr_session_lasting_target(const struct vr_session *session);
 /* --target, --exclude and --replace, for vr_session_plan. */

@@ -627,6 +627,9 @@ static void set_method(struct vr_http *http, const struct vr_http_options *o)
 static void set_tls(struct vr_http *http, const struct vr_http_options *o)
 {
     CURL *easy = http->easy;
+    const char *authorities = getenv("SSL_CERT_FILE");
+    if (!o->ca && authorities && *authorities)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, authorities);
     if (o->ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
         curl_easy_setopt(easy, CURLOPT_CAPATH,

@@ -25,13 +25,10 @@ end
 --- The nearest of `names` (a list, or a table by name) to `name`; nil when none is near.
 local function nearest(name, names)
   if type(name) ~= "string" then return nil end
-  local candidates = {}
-  if #names > 0 then
-    for i, candidate in ipairs(names) do candidates[i] = candidate end
-  else
-    for candidate in pairs(names) do
-      if type(candidate) == "string" then candidates[#candidates + 1] = candidate end
-    end
+  local candidates, listed = {}, #names > 0
+  for key, item in pairs(names) do
+    local candidate = listed and item or not listed and key
+    if type(candidate) == "string" then candidates[#candidates + 1] = candidate end
   end
   table.sort(candidates)
   local limit, found = math.max(1, math.min(3, #name // 3)), nil

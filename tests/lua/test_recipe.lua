@@ -50,6 +50,7 @@ test("the nearest name", function(t)
   t.eq(near.nearest("cdir", { "cidr", "name" }), "cidr")
   t.eq(near.nearest("virtual_netwrok", { "virtual_network", "subnet" }), "virtual_network")
   t.eq(near.nearest("x", { "y", "name" }), nil)
+  t.eq(near.nearest("2", { 1, 3, 5 }), nil, "what are no texts are not near")
   t.eq(near.hint("locaton", { location = true }), "; did you mean 'location'?")
 end)
 

@@ -5,7 +5,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmrun-e2e-XXXXXX")
 state=$work/state
 recipe=$root/recipes/cluster.lua
-export NO_COLOR=1
+export NO_COLOR=1 VMRUN
 unset AZURE_SUBSCRIPTION_ID AZURE_TENANT_ID VMRUN_PATH VMRUN_STDLIB VMRUN_LOG KUBECONFIG
 passed=0 failed=0 began=$SECONDS
 

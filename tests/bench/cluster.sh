@@ -29,21 +29,11 @@ for run in 1 2 3; do
   state=$work/$run
   mkdir -m 700 "$state"
   "$VMRUN" emulator start --state-dir "$state" >/dev/null
-  /usr/bin/env python3 - "$state" "$here/../../recipes/cluster.lua" <<'PYTHON' >>"$work/figures"
-import os, resource, subprocess, sys, time
-state, recipe = sys.argv[1:]
-log = open(state + "/bench.log", "w")
-began = time.monotonic()
-done = subprocess.run([os.environ["VMRUN"], recipe, "--emulator", "--yes", "--state-dir", state], stdout=log, stderr=log, timeout=300)
-wall = time.monotonic() - began
-if done.returncode != 0:
-    sys.exit("the apply failed: " + open(state + "/bench.log").read()[-2000:])
-print("wall %.3f memory %.1f" % (wall, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
-PYTHON
+  python3 "$here/measure.py" "$state/bench.log" "$VMRUN" "$here/../../recipes/cluster.lua" --emulator --yes --state-dir "$state" >>"$work/figures"
   path=$("$VMRUN" lua "$here/critical_path.lua" "$state/stacks/cluster/report.json")
-  wall=$(tail -n 1 "$work/figures" | awk '{ print $2 }')
+  wall=$(tail -n 1 "$work/figures" | awk '{ print $1 }')
   awk -v w="$wall" -v p="$path" 'BEGIN { printf "%.3f\n", w / p }' >>"$work/makespan"
 done
-awk '{ print $2 }' "$work/figures" | median 3 | awk '{ printf "bench cluster.wall %.2f s\n", $1 }'
-awk '{ print $4 }' "$work/figures" | median 3 | awk '{ printf "bench cluster.memory %.1f MiB\n", $1 }'
+awk '{ print $1 }' "$work/figures" | median 3 | awk '{ printf "bench cluster.wall %.2f s\n", $1 }'
+awk '{ print $3 }' "$work/figures" | median 3 | awk '{ printf "bench cluster.memory %.1f MiB\n", $1 }'
 median 3 <"$work/makespan" | awk '{ printf "bench cluster.makespan %.2f x\n", $1 }'

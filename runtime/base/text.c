@@ -114,3 +114,21 @@ char *vr_text_excerpt(const char *path, int line, int column, int width)
     free(text);
     return vr_buf_steal(&out);
 }
+
+double vr_text_seconds(const char *text)
+{
+    static const struct {
+        char unit;
+        double seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    char *end;
+    if (!isdigit((unsigned char)*text))
+        return -1;
+    double number = strtod(text, &end);
+    if (!*end)
+        return number;
+    for (size_t i = 0; i < sizeof(units) / sizeof(*units); i++)
+        if (end[0] == units[i].unit && !end[1])
+            return number * units[i].seconds;
+    return -1;
+}

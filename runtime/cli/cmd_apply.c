@@ -23,6 +23,7 @@ const struct vr_opt vr_apply_options[] = {
     VR_OPT("yes", 'y', VR_OPT_YES, yes, NULL, "do not ask"),
     VR_OPT("refresh-only", 0, VR_OPT_FLAG, refresh_only, NULL, "only note what changed outside"),
     VR_OPT_CHOICE,
+    VR_OPT_LOCK,
     VR_OPT_UNSET,
     VR_OPT_COMMON,
     VR_OPT_END,

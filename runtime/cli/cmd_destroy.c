@@ -16,6 +16,7 @@ const struct vr_opt vr_destroy_options[] = {
     VR_OPT("include-unmanaged", 0, VR_OPT_FLAG, include_unmanaged, NULL,
            "also what others put into our groups"),
     VR_OPT_CHOICE,
+    VR_OPT_LOCK,
     VR_OPT_COMMON,
     VR_OPT_END,
 };

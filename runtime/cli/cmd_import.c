@@ -12,6 +12,7 @@
 const struct vr_opt vr_import_options[] = {
     VR_OPT("all", 'a', VR_OPT_FLAG, all, NULL, "look for everything that the recipe declares"),
     VR_OPT_UNSET,
+    VR_OPT_LOCK,
     VR_OPT_COMMON,
     VR_OPT_END,
 };

@@ -1,4 +1,4 @@
-/* vmrun plan: what an apply would do. Nothing is written. */
+/* vmrun plan: what an apply would do; vmrun drift: what changed outside. Nothing is written. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -22,21 +22,46 @@ const struct vr_opt vr_plan_options[] = {
     VR_OPT_END,
 };
 
-static int plan(struct vr_session *session, struct vr_error *err)
+const struct vr_opt vr_drift_options[] = {
+    VR_OPT_CHOICE,
+    VR_OPT_COMMON,
+    VR_OPT_END,
+};
+
+static int look(struct vr_session *session, bool remembered, struct vr_error *err)
 {
     struct vr_args *args = session->args;
     struct vr_plan_options options = {.destroy = args->destroy, .refresh_only = args->refresh_only};
     vr_session_choice(session, &options);
     if (!vr_session_open(session, args->out ? VR_MODE_KEEP : VR_MODE_LOOK, err) ||
-        !vr_session_load(session, false, args->destroy, err) || !vr_session_target(session, err) ||
+        !vr_session_load(session, false, remembered, err) || !vr_session_target(session, err) ||
         !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_ui_plan(session->ui, session->plan);
     if (args->out && !vr_saved_write(session, args->out, err))
         return VR_EXIT_ERROR;
-    if (vr_plan_summary(session->plan).unknown > 0)
+    struct vr_plan_summary sum = vr_plan_summary(session->plan);
+    if (sum.unknown > 0)
         return VR_EXIT_ERROR;
-    return args->detailed_exitcode && !vr_plan_empty(session->plan) ? VR_EXIT_CHANGES : VR_EXIT_OK;
+    bool changes = !vr_plan_empty(session->plan) || (args->refresh_only && sum.drifted > 0);
+    return args->detailed_exitcode && changes ? VR_EXIT_CHANGES : VR_EXIT_OK;
+}
+
+static int plan(struct vr_session *session, struct vr_error *err)
+{
+    return look(session, session->args->destroy, err);
+}
+
+/* For schedulers: what changed outside since the last apply, with the parameters of that one. */
+static int drift(struct vr_session *session, struct vr_error *err)
+{
+    session->args->refresh_only = session->args->detailed_exitcode = true;
+    return look(session, true, err);
+}
+
+int vr_cmd_drift(int argc, char **argv)
+{
+    return vr_session_main(argc, argv, vr_drift_options, drift);
 }
 
 int vr_cmd_plan(int argc, char **argv)

@@ -10,7 +10,7 @@
 #include "cli/show.h"
 #include "cli/ui.h"
 
-const struct vr_opt vr_state_options[] = {VR_OPT_COMMON, VR_OPT_END};
+const struct vr_opt vr_state_options[] = {VR_OPT_LOCK, VR_OPT_COMMON, VR_OPT_END};
 
 static int missing(struct vr_session *session, const char *address, struct vr_error *err)
 {

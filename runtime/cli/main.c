@@ -22,6 +22,9 @@ const struct vr_command vr_commands[] = {
     {"plan", vr_cmd_plan, RECIPE, "what an apply would do", vr_plan_options,
      "Exit code 0; with --detailed-exitcode 2 when there are changes; 1 on errors and when "
      "something could not be read."},
+    {"drift", vr_cmd_drift, RECIPE, "what changed outside since the last apply", vr_drift_options,
+     "For schedulers: exit code 2 when something changed, 0 when nothing did, 1 on errors. "
+     "Parameters that are not\ngiven are those of the last apply."},
     {"destroy", vr_cmd_destroy, RECIPE, "destroy everything that the stack made",
      vr_destroy_options, NULL},
     {"check", vr_cmd_check, RECIPE, "read a recipe and check it: no request, no state",

@@ -78,6 +78,9 @@ struct vr_opt {
         VR_OPT("exclude", 0, VR_OPT_TEXTS, excludes, "ADDRESS", "not this, nor what needs it"),    \
         VR_OPT("replace", 0, VR_OPT_TEXTS, replace, "ADDRESS",                                     \
                "make this anew, whatever it looks like")
+#define VR_OPT_LOCK                                                                                \
+    VR_OPT("lock-timeout", 0, VR_OPT_TEXT, lock_timeout, "TIME",                                   \
+           "wait so long (90s, 5m) while another run has the stack")
 #define VR_OPT_UNSET                                                                               \
     VR_OPT("unset", 0, VR_OPT_TEXTS, unset, "NAME",                                                \
            "this parameter is no longer given: its default counts")

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/drive.h"
 #include "cli/folder.h"
@@ -58,6 +59,15 @@ static bool read_parallel(struct vr_session *session, struct vr_error *err)
         return vr_error_set(err, "usage", "--parallel wants a number from 1, got '%s'", text);
     session->limits.total = (size_t)n;
     return true;
+}
+
+static bool read_lock_timeout(struct vr_session *session, struct vr_error *err)
+{
+    const char *text = session->args->lock_timeout;
+    session->lock_timeout = text ? vr_text_seconds(text) : 0;
+    return session->lock_timeout >= 0 ||
+           vr_error_set(err, "usage", "--lock-timeout wants a time such as 90s or 5m, got '%s'",
+                        text);
 }
 
 /* The texts stay the list's. */
@@ -111,7 +121,7 @@ bool vr_session_begin(struct vr_session *session, struct vr_args *args, struct v
             err, "usage",
             "'%s' cannot name a stack: letters, digits, '.', '_' and '-', no sign first",
             session->stack);
-    if (!read_parallel(session, err))
+    if (!read_parallel(session, err) || !read_lock_timeout(session, err))
         return false;
     session->folder = vr_strdup(args->state_dir ? args->state_dir : ".vmrun");
     session->stack_folder = vr_format("%s/stacks/%s", session->folder, session->stack);
@@ -147,6 +157,12 @@ bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_er
         .make_key = mode == VR_MODE_KEEP,
     };
     session->state = vr_state_open(&options, err);
+    if (!session->state && session->lock_timeout > 0 && strcmp(err->code, "locked") == 0) {
+        fprintf(stderr, "vmrun: %s; waiting up to %g s\n", err->message, session->lock_timeout);
+        vr_error_clear(err);
+        options.lock_timeout = session->lock_timeout;
+        session->state = vr_state_open(&options, err);
+    }
     free(key);
     return session->state != NULL;
 }

@@ -40,6 +40,7 @@ struct vr_session {
     struct vr_host host;
     struct vr_status status;
     struct vr_limits limits;
+    double lock_timeout;            /* seconds */
     json_t *recalled;               /* parameters of a saved plan, or NULL */
     json_t *saved;                  /* the saved plan that args->recipe is, or NULL */
     struct vr_interrupt *interrupt; /* signals, while something runs */

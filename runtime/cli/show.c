@@ -3,11 +3,13 @@
 #include "cli/show.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/map.h"
 #include "cli/diff.h"
 #include "engine/expr.h"
 
@@ -186,11 +188,22 @@ static void put_fields(struct vr_buf *out, const struct vr_plan *plan, const str
     json_decref(value);
 }
 
+static bool is_outside(const struct vr_change *change)
+{
+    return change->why == VR_WHY_OUTSIDE || change->why == VR_WHY_BOTH;
+}
+
+static bool only_drifted(const struct vr_node *node)
+{
+    return node->action == VR_ACTION_NOOP && vr_node_drifted(node);
+}
+
 static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
 {
     struct vr_buf out = {0};
     for (size_t i = 0; i < node->change_count; i++)
-        put_change(&out, &node->changes[i]);
+        if (!only_drifted(node) || is_outside(&node->changes[i]))
+            put_change(&out, &node->changes[i]);
     if (node->change_count == 0 && node->action == VR_ACTION_CREATE && node->decl)
         put_fields(&out, plan, node);
     if (node->action == VR_ACTION_UNKNOWN && node->error.message)
@@ -216,7 +229,8 @@ static char *range(const char *first, const char *last)
 static void put_head(FILE *out, const struct vr_node *node, size_t same, const char *last,
                      bool color)
 {
-    const struct style *style = &styles[node->action];
+    static const struct style drifted = {"!", "\033[33m", "drifted"};
+    const struct style *style = only_drifted(node) ? &drifted : &styles[node->action];
     const char *on = color ? style->color : "", *off = color && *on ? "\033[0m" : "";
     char *address = same > 1 ? range(node->address, last) : vr_strdup(node->address);
     fprintf(out, "  %s%s %s%s", on, style->sign, address, off);
@@ -242,7 +256,7 @@ static void put_head(FILE *out, const struct vr_node *node, size_t same, const c
 
 static bool is_shown(const struct vr_node *node)
 {
-    return node->action != VR_ACTION_NOOP || node->moved_from;
+    return node->action != VR_ACTION_NOOP || node->moved_from || vr_node_drifted(node);
 }
 
 static bool text_equal(const char *a, const char *b)
@@ -262,9 +276,30 @@ static bool folds(const struct vr_node *a, const char *a_body, const struct vr_n
            text_equal(a_body, b_body);
 }
 
+/* For each node the next one that it could fold with, or SIZE_MAX: others need not be compared. */
+static size_t *chain_kin(const struct vr_plan *plan, size_t count)
+{
+    size_t *next = vr_alloc((count + 1) * sizeof(*next));
+    struct vr_map firsts = {0}; /* by template or parent: its place in `next` */
+    for (size_t i = count; i-- > 0;) {
+        const struct vr_node *node = vr_plan_at(plan, i);
+        const char *key = node->template_address        ? node->template_address
+                          : node->parent && !node->decl ? node->parent->address
+                                                        : NULL;
+        next[i] = SIZE_MAX;
+        if (!key || !is_shown(node))
+            continue;
+        size_t *before = vr_map_set(&firsts, key, &next[i]);
+        if (before)
+            next[i] = (size_t)(before - next);
+    }
+    vr_map_free(&firsts);
+    return next;
+}
+
 static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
 {
-    size_t count = vr_plan_count(plan);
+    size_t count = vr_plan_count(plan), *next = chain_kin(plan, count);
     char **bodies = vr_alloc((count + 1) * sizeof(*bodies));
     bool *told = vr_alloc((count + 1) * sizeof(*told));
     for (size_t i = 0; i < count; i++)
@@ -275,9 +310,9 @@ static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
             continue;
         size_t same = 1;
         const char *last = NULL;
-        for (size_t k = i + 1; k < count; k++) {
+        for (size_t k = next[i]; k != SIZE_MAX; k = next[k]) {
             const struct vr_node *other = vr_plan_at(plan, k);
-            if (told[k] || !is_shown(other) || !folds(node, bodies[i], other, bodies[k]))
+            if (told[k] || !folds(node, bodies[i], other, bodies[k]))
                 continue;
             told[k] = true;
             same++;
@@ -290,6 +325,7 @@ static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
         free(bodies[i]);
     free(bodies);
     free(told);
+    free(next);
 }
 
 static void show_sums(FILE *out, const struct vr_plan *plan)
@@ -299,8 +335,11 @@ static void show_sums(FILE *out, const struct vr_plan *plan)
         fprintf(out, "%zu left out by --target or --exclude.\n", sum.left_out);
     if (sum.unknown)
         fprintf(out, "%zu unknown: nothing is planned for them.\n", sum.unknown);
+    if (sum.refresh_only && sum.drifted)
+        fprintf(out, "%zu changed outside, of which %zu deleted.\n", sum.drifted, sum.forget);
     if (vr_plan_empty(plan)) {
-        fputs("No changes.\n", out);
+        if (!sum.refresh_only || !sum.drifted)
+            fputs("No changes.\n", out);
         return;
     }
     if (sum.adopt || sum.forget)

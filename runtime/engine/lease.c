@@ -78,8 +78,9 @@ static void tell_holder(int fd, const char *what, struct vr_error *err)
                      since, command);
     else
         vr_error_set(err, "locked", "%s is in use by another vmrun", what);
-    vr_error_hint(err,
-                  "wait until it has ended; if it hangs, end it: the lease goes with its process");
+    vr_error_hint(
+        err, "wait until it has ended, or pass --lock-timeout; if it hangs, end it: the lease goes "
+             "with its process");
     json_decref(told);
 }
 

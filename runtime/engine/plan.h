@@ -138,7 +138,11 @@ struct vr_plan_summary {
     size_t adopt, forget, unknown;
     size_t exact, predicted, later; /* of all actions */
     size_t left_out;                /* by targets and excludes */
+    size_t drifted;                 /* changed or deleted outside, whatever is planned for them */
+    bool refresh_only;              /* the plan was made so */
 };
+/* Whether it changed or was deleted outside since the last apply. */
+bool vr_node_drifted(const struct vr_node *node);
 struct vr_plan_summary vr_plan_summary(const struct vr_plan *plan);
 /* No action at all. A run of an empty plan still writes down what the reads found new (an etag, a
  * moved address), and does nothing if there is none. */

@@ -101,6 +101,17 @@ const struct vr_error *vr_plan_error_at(const struct vr_plan *plan, size_t index
     return &plan->errors[index];
 }
 
+bool vr_node_drifted(const struct vr_node *node)
+{
+    const struct vr_node_private *p = node->private;
+    if (p->row && p->was_read && p->absent && !p->gone)
+        return true;
+    for (size_t i = 0; i < node->change_count; i++)
+        if (node->changes[i].why == VR_WHY_OUTSIDE || node->changes[i].why == VR_WHY_BOTH)
+            return true;
+    return false;
+}
+
 static void count_node(struct vr_plan_summary *sum, const struct vr_node *node)
 {
     bool member = node->private->type == VR_NODE_MEMBER;
@@ -143,9 +154,12 @@ static void count_node(struct vr_plan_summary *sum, const struct vr_node *node)
 
 struct vr_plan_summary vr_plan_summary(const struct vr_plan *plan)
 {
-    struct vr_plan_summary sum = {.left_out = plan->left_out};
-    for (size_t i = 0; i < plan->shown.count; i++)
+    struct vr_plan_summary sum = {.left_out = plan->left_out,
+                                  .refresh_only = plan->options.refresh_only};
+    for (size_t i = 0; i < plan->shown.count; i++) {
         count_node(&sum, plan->shown.items[i]);
+        sum.drifted += vr_node_drifted(plan->shown.items[i]);
+    }
     return sum;
 }
 
@@ -259,10 +273,10 @@ static json_t *summary_json(const struct vr_plan *plan)
         const char *name;
         size_t value;
     } parts[] = {
-        {"add", sum.add},          {"change", sum.change},       {"destroy", sum.destroy},
-        {"adopt", sum.adopt},      {"forget", sum.forget},       {"unknown", sum.unknown},
-        {"exact", sum.exact},      {"predicted", sum.predicted}, {"known_after_apply", sum.later},
-        {"left_out", sum.left_out}};
+        {"add", sum.add},           {"change", sum.change},       {"destroy", sum.destroy},
+        {"adopt", sum.adopt},       {"forget", sum.forget},       {"unknown", sum.unknown},
+        {"exact", sum.exact},       {"predicted", sum.predicted}, {"known_after_apply", sum.later},
+        {"left_out", sum.left_out}, {"drifted", sum.drifted}};
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
         json_object_set_new(json, parts[i].name, json_integer((json_int_t)parts[i].value));
     return json;

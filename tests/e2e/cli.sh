@@ -49,8 +49,18 @@ echo tampered >made/n1
 run 2 plan demo.lua who=me --detailed-exitcode
 has out "field \`content\` changed outside"
 has out "+ hello me"
+run 2 drift demo.lua
+has out "! local.file.n1: drifted"
+hasnt out "local.file.hello"
+has out "1 changed outside, of which 0 deleted."
+mv made/n2 made/away
+run 2 drift demo.lua --json
+is "$(python3 -c 'import json; print(json.load(open("out"))["summary"]["drifted"])')" 2
+mv made/away made/n2
 run 0 apply demo.lua who=me
 has out "Done: 0 added, 2 changed, 0 destroyed"
+run 0 drift demo.lua
+has out "No changes."
 is "$(head -1 made/hello)" "hello me"
 is "$(cat made/n1)" "number 1"
 
@@ -243,7 +253,12 @@ child=$!
 for _ in $(seq 100); do [ -e made/long ] && break; sleep 0.05; done
 run 1 apply long.lua
 has err "$child"
+run 0 apply long.lua --lock-timeout 20s
+has err "waiting up to 20 s"
+has err "$child"
 wait "$child"
+run 1 apply long.lua --lock-timeout soon
+has err "--lock-timeout wants a time"
 
 # wrong usage
 run 1 plan

@@ -55,11 +55,25 @@ START_TEST(carets_stand_under_the_word)
 }
 END_TEST
 
+START_TEST(durations)
+{
+    ck_assert(vr_text_seconds("90") == 90);
+    ck_assert(vr_text_seconds("1.5s") == 1.5);
+    ck_assert(vr_text_seconds("5m") == 300);
+    ck_assert(vr_text_seconds("2h") == 7200);
+    ck_assert(vr_text_seconds("1d") == 86400);
+    static const char *const wrong[] = {"", "s", "-1", "5 m", "5x", "5mm", "inf", " 5"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+        ck_assert(vr_text_seconds(wrong[i]) < 0);
+}
+END_TEST
+
 Suite *text_suite(void);
 Suite *text_suite(void)
 {
     Suite *suite = suite_create("text");
     TCase *tcase = tcase_create("all");
+    tcase_add_test(tcase, durations);
     tcase_add_test(tcase, the_nearest_name_is_found);
     tcase_add_test(tcase, carets_stand_under_the_word);
     suite_add_tcase(suite, tcase);

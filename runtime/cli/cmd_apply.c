@@ -129,7 +129,7 @@ static int apply(struct vr_session *session, struct vr_error *err)
     vr_session_choice(session, &options);
     if (!vr_session_prepare(session, false, err) || !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
-    vr_ui_plan(session->ui, session->plan);
+    vr_session_show(session);
     if (!confirmed(session, err))
         return VR_EXIT_ERROR;
     return vr_apply_carry_out(session, err);
@@ -146,7 +146,7 @@ static int apply_saved(struct vr_session *session, json_t *saved, struct vr_erro
         !vr_session_plan(session, &options, err) ||
         !vr_plan_matches(session->plan, json_object_get(saved, "plan"), err))
         return VR_EXIT_ERROR;
-    vr_ui_plan(session->ui, session->plan);
+    vr_session_show(session);
     return confirmed(session, err) ? vr_apply_carry_out(session, err) : VR_EXIT_ERROR;
 }
 

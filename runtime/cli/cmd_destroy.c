@@ -7,6 +7,7 @@
 
 #include "cli/cli.h"
 #include "cli/folder.h"
+#include "cli/hold.h"
 #include "cli/session.h"
 #include "cli/target.h"
 #include "cli/ui.h"
@@ -66,6 +67,28 @@ static bool nothing_foreign(struct vr_session *session, struct vr_error *err)
     return false;
 }
 
+static bool nothing_held(struct vr_session *session, struct vr_error *err)
+{
+    json_t *holds = vr_hold_active(session->state), *hold;
+    const char *address;
+    bool free_of = true;
+    json_object_foreach(holds, address, hold)
+    {
+        for (size_t i = 0; free_of && i < vr_state_slots(session->state); i++) {
+            const struct vr_row *row = vr_state_at(session->state, i);
+            if (!row || !vr_plan_match(address, row->address))
+                continue;
+            char *text = vr_hold_text(address, hold);
+            free_of = vr_error_set(err, "held", "%s", text);
+            free(text);
+            vr_error_hint(err, "ask; or vmrun hold %s %s --release", session->args->recipe,
+                          address);
+        }
+    }
+    json_decref(holds);
+    return free_of;
+}
+
 /* With a recipe that cannot be read any more the state alone says what goes. */
 static bool load(struct vr_session *session, struct vr_error *err)
 {
@@ -84,9 +107,9 @@ static int destroy(struct vr_session *session, struct vr_error *err)
         vr_ui_say(session->ui, "Stack '%s' has nothing to destroy.", session->stack);
         return VR_EXIT_OK;
     }
-    if (!vr_session_plan(session, &options, err))
+    if (!nothing_held(session, err) || !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
-    vr_ui_plan(session->ui, session->plan);
+    vr_session_show(session);
     if (!nothing_foreign(session, err) || !confirmed(session, err))
         return VR_EXIT_ERROR;
     int code = vr_apply_carry_out(session, err);

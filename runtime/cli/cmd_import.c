@@ -99,7 +99,7 @@ static int import_one(struct vr_session *session, const char *address, const cha
         vr_error_set(err, "import", "%s was not found as %s", id, address);
         return VR_EXIT_ERROR;
     }
-    vr_ui_plan(session->ui, session->plan);
+    vr_session_show(session);
     vr_session_remember(session);
     return vr_state_sync(session->state, err) ? VR_EXIT_OK : VR_EXIT_ERROR;
 }

@@ -37,7 +37,7 @@ static int look(struct vr_session *session, bool remembered, struct vr_error *er
         !vr_session_load(session, false, remembered, err) || !vr_session_target(session, err) ||
         !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
-    vr_ui_plan(session->ui, session->plan);
+    vr_session_show(session);
     if (args->out && !vr_saved_write(session, args->out, err))
         return VR_EXIT_ERROR;
     struct vr_plan_summary sum = vr_plan_summary(session->plan);

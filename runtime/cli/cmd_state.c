@@ -12,7 +12,7 @@
 
 const struct vr_opt vr_state_options[] = {VR_OPT_LOCK, VR_OPT_COMMON, VR_OPT_END};
 
-static int missing(struct vr_session *session, const char *address, struct vr_error *err)
+int vr_cli_missing(struct vr_session *session, const char *address, struct vr_error *err)
 {
     size_t slots = vr_state_slots(session->state), count = 0;
     const char **names = vr_alloc((slots + 1) * sizeof(*names));
@@ -96,7 +96,7 @@ static int show(struct vr_session *session, struct vr_error *err)
     const char *address = session->args->words.items[0];
     const struct vr_row *row = vr_state_find(session->state, address);
     if (!row)
-        return missing(session, address, err);
+        return vr_cli_missing(session, address, err);
     if (!session->args->json) {
         put_row(row);
         return VR_EXIT_OK;
@@ -125,7 +125,7 @@ static int rm(struct vr_session *session, struct vr_error *err)
         return VR_EXIT_ERROR;
     for (size_t i = 0; i < session->args->words.count; i++)
         if (!vr_state_find(session->state, session->args->words.items[i]))
-            return missing(session, session->args->words.items[i], err);
+            return vr_cli_missing(session, session->args->words.items[i], err);
     for (size_t i = 0; i < session->args->words.count; i++) {
         vr_state_remove(session->state, session->args->words.items[i]);
         vr_ui_say(session->ui, "%s is forgotten; what it stands for is left as it is",
@@ -141,7 +141,7 @@ static int mv(struct vr_session *session, struct vr_error *err)
         return VR_EXIT_ERROR;
     const char *from = session->args->words.items[0], *to = session->args->words.items[1];
     if (!vr_state_find(session->state, from))
-        return missing(session, from, err);
+        return vr_cli_missing(session, from, err);
     if (!vr_state_move(session->state, from, to, err) || !vr_state_sync(session->state, err))
         return VR_EXIT_ERROR;
     vr_ui_say(session->ui, "%s is now %s", from, to);

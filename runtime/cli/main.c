@@ -43,6 +43,10 @@ const struct vr_command vr_commands[] = {
      vr_report_options, NULL},
     {"state", vr_cmd_state, "list|show|rm|mv RECIPE [ADDRESS ...]", "what is remembered",
      vr_state_options, NULL},
+    {"hold", vr_cmd_hold, "RECIPE [ADDRESS]", "exempt an address for everybody, until a time",
+     vr_hold_options,
+     "Plans, applies and destroys leave it as it is and say so. Without ADDRESS the holds are "
+     "listed. It ends by\nitself, or with --release."},
     {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists",
      vr_import_options, NULL},
     {"repl", vr_cmd_repl, "[RECIPE]",

@@ -27,8 +27,9 @@ struct vr_args {
     bool yes;
     const char *yes_stack; /* --yes=STACK */
     bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw, reveal;
-    const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours;
-    bool merge, tty;
+    const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours, *until,
+        *reason;
+    bool merge, tty, release;
     struct vr_texts targets, excludes, replace, groups;
 };
 

@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "cli/drive.h"
 #include "cli/folder.h"
+#include "cli/hold.h"
 #include "cli/params.h"
 #include "cli/saved.h"
 #include "cli/target.h"
@@ -480,10 +481,40 @@ void vr_session_recall(struct vr_session *session, const json_t *parameters)
     session->recalled = json_deep_copy(parameters);
 }
 
+/* The addresses that are held now, and which the session remembers. */
+static struct vr_texts held(struct vr_session *session)
+{
+    json_decref(session->holds);
+    session->holds = vr_hold_active(session->state);
+    struct vr_texts texts = {vr_alloc((json_object_size(session->holds) + 1) * sizeof(char *)), 0};
+    const char *address;
+    json_t *hold;
+    json_object_foreach(session->holds, address, hold) texts.items[texts.count++] = address;
+    return texts;
+}
+
+void vr_session_show(struct vr_session *session)
+{
+    const char *address;
+    json_t *hold;
+    vr_ui_plan(session->ui, session->plan);
+    json_object_foreach(session->holds, address, hold)
+    {
+        char *text = vr_hold_text(address, hold);
+        vr_ui_say(session->ui, "%s", text);
+        free(text);
+    }
+    if (json_object_size(session->holds) > 0)
+        vr_ui_event(session->ui, "held", json_pack("{s:O}", "holds", session->holds));
+}
+
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *given,
                      struct vr_error *err)
 {
     struct vr_plan_options options = *given;
+    struct vr_texts holds = held(session);
+    options.holds = holds.items;
+    options.hold_count = holds.count;
     options.graph = session->graph;
     options.state = session->state;
     options.runner = &session->runner;
@@ -494,6 +525,7 @@ bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *g
     options.payload = session;
     vr_plan_free(session->plan);
     session->plan = vr_plan_new(&options);
+    free(holds.items);
     watch_signals(session);
     vr_ui_begin(session->ui, "reading", true);
     vr_plan_start(session->plan, engine_done, session);
@@ -570,7 +602,7 @@ void vr_session_remember(struct vr_session *session)
 
 void vr_session_forget(struct vr_session *session)
 {
-    static const char *const names[] = {"target", "parameters", "outputs"};
+    static const char *const names[] = {"target", "parameters", "outputs", "holds"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         vr_state_set_meta(session->state, names[i], NULL);
     vr_state_sync(session->state, NULL);
@@ -651,6 +683,7 @@ void vr_session_end(struct vr_session *session)
     vr_run_free(session->run);
     vr_plan_free(session->plan);
     vr_graph_free(session->graph);
+    json_decref(session->holds);
     vr_state_close(session->state);
     vr_recipe_free(session->recipe);
     vr_provider_free(session->provider);

@@ -41,6 +41,7 @@ struct vr_session {
     struct vr_status status;
     struct vr_limits limits;
     double lock_timeout;            /* seconds */
+    json_t *holds;                  /* as vr_hold_active says, once a plan was made */
     json_t *recalled;               /* parameters of a saved plan, or NULL */
     json_t *saved;                  /* the saved plan that args->recipe is, or NULL */
     struct vr_interrupt *interrupt; /* signals, while something runs */
@@ -71,11 +72,15 @@ void vr_session_recall(struct vr_session *session, const json_t *parameters);
  * filled in. */
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options,
                      struct vr_error *err);
+/* Shows the plan, and what is held. */
+void vr_session_show(struct vr_session *session);
 /* Does what the plan says. Failures are told as they happen; err is for what kept it from running
  * at all. */
 bool vr_session_apply(struct vr_session *session, struct vr_error *err);
 /* After a run: remembers target, parameters and outputs. */
 void vr_session_remember(struct vr_session *session);
+/* "the state has no 'ADDRESS'", with the nearest one: returns VR_EXIT_ERROR. */
+int vr_cli_missing(struct vr_session *session, const char *address, struct vr_error *err);
 /* After everything was destroyed: the stack has no target and no parameters any more. */
 void vr_session_forget(struct vr_session *session);
 void vr_session_end(struct vr_session *session);

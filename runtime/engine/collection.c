@@ -298,11 +298,10 @@ static struct vr_node *add_instance(struct vr_node *member, struct vr_decl *decl
     node->parent = member;
     node->private->order = decl->index;
     unsigned char selected = plan->selected[decl->index];
-    node->private->left_out =
-        selected == 0 ||
-        (selected == 2 &&
-         !vr_plan_match_any(plan->options.targets, plan->options.target_count, node->address));
-    plan->left_out += node->private->left_out;
+    vr_node_leave_out(
+        node, selected == 0 ||
+                  (selected == 2 && !vr_plan_match_any(plan->options.targets,
+                                                       plan->options.target_count, node->address)));
     vr_node_find_row(node);
     return node;
 }

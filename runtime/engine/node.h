@@ -158,8 +158,9 @@ struct vr_plan {
 };
 
 /* plan.c */
-bool vr_plan_match(const char *pattern, const char *address); /* a pattern may end with `*` */
 bool vr_plan_match_any(const char **patterns, size_t count, const char *address);
+bool vr_plan_held(const struct vr_plan *plan, const char *address);
+void vr_node_leave_out(struct vr_node *node, bool out); /* out: by targets and excludes */
 struct vr_node *vr_node_new(struct vr_plan *plan, enum vr_node_type type, const char *address,
                             const struct vr_kind *kind);
 void vr_node_rename(struct vr_node *node, const char *address);

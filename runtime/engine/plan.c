@@ -288,6 +288,7 @@ struct vr_plan *vr_plan_new(const struct vr_plan_options *options)
     plan->decls = options->graph ? vr_graph_decls(options->graph) : NULL;
     plan->options.targets = copy_list(plan, options->targets, options->target_count);
     plan->options.excludes = copy_list(plan, options->excludes, options->exclude_count);
+    plan->options.holds = copy_list(plan, options->holds, options->hold_count);
     plan->options.replace = copy_list(plan, options->replace, options->replace_count);
     plan->crew = vr_crew_new(options->runner, options->host, &options->limits,
                              (struct vr_crew_sink){refuse_record, show_progress, plan});
@@ -448,6 +449,18 @@ static int target_match(const struct vr_plan *plan, const char *address)
     return 0;
 }
 
+bool vr_plan_held(const struct vr_plan *plan, const char *address)
+{
+    return vr_plan_match_any(plan->options.holds, plan->options.hold_count, address);
+}
+
+void vr_node_leave_out(struct vr_node *node, bool out)
+{
+    struct vr_plan *plan = node->private->plan;
+    plan->left_out += out;
+    node->private->left_out = out || vr_plan_held(plan, node->address);
+}
+
 static void select_nodes(struct vr_plan *plan)
 {
     const struct vr_plan_options *o = &plan->options;
@@ -466,9 +479,10 @@ static void select_nodes(struct vr_plan *plan)
                     plan->selected[decl->index] == 2 && vr_decls_at(plan->decls, to)->scope ? 2 : 1;
         }
     }
-    for (size_t i = 0; o->exclude_count && i < count; i++) {
+    for (size_t i = 0; (o->exclude_count || o->hold_count) && i < count; i++) {
         const struct vr_decl *decl = vr_graph_at(o->graph, i);
-        bool out = vr_plan_match_any(o->excludes, o->exclude_count, decl->address);
+        bool out = vr_plan_match_any(o->excludes, o->exclude_count, decl->address) ||
+                   (vr_plan_held(plan, decl->address) && !vr_state_find(o->state, decl->address));
         for (size_t e = 0; !out && e < vr_graph_edge_count(o->graph, decl); e++)
             out = plan->selected[vr_graph_edge(o->graph, decl, e)->to->index] == 0 &&
                   plan->selected[decl->index];
@@ -500,8 +514,7 @@ static void add_decl(struct vr_plan *plan, struct vr_decl *decl)
     node->file = decl->file;
     node->line = decl->line;
     node->private->order = decl->index;
-    node->private->left_out = plan->selected[decl->index] == 0;
-    plan->left_out += node->private->left_out;
+    vr_node_leave_out(node, plan->selected[decl->index] == 0);
     plan->by_decl[decl->index] = node;
     vr_node_find_row(node);
 }

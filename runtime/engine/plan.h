@@ -108,9 +108,15 @@ struct vr_plan_options {
     size_t target_count;
     const char **excludes; /* not these, nor what needs them */
     size_t exclude_count;
+    const char **holds; /* these stay as they are; what needs them goes on, if they are there */
+    size_t hold_count;
     const char **replace; /* these are replaced whatever they look like */
     size_t replace_count;
 };
+
+/* Whether an address is what a pattern says: itself, or when the pattern ends with `*`, a prefix.
+ */
+bool vr_plan_match(const char *pattern, const char *address);
 
 struct vr_plan;
 /* what options points to must outlive the plan */

@@ -243,6 +243,43 @@ run 1 destroy guarded.lua
 has err "protect"
 is "$(cat made/safe)" "safe"
 
+# held things stay as they are, for everybody, and what needs them goes on
+cat >held.lua <<'LUA'
+local here = use "local"
+local p = params { text = param.string { default = "1" }, first = param.boolean { default = true } }
+local first = p.first and here.file "first" { path = "made/first", content = p.text }
+here.file "second" { path = "made/second", content = "second " .. p.text, after = first and { first } or nil }
+LUA
+run 0 apply held.lua
+run 1 hold held.lua local.file.first
+has err "a hold wants --until TIME and --reason TEXT"
+run 1 hold held.lua local.file.first --until soon --reason audit
+has err "--until wants a time such as"
+run 1 hold held.lua local.file.first --until 2001-02-03T04:05+02:00 --reason audit
+has err "is over already"
+run 1 hold held.lua local.file.frist --until 1h --reason audit
+has err "did you mean 'local.file.first'?"
+run 0 hold held.lua local.file.first --until 1h --reason "the audit runs"
+run 0 apply held.lua text=2
+has out "local.file.first is held until"
+has out ": the audit runs"
+has out "Done: 0 added, 1 changed, 0 destroyed"
+is "$(cat made/first) $(cat made/second)" "1 second 2"
+run 0 apply held.lua text=2 first=false
+has out "No changes."
+run 0 hold held.lua --json
+is "$(python3 -c 'import json; print(list(json.load(open("out"))))')" "['local.file.first']"
+run 1 destroy held.lua
+has err "is held until"
+run 0 hold held.lua local.file.first --release
+run 0 hold held.lua
+is "$(cat out)" ""
+run 0 hold held.lua 'local.file.*' --until 2d --reason short
+run 0 hold held.lua 'local.file.*' --release
+run 0 apply held.lua text=2 first=false
+has out "Done: 0 added, 0 changed, 1 destroyed"
+run 0 destroy held.lua
+
 # two at once: the second says who holds the state
 cat >long.lua <<'LUA'
 local here = use "local"

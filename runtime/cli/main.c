@@ -29,6 +29,10 @@ const struct vr_command vr_commands[] = {
      vr_destroy_options, NULL},
     {"check", vr_cmd_check, RECIPE, "read a recipe and check it: no request, no state",
      vr_check_options, NULL},
+    {"why", vr_cmd_why, "RECIPE ADDRESS", "what an address needs, and why it would change",
+     vr_why_options,
+     "And what needs it, and its part in the last run. Parameters that are not given are those of "
+     "the last apply."},
     {"graph", vr_cmd_graph, RECIPE, "what needs what", vr_graph_options, NULL},
     {"output", vr_cmd_output, "RECIPE [NAME]", "what the last apply gave out", vr_output_options,
      NULL},

@@ -211,6 +211,11 @@ static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
     return vr_buf_steal(&out);
 }
 
+char *vr_show_node(const struct vr_plan *plan, const struct vr_node *node)
+{
+    return body_of(plan, node);
+}
+
 /* Two addresses that differ in one pair of brackets, as a range: `a.instances[1..9]/b`. */
 static char *range(const char *first, const char *last)
 {

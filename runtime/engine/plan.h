@@ -161,6 +161,8 @@ json_t *vr_plan_output(const struct vr_plan *plan, const struct vr_output *outpu
 /* A node's fields and outputs as known now: a new reference. */
 json_t *vr_plan_value(const struct vr_plan *plan, const struct vr_node *node);
 
+/* What is planned for a node, as in vr_plan_json: a new reference. */
+json_t *vr_node_json(const struct vr_node *node);
 /* The plan as data, without secrets: {"format": 1, "vmrun", "stack", "serial", "actions": [...],
  * "summary": {...}}. */
 json_t *vr_plan_json(const struct vr_plan *plan);

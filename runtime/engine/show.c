@@ -236,7 +236,7 @@ static json_t *change_json(const struct vr_change *change)
     return json;
 }
 
-static json_t *action_json(const struct vr_node *node)
+json_t *vr_node_json(const struct vr_node *node)
 {
     json_t *json = json_pack("{s:s,s:s,s:s}", "address", node->address, "kind", node->kind->name,
                              "action", vr_action_name(node->action));
@@ -292,7 +292,7 @@ json_t *vr_plan_json(const struct vr_plan *plan)
     json_t *actions = json_array();
     for (size_t i = 0; i < plan->shown.count; i++)
         if (is_listed(plan->shown.items[i]))
-            json_array_append_new(actions, action_json(plan->shown.items[i]));
+            json_array_append_new(actions, vr_node_json(plan->shown.items[i]));
     return json_pack("{s:i,s:s,s:s,s:I,s:b,s:o,s:o}", "format", 1, "vmrun", VMRUN_VERSION, "stack",
                      vr_state_stack(plan->options.state), "serial", (json_int_t)plan->serial,
                      "destroy", plan->options.destroy, "actions", actions, "summary",

@@ -1,5 +1,6 @@
 --- `vmrun report`: what the last run did and when, and the chain of steps that took longest, as one HTML page.
 local fail, fs, json = require "fail", require "fs", require "json"
+local last_run = require "cli.last_run"
 
 local M = {}
 
@@ -7,29 +8,6 @@ local ROW, WIDTH = 18, 900
 
 local function escape(text)
   return (tostring(text):gsub("[&<>\"]", { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }))
-end
-
--- The longest chain of steps that needed each other: ends with the event that ended last, and goes back by what it needed.
-local function critical(events)
-  local by_address, last = {}, nil
-  for _, event in ipairs(events) do
-    by_address[event.address] = by_address[event.address] or {}
-    table.insert(by_address[event.address], event)
-    if not last or event.start + event.seconds > last.start + last.seconds then last = event end
-  end
-  local chain, total = {}, 0
-  while last and not chain[last] do
-    chain[last] = true
-    total = total + last.seconds
-    local before
-    for _, needed in ipairs(last.needs or {}) do
-      for _, event in ipairs(by_address[needed] or {}) do
-        if not chain[event] and (not before or event.start + event.seconds > before.start + before.seconds) then before = event end
-      end
-    end
-    last = before
-  end
-  return chain, total
 end
 
 local STYLE = [[body{font:14px sans-serif;margin:2em}svg text{font:12px monospace}.ok{fill:#9ab}.critical{fill:#d80}.failed{fill:#c33}]]
@@ -50,18 +28,12 @@ end
 
 function M.run(call)
   local session = call.session
-  local text = fs.read(session.folder .. "/report.json")
-  local report = text and json.decode(text)
-  if type(report) ~= "table" then
+  local report = last_run.read(session)
+  if not report then
     error(fail { ("stack '%s' has no run to report"):format(session.stack), code = "report", hint = "apply the recipe first" })
   end
-  local events, length = report.events or {}, 0
-  table.sort(events, function(a, b)
-    if a.start ~= b.start then return a.start < b.start end
-    return a.address < b.address
-  end)
-  for _, event in ipairs(events) do length = math.max(length, event.start + event.seconds) end
-  local chain, total = critical(events)
+  local events, length = report.events, report.length
+  local chain, total = last_run.critical(events)
   if call.args.json then return { text = json.encode(report, { indent = 2 }) } end
   local page = ("<!DOCTYPE html>\n<meta charset=\"utf-8\">\n<title>%s</title>\n<style>%s</style>\n<h1>%s</h1>\n" ..
     "<p>%d steps in %.1f s; the longest chain (orange) took %.1f s.</p>\n%s\n"):format(escape(session.stack), STYLE,

@@ -243,6 +243,35 @@ run 1 destroy guarded.lua
 has err "protect"
 is "$(cat made/safe)" "safe"
 
+# why: what it needs and who needs it, what would happen, and its part in the last run
+cat >chain.lua <<'LUA'
+local here = use "local"
+local first = here.command "first" { command = "sleep 0.3" }
+local second = here.file "second" { path = "made/chain", content = "2", after = first }
+here.file "third" { path = "made/third", content = "path of " .. second.id }
+here.file "alone" { path = "made/alone", content = "alone" }
+LUA
+run 0 why chain.lua local.file.second
+has out "now: create, new"
+has out "no run of this stack is known"
+run 0 apply chain.lua
+echo other >made/chain
+run 0 why chain.lua local.file.second
+has out "local.file.second  (chain.lua:3)"
+has out "now: change, field \`content\` changed outside"
+has out "    local.command.first, by after  (chain.lua:2)"
+has out "    local.file.third, by content  (chain.lua:4)"
+has out "on the critical path"
+run 0 why chain.lua local.file.alone
+has out "not on the critical path"
+has out "needs nothing"
+run 0 why chain.lua local.file.third --json
+is "$(python3 -c 'import json; w = json.load(open("out")); print(w["needs_all"], w["needed_by"], w["needs"][0]["address"])')" "2 [] local.file.second"
+run 1 why chain.lua local.file.thrid
+has err "did you mean 'local.file.third'?"
+run 1 why chain.lua
+has err "which?"
+
 # held things stay as they are, for everybody, and what needs them goes on
 cat >held.lua <<'LUA'
 local here = use "local"

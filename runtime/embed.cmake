@@ -13,6 +13,7 @@ foreach(path ${files})
     string(APPEND rows "    {\"${path}\", f${n}, ${length}},\n")
     math(EXPR n "${n} + 1")
 endforeach()
+string(SHA256 digest "${bodies}${rows}")
 file(WRITE ${OUT} "/* Made by embed.cmake. */
 #include <stddef.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct vr_stdlib_file {
     size_t length;
 };
 ${bodies}
+const char vr_stdlib_digest[] = \"${digest}\";
 const struct vr_stdlib_file vr_stdlib_files[] = {
 ${rows}    {NULL, NULL, 0},
 };

@@ -132,3 +132,16 @@ double vr_text_seconds(const char *text)
             return number * units[i].seconds;
     return -1;
 }
+
+int vr_text_compare_versions(const char *a, const char *b)
+{
+    while (*a || *b) {
+        char *end_a, *end_b;
+        unsigned long x = strtoul(a, &end_a, 10), y = strtoul(b, &end_b, 10);
+        if (x != y)
+            return x < y ? -1 : 1;
+        a = *end_a == '.' ? end_a + 1 : "";
+        b = *end_b == '.' ? end_b + 1 : "";
+    }
+    return 0;
+}

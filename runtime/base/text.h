@@ -13,6 +13,8 @@ const char *vr_text_nearest(const char *name, const char *const *candidates, siz
  * stand right. The caller frees; NULL when the file has no such line. */
 char *vr_text_excerpt(const char *path, int line, int column, int width);
 
+/* The order of two versions such as "0.4.2", part by part: below, at or above 0. */
+int vr_text_compare_versions(const char *a, const char *b);
 /* The seconds of a duration such as "90", "90s", "5m", "2h" or "1d"; negative: it is none. */
 double vr_text_seconds(const char *text);
 

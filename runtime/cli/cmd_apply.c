@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/folder.h"
+#include "cli/policy.h"
 #include "cli/saved.h"
 #include "cli/session.h"
 #include "cli/target.h"
@@ -23,6 +24,7 @@ const struct vr_opt vr_apply_options[] = {
     VR_OPT("yes", 'y', VR_OPT_YES, yes, NULL, "do not ask"),
     VR_OPT("refresh-only", 0, VR_OPT_FLAG, refresh_only, NULL, "only note what changed outside"),
     VR_OPT_CHOICE,
+    VR_OPT_POLICY,
     VR_OPT_LOCK,
     VR_OPT_UNSET,
     VR_OPT_COMMON,
@@ -87,18 +89,6 @@ static void keep_report(struct vr_session *session)
     free(path);
 }
 
-/* What the kinds want known: what stays behind, and until when. */
-static void tell_notes(struct vr_session *session)
-{
-    const json_t *notes = vr_provider_notes(session->provider);
-    for (size_t i = 0; i < json_array_size(notes); i++) {
-        const json_t *note = json_array_get(notes, i);
-        vr_ui_say(session->ui, "Note: %s: %s", json_string_value(json_object_get(note, "address")),
-                  json_string_value(json_object_get(note, "text")));
-        vr_ui_event(session->ui, "note", json_deep_copy(note));
-    }
-}
-
 int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
 {
     double began = seconds_now();
@@ -111,7 +101,7 @@ int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
         vr_session_remember(session);
         keep_report(session);
         vr_ui_summary(session->ui, session->run, seconds_now() - began);
-        tell_notes(session);
+        vr_session_tell_notes(session);
     }
     if (!vr_state_sync(session->state, err))
         return VR_EXIT_ERROR;
@@ -130,7 +120,7 @@ static int apply(struct vr_session *session, struct vr_error *err)
     if (!vr_session_prepare(session, false, err) || !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
-    if (!confirmed(session, err))
+    if (!vr_policy_allows(session, err) || !confirmed(session, err))
         return VR_EXIT_ERROR;
     return vr_apply_carry_out(session, err);
 }
@@ -147,7 +137,9 @@ static int apply_saved(struct vr_session *session, json_t *saved, struct vr_erro
         !vr_plan_matches(session->plan, json_object_get(saved, "plan"), err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
-    return confirmed(session, err) ? vr_apply_carry_out(session, err) : VR_EXIT_ERROR;
+    return vr_policy_allows(session, err) && confirmed(session, err)
+               ? vr_apply_carry_out(session, err)
+               : VR_EXIT_ERROR;
 }
 
 static int apply_either(struct vr_session *session, struct vr_error *err)

@@ -8,6 +8,7 @@
 #include "cli/cli.h"
 #include "cli/folder.h"
 #include "cli/hold.h"
+#include "cli/policy.h"
 #include "cli/session.h"
 #include "cli/target.h"
 #include "cli/ui.h"
@@ -17,6 +18,7 @@ const struct vr_opt vr_destroy_options[] = {
     VR_OPT("include-unmanaged", 0, VR_OPT_FLAG, include_unmanaged, NULL,
            "also what others put into our groups"),
     VR_OPT_CHOICE,
+    VR_OPT_POLICY,
     VR_OPT_LOCK,
     VR_OPT_COMMON,
     VR_OPT_END,
@@ -110,7 +112,8 @@ static int destroy(struct vr_session *session, struct vr_error *err)
     if (!nothing_held(session, err) || !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
-    if (!nothing_foreign(session, err) || !confirmed(session, err))
+    if (!vr_policy_allows(session, err) || !nothing_foreign(session, err) ||
+        !confirmed(session, err))
         return VR_EXIT_ERROR;
     int code = vr_apply_carry_out(session, err);
     if (code == VR_EXIT_OK && vr_state_count(session->state) == 0)

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/policy.h"
 #include "cli/saved.h"
 #include "cli/session.h"
 #include "cli/ui.h"
@@ -17,6 +18,7 @@ const struct vr_opt vr_plan_options[] = {
     VR_OPT("destroy", 0, VR_OPT_FLAG, destroy, NULL, "plan what 'vmrun destroy' would do"),
     VR_OPT("refresh-only", 0, VR_OPT_FLAG, refresh_only, NULL, "only what changed outside"),
     VR_OPT_CHOICE,
+    VR_OPT_POLICY,
     VR_OPT_UNSET,
     VR_OPT_COMMON,
     VR_OPT_END,
@@ -38,6 +40,8 @@ static int look(struct vr_session *session, bool remembered, struct vr_error *er
         !vr_session_plan(session, &options, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
+    if (!vr_policy_allows(session, err))
+        return VR_EXIT_ERROR;
     if (args->out && !vr_saved_write(session, args->out, err))
         return VR_EXIT_ERROR;
     struct vr_plan_summary sum = vr_plan_summary(session->plan);

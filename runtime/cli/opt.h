@@ -30,7 +30,7 @@ struct vr_args {
     const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours, *until,
         *reason;
     bool merge, tty, release;
-    struct vr_texts targets, excludes, replace, groups;
+    struct vr_texts targets, excludes, replace, groups, policies;
 };
 
 enum vr_opt_type {
@@ -79,6 +79,9 @@ struct vr_opt {
         VR_OPT("exclude", 0, VR_OPT_TEXTS, excludes, "ADDRESS", "not this, nor what needs it"),    \
         VR_OPT("replace", 0, VR_OPT_TEXTS, replace, "ADDRESS",                                     \
                "make this anew, whatever it looks like")
+#define VR_OPT_POLICY                                                                              \
+    VR_OPT("policy", 0, VR_OPT_TEXTS, policies, "DIR",                                             \
+           "ask the policies in this folder, which may deny the plan")
 #define VR_OPT_LOCK                                                                                \
     VR_OPT("lock-timeout", 0, VR_OPT_TEXT, lock_timeout, "TIME",                                   \
            "wait so long (90s, 5m) while another run has the stack")

@@ -493,11 +493,48 @@ static struct vr_texts held(struct vr_session *session)
     return texts;
 }
 
+void vr_session_tell_notes(struct vr_session *session)
+{
+    const json_t *notes = vr_provider_notes(session->provider);
+    for (; session->notes_told < json_array_size(notes); session->notes_told++) {
+        const json_t *note = json_array_get(notes, session->notes_told);
+        vr_ui_say(session->ui, "Note: %s: %s", json_string_value(json_object_get(note, "address")),
+                  json_string_value(json_object_get(note, "text")));
+        vr_ui_event(session->ui, "note", json_deep_copy(note));
+    }
+}
+
+/* What the last apply had: a digest, or the folder of VMRUN_STDLIB. */
+static const char *our_stdlib(void)
+{
+    const char *folder = getenv("VMRUN_STDLIB");
+    return folder && *folder ? "a folder" : vr_stdlib_digest;
+}
+
+static void tell_stdlib(struct vr_session *session)
+{
+    json_t *stdlib = vr_state_meta(session->state, "stdlib"),
+           *version = vr_state_meta(session->state, "version");
+    if (json_is_string(stdlib) && strcmp(json_string_value(stdlib), our_stdlib()) != 0 &&
+        !vr_plan_empty(session->plan)) {
+        vr_ui_say(session->ui,
+                  "The standard library is another than at the last apply (by vmrun %s): changes "
+                  "that the recipe does not explain come from it.",
+                  json_is_string(version) ? json_string_value(version) : "?");
+        vr_ui_event(session->ui, "stdlib",
+                    json_pack("{s:O, s:s}", "was", stdlib, "is", our_stdlib()));
+    }
+    json_decref(stdlib);
+    json_decref(version);
+}
+
 void vr_session_show(struct vr_session *session)
 {
     const char *address;
     json_t *hold;
     vr_ui_plan(session->ui, session->plan);
+    tell_stdlib(session);
+    vr_session_tell_notes(session);
     json_object_foreach(session->holds, address, hold)
     {
         char *text = vr_hold_text(address, hold);
@@ -508,9 +545,33 @@ void vr_session_show(struct vr_session *session)
         vr_ui_event(session->ui, "held", json_pack("{s:O}", "holds", session->holds));
 }
 
+/* VMRUN_AS_VERSION is for tests: what an other vmrun would say. */
+static const char *our_version(void)
+{
+    const char *other = getenv("VMRUN_AS_VERSION");
+    return other && *other ? other : VMRUN_VERSION;
+}
+
+/* A newer vmrun may have written what this one would undo. */
+static bool is_old(struct vr_session *session, struct vr_error *err)
+{
+    json_t *written = vr_state_meta(session->state, "version");
+    const char *version = json_string_value(written);
+    bool old = version && vr_text_compare_versions(version, our_version()) > 0;
+    if (old) {
+        vr_error_set(err, "newer", "stack '%s' was last applied by vmrun %s, and this is %s",
+                     session->stack, version, our_version());
+        vr_error_hint(err, "use vmrun %s or a newer one", version);
+    }
+    json_decref(written);
+    return old;
+}
+
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *given,
                      struct vr_error *err)
 {
+    if (is_old(session, err))
+        return false;
     struct vr_plan_options options = *given;
     struct vr_texts holds = held(session);
     options.holds = holds.items;
@@ -587,7 +648,8 @@ void vr_session_remember(struct vr_session *session)
     if (session->mode != VR_MODE_WRITE || !session->target)
         return;
     vr_state_set_meta(session->state, "target", vr_session_lasting_target(session));
-    vr_state_set_meta(session->state, "version", json_string(VMRUN_VERSION));
+    vr_state_set_meta(session->state, "version", json_string(our_version()));
+    vr_state_set_meta(session->state, "stdlib", json_string(our_stdlib()));
     vr_state_set_meta(session->state, "recipe", json_string(session->path));
     if (session->recipe)
         vr_state_set_meta(session->state, "parameters",

@@ -40,7 +40,8 @@ struct vr_session {
     struct vr_host host;
     struct vr_status status;
     struct vr_limits limits;
-    double lock_timeout;            /* seconds */
+    double lock_timeout; /* seconds */
+    size_t notes_told;
     json_t *holds;                  /* as vr_hold_active says, once a plan was made */
     json_t *recalled;               /* parameters of a saved plan, or NULL */
     json_t *saved;                  /* the saved plan that args->recipe is, or NULL */
@@ -72,7 +73,9 @@ void vr_session_recall(struct vr_session *session, const json_t *parameters);
  * filled in. */
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options,
                      struct vr_error *err);
-/* Shows the plan, and what is held. */
+/* What the kinds want known, each once: what stays behind and until when, what a check warns of. */
+void vr_session_tell_notes(struct vr_session *session);
+/* Shows the plan, its notes, and what is held. */
 void vr_session_show(struct vr_session *session);
 /* Does what the plan says. Failures are told as they happen; err is for what kept it from running
  * at all. */

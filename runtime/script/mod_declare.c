@@ -313,6 +313,12 @@ static int declare_lifecycle(lua_State *L)
     return 0;
 }
 
+static int declare_version(lua_State *L)
+{
+    lua_pushliteral(L, VMRUN_VERSION);
+    return 1;
+}
+
 /* timeout(decl, verb, seconds): false when there is no such verb */
 static int declare_timeout(lua_State *L)
 {
@@ -609,6 +615,7 @@ static const luaL_Reg functions[] = {
     {"ignore", declare_ignore},
     {"lifecycle", declare_lifecycle},
     {"timeout", declare_timeout},
+    {"version", declare_version},
     {"address", declare_address},
     {"collection", declare_collection},
     {"scope", declare_scope},

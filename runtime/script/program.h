@@ -39,4 +39,7 @@ bool vr_script_run_file(struct vr_script *script, int argc, char **argv, struct 
  * in callbacks of the loop. */
 bool vr_script_interrupt(struct vr_script *script, const char *reason);
 
+/* Of all files of the embedded standard library, in hexadecimal. */
+extern const char vr_stdlib_digest[];
+
 #endif

@@ -1,8 +1,9 @@
---- The words of recipes: use, params, param, each, component, outputs, moved, removed, file and the pure functions.
+--- The words of recipes: use, params, param, each, component, outputs, moved, removed, check, requires, file and the pure functions.
 local declare, field, kind, near = require "declare", require "field", require "kind", require "recipe.nearest"
 local json = require "json"
 local now = require "recipe.current"
-local param, value = require "recipe.param", require "recipe.value"
+local checks = require "recipe.checks"
+local param, value, version = require "recipe.param", require "recipe.value", require "recipe.version"
 
 local M = {}
 
@@ -199,7 +200,7 @@ local function kinds_of(provider)
   return names
 end
 
-local INTERNAL = { recipe = true, emulator = true, cli = true }
+local INTERNAL = { check = true, recipe = true, emulator = true, cli = true }
 
 local function providers()
   local seen, names = {}, {}
@@ -481,6 +482,50 @@ local function removed(given)
   each_of(given, function(address) declare.removed(address_of(address, "removed")) end)
 end
 
+-- check and requires
+
+local CHECK = { of = true, that = true, message = true, warn = true, after = true }
+
+local function check_problem(name, given)
+  if type(given) ~= "table" or is(given) then return ('check "%s" wants a table with `of` and `that`'):format(name) end
+  for key in next, given do
+    if not CHECK[key] then return ('check "%s" has no part \'%s\'%s'):format(name, tostring(key), near.hint(tostring(key), CHECK)), key end
+  end
+  if type(given.that) ~= "function" then return ('check "%s" needs that = function(...) ... end'):format(name), "that" end
+end
+
+local function check(name)
+  local place = now.place()
+  local problem = name_problem("check", name)
+  if problem then
+    now.problem(place, problem, span_of(place, "check"))
+    return value.poison()
+  end
+  return function(given)
+    local wrong, word = check_problem(name, given)
+    if wrong then return now.fault(wrong, word or "check") end
+    local page = kind.find "check.condition"
+    local address = now.prefix .. page.name .. "." .. name
+    local of = given.of
+    if of == nil then of = {} elseif is(of) or type(of) ~= "table" then of = { of } end
+    checks.tests[address] = given.that
+    return declare_resource(page, declare.kind(page.name, page), name, place,
+      { test = address, of = of, message = given.message, warn = given.warn, after = given.after })
+  end
+end
+
+local function requires(given)
+  if type(given) ~= "table" or is(given) then now.raise('requires wants a table, such as requires { vmrun = "~> 0.4" }', "requires") end
+  for key, wanted in next, given do
+    if key ~= "vmrun" then now.raise(("requires knows only vmrun, not '%s'"):format(tostring(key)), tostring(key)) end
+    local fits, wrong = version.fits(declare.version(), wanted)
+    if wrong then now.raise(("requires: %s"):format(wrong), "vmrun") end
+    if not fits then
+      now.raise(("this recipe requires vmrun %s, and this is %s"):format(wanted, declare.version()), "vmrun", "install a vmrun that fits")
+    end
+  end
+end
+
 -- Pure functions
 
 local RETURNS = { yaml = "string", json = "string", base64 = "string", template = "string", sha256 = "string", join = "string",
@@ -515,6 +560,7 @@ function M.add(words)
     __newindex = function() now.raise("param cannot be assigned", "param") end,
   }), outputs
   words.each, words.component, words.moved, words.removed = each, component, moved, removed
+  words.check, words.requires = check, requires
   words.null = json.null
   local fn = {}
   for _, name in ipairs(declare.functions()) do

@@ -272,6 +272,51 @@ has err "did you mean 'local.file.third'?"
 run 1 why chain.lua
 has err "which?"
 
+# checks: before anything is touched, in the middle, behind it, and those that only warn
+cat >checked.lua <<'LUA'
+requires { vmrun = ">= 0.1" }
+local here, random = use("local", "random")
+local p = params { n = param.integer { default = 2 }, letters = param.integer { default = 6 }, key = param.secret { optional = true } }
+local few = check "few" { of = p.n, that = function(n) return n <= 3, "n is " .. n .. ", more than 3" end }
+local name = random.name "name" { length = p.letters }
+local six = check "six" { of = { name.value, p.key }, that = function(v, key) return #v == 6 and key ~= v end, message = "not six letters" }
+here.file "checked" { path = "made/checked", content = "n = " .. p.n, after = { few, six } }
+check "hint" { of = { name.value }, that = function(v) return v == "x" end, message = "the name is not x", warn = true }
+LUA
+run 1 apply checked.lua n=4
+has err "checked.lua:4: check.condition.few: n is 4, more than 3"
+run 0 state list checked.lua
+is "$(cat out)" ""
+run 1 apply checked.lua letters=5
+has out "check.condition.six: read during apply"
+has err "checked.lua:6: check.condition.six: read failed: not six letters"
+if [ -e made/checked ]; then not_ok "the file was written in spite of its check"; else ok; fi
+run 0 apply checked.lua letters=6
+has out "Note: check.condition.hint: the name is not x"
+run 0 plan checked.lua letters=6 --detailed-exitcode
+has out "Note: check.condition.hint: the name is not x"
+run 0 apply checked.lua letters=6 n=3
+sed -i 's/return n <= 3/while true do end return n <= 3/' checked.lua
+run 1 plan checked.lua letters=6 n=3
+has err "an endless loop?"
+sed -i 's/while true do end/missing.word()/' checked.lua
+run 1 plan checked.lua letters=6 n=3
+has err "unknown name 'missing'"
+
+# a state of a newer vmrun, and a standard library that is another
+VMRUN_STDLIB=$root/stdlib run 0 apply chain.lua
+echo other >made/chain
+run 0 plan chain.lua
+has out "The standard library is another than at the last apply"
+run 0 apply chain.lua
+echo other >made/chain
+run 0 plan chain.lua
+hasnt out "The standard library"
+VMRUN_AS_VERSION=99.1.0 run 0 apply chain.lua
+run 1 plan chain.lua
+has err "stack 'chain' was last applied by vmrun 99.1.0, and this is"
+run 1 destroy chain.lua
+
 # held things stay as they are, for everybody, and what needs them goes on
 cat >held.lua <<'LUA'
 local here = use "local"

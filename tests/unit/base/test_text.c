@@ -68,12 +68,23 @@ START_TEST(durations)
 }
 END_TEST
 
+START_TEST(versions)
+{
+    ck_assert_int_eq(vr_text_compare_versions("0.4.2", "0.4.2"), 0);
+    ck_assert_int_eq(vr_text_compare_versions("0.4", "0.4.0"), 0);
+    ck_assert_int_lt(vr_text_compare_versions("0.9.0", "0.10"), 0);
+    ck_assert_int_gt(vr_text_compare_versions("1", "0.99.99"), 0);
+    ck_assert_int_eq(vr_text_compare_versions("", ""), 0);
+}
+END_TEST
+
 Suite *text_suite(void);
 Suite *text_suite(void)
 {
     Suite *suite = suite_create("text");
     TCase *tcase = tcase_create("all");
     tcase_add_test(tcase, durations);
+    tcase_add_test(tcase, versions);
     tcase_add_test(tcase, the_nearest_name_is_found);
     tcase_add_test(tcase, carets_stand_under_the_word);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,1 @@
+requires { vmrun = "~> 0.4" }

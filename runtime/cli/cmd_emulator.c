@@ -42,23 +42,5 @@ static int run(struct vr_session *session, struct vr_args *args, struct vr_error
 
 int vr_cmd_emulator(int argc, char **argv)
 {
-    struct vr_args args = {0};
-    struct vr_session session = {0};
-    struct vr_error err = {0};
-    int code;
-    if (!vr_opt_parse(&args, vr_emulator_options, false, argc, argv, &err)) {
-        code = vr_cli_usage(argv[0], &err);
-    } else if (args.help) {
-        code = vr_cmd_help(2, (char *[]){"help", argv[0]});
-    } else if (!args.recipe) {
-        vr_error_set(&err, "usage", "emulator wants a verb");
-        code = vr_cli_usage(argv[0], &err);
-    } else {
-        code = run(&session, &args, &err);
-        if (err.message)
-            code = vr_session_failed(&session, &err);
-    }
-    vr_session_end(&session);
-    vr_opt_free(&args);
-    return code;
+    return vr_session_main_bare(argc, argv, vr_emulator_options, "emulator wants a verb", run);
 }

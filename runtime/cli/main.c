@@ -53,6 +53,11 @@ const struct vr_command vr_commands[] = {
      "listed. It ends by\nitself, or with --release."},
     {"import", vr_cmd_import, "RECIPE [ADDRESS ID | --all]", "take over what exists",
      vr_import_options, NULL},
+    {"test", vr_cmd_test, "[DIR|FILE ...]", "test recipes, with mocked outputs or on the emulator",
+     vr_test_options,
+     "Runs the cases of all NAME_test.lua below the folders (default: here), in parallel; exit "
+     "code "
+     "1 when one failed."},
     {"repl", vr_cmd_repl, "[RECIPE]",
      "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
     {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve",

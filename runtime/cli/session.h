@@ -117,4 +117,11 @@ enum vr_recipe_use { VR_RECIPE_NONE, VR_RECIPE_OPTIONAL, VR_RECIPE_REQUIRED };
 int vr_session_main_with(enum vr_recipe_use use, int argc, char **argv,
                          const struct vr_opt *options, vr_session_body body);
 
+/* For verbs whose first word is no recipe: body begins the session. wants: what to say when there
+ * is no first word; NULL: there may be none. */
+typedef int (*vr_session_bare)(struct vr_session *session, struct vr_args *args,
+                               struct vr_error *err);
+int vr_session_main_bare(int argc, char **argv, const struct vr_opt *options, const char *wants,
+                         vr_session_bare body);
+
 #endif

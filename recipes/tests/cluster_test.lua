@@ -1,0 +1,70 @@
+-- What recipes/cluster.lua is made of, without a cloud: outputs are mocked. Run it with `vmrun test recipes`.
+local cluster = "../cluster.lua"
+
+local function count(plan, pattern)
+  local n = 0
+  for address, action in pairs(plan.actions) do
+    if address:find(pattern) and action.action == "create" then n = n + 1 end
+  end
+  return n
+end
+
+case "three control planes and two workers" {
+  recipe = cluster, mock = { ["azure.public_ip_address.api"] = { ip = "203.0.113.9" } },
+  run = function(t)
+    local plan = t:plan()
+    t:equal(plan.summary.destroy, 0)
+    t:equal(count(plan, "^azure%.virtual_machine%.cp%-%d$"), 3)
+    t:equal(count(plan, "^kubeadm%.join%.cp%-%d$"), 2, "the first control plane makes the cluster, the others join")
+    t:equal(plan.actions["azure.virtual_machine_scale_set.worker"].after.capacity, 2)
+    local done = t:apply()
+    t:equal(done.summary.failed, 0)
+    t:equal(done.outputs.load_balancer_ip, "203.0.113.9")
+    t:equal(t:plan().summary.add, 0, "the same again has nothing to do")
+  end,
+}
+
+case "workers come and go, and nothing else moves" {
+  recipe = cluster, params = { control_planes = 1 },
+  run = function(t)
+    t:apply()
+    local plan = t:plan { workers = 4 }
+    t:equal(plan.summary.change + plan.summary.destroy, 0)
+    for address in pairs(plan.actions) do t:matches(address, "^azure%.virtual_machine_scale_set%.worker") end
+    t:apply { workers = 4 }
+    plan = t:plan { workers = 3 }
+    t:equal(plan.summary.add, 0)
+    t:ok(plan.actions["azure.virtual_machine_scale_set.worker.instances[3]"], "the newest goes")
+    t:equal(t:apply { workers = 3 }.summary.failed, 0)
+    t:equal(t:destroy { workers = 3 }.summary.failed, 0)
+  end,
+}
+
+case "the API is open to nobody but us" {
+  recipe = cluster,
+  run = function(t)
+    local rules = t:plan().actions["azure.network_security_group.nodes"].after.rules
+    for _, rule in ipairs(rules) do
+      for _, source in ipairs(type(rule.source) == "table" and rule.source or { rule.source }) do
+        t:ok(source ~= "*" and source ~= "0.0.0.0/0" and source ~= "Internet", rule.name .. " is open to everyone")
+      end
+    end
+  end,
+}
+
+case "access by a jump host opens no SSH to the outside" {
+  recipe = cluster, params = { access = "jump:198.51.100.4", jump_host_keys = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEXAMPLE" },
+  run = function(t)
+    local plan = t:plan()
+    t:equal(#plan.actions["azure.load_balancer.api"].after.nat_rules, 0)
+    t:ok(plan.actions["ssh.host.jump"])
+  end,
+}
+
+case "what is wrong is told" {
+  recipe = cluster,
+  run = function(t)
+    t:fails("wants one of 1, 3, 5, got the text \"2\""):check { control_planes = 2 }
+    t:fails("did you mean 'workers'"):plan { wrokers = 3 }
+  end,
+}

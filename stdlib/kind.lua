@@ -17,6 +17,12 @@ local function specs(name, what, given)
   return checked
 end
 
+-- The read of a kind of which the state is all there is; a run that was killed before it ended left a row without outputs.
+local function recall(ctx)
+  local outputs = ctx.prior and ctx.prior.outputs
+  return outputs and outputs.id and { fields = {}, outputs = outputs } or nil
+end
+
 local function define(name, page)
   if type(page) ~= "table" then error(("kind %s: wants a table"):format(name), 3) end
   page.name = name
@@ -35,6 +41,7 @@ local function define(name, page)
       error(("kind %s: %s is not a function"):format(name, verb), 3)
     end
   end
+  if page.remembered then page.read = recall end
   if not page.read then error(("kind %s: has no read"):format(name), 3) end
   local collection = page.collection
   if collection then
@@ -78,7 +85,7 @@ end
 --- What the engine needs to know of a kind, as plain values.
 function M.describe(page)
   local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {},
-    refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
+    remembered = page.remembered, refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
   for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
   for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
   -- What somebody else keeps (`data`) is only read.

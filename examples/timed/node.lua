@@ -7,15 +7,11 @@ local function made(ctx)
 end
 
 return kind "timed.node" {
-  doc = "Something that takes `seconds` to make and is remembered by the state alone.",
+  doc = "Something that takes `seconds` to make and is remembered by the state alone.", remembered = true,
   fields = {
     needs = field.list { field.string {}, default = {}, doc = "The ids of what it waits for." },
     seconds = field.number { default = 0, min = 0, doc = "How long it takes to make." },
   },
   outputs = { id = field.string {} },
-  read = function(ctx)
-    local outputs = ctx.prior and ctx.prior.outputs
-    return outputs and outputs.id and { fields = {}, outputs = outputs } or nil
-  end,
   create = made, update = made, delete = function() end,
 }

@@ -174,9 +174,24 @@ static void unreachable(struct vr_node *node, struct vr_error *err)
     vr_node_planned(node);
 }
 
+void vr_node_recall(struct vr_node *node)
+{
+    const json_t *was = node->private->was; /* without an id: a run that ended before it was made */
+    json_t *result = json_object_get(was, "id")
+                         ? json_pack("{s:o}", "outputs", vr_value_undigest(node, was))
+                         : json_pack("{s:b}", "absent", true);
+    vr_node_see(node, result);
+    json_decref(result);
+}
+
 static void enqueue_read(struct vr_node *node)
 {
     struct vr_plan *plan = node->private->plan;
+    if (node->kind->remembered) {
+        vr_node_recall(node);
+        vr_node_compare(node);
+        return;
+    }
     if (vr_early_serves(node))
         return;
     plan->reads_total++;

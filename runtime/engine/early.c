@@ -11,8 +11,8 @@ enum { TRIES = 6 }; /* of one node: each costs an evaluation */
 static bool may_try(const struct vr_node *node)
 {
     const struct vr_node_private *p = node->private;
-    return p->row && p->was && !p->planned && !p->left_out && p->waits > 0 &&
-           p->early == VR_EARLY_NONE && p->tries < TRIES &&
+    return p->row && p->was && !node->kind->remembered && !p->planned && !p->left_out &&
+           p->waits > 0 && p->early == VR_EARLY_NONE && p->tries < TRIES &&
            (p->type == VR_NODE_DECL || p->type == VR_NODE_INSTANCE) && !p->reads_only;
 }
 

@@ -210,6 +210,15 @@ static void will_delete(struct vr_node *node, enum vr_certainty certainty, const
                more ? vr_plan_format(p->plan, "%s (%s)", node->reason, more) : node->reason);
 }
 
+static void seen(struct vr_node *node)
+{
+    struct vr_node_private *p = node->private;
+    if (p->absent)
+        decide(node, VR_ACTION_FORGET, p->was ? "is gone already" : "was never made");
+    else
+        will_delete(node, VR_EXACT, NULL);
+}
+
 void vr_gone_visit(struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
@@ -230,6 +239,9 @@ void vr_gone_visit(struct vr_node *node)
                plan->options.destroy ? "everything goes" : "no longer declared");
     } else if (p->reads_only) {
         decide(node, VR_ACTION_FORGET, "was only read");
+    } else if (node->kind->remembered) {
+        vr_node_recall(node);
+        seen(node);
     } else {
         plan->reads_total++;
         vr_crew_wait(plan->crew, node->kind, 0, node);
@@ -251,10 +263,7 @@ void vr_gone_was_read(struct vr_node *node, struct vr_job *job)
         will_delete(node, VR_PREDICTED, lost ? "not reachable now" : "it could not be read");
     } else {
         vr_node_see(node, job->result);
-        if (p->absent)
-            decide(node, VR_ACTION_FORGET, p->was ? "is gone already" : "was never made");
-        else
-            will_delete(node, VR_EXACT, NULL);
+        seen(node);
     }
 }
 

@@ -229,7 +229,8 @@ bool vr_value_same(const struct vr_plan *plan, const json_t *a, const json_t *b,
 /* all it needs is planned: read it or decide */
 void vr_node_visit(struct vr_node *node);
 void vr_node_was_read(struct vr_node *node, struct vr_job *job); /* job->result or job->error */
-void vr_node_see(struct vr_node *node, const json_t *result);    /* what a read answered */
+void vr_node_recall(struct vr_node *node); /* sees what the state says: of a remembered kind */
+void vr_node_see(struct vr_node *node, const json_t *result); /* what a read answered */
 /* diff and action, of what was seen */
 void vr_node_compare(struct vr_node *node);
 /* stolen; tainted by the kind's flags */

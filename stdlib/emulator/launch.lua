@@ -39,6 +39,18 @@ local function start(dir, options)
   end
 end
 
+-- One that was started by somebody who was killed meanwhile, and does not answer yet: its endpoint when it does, nil when there is none.
+local function await(dir, deadline)
+  while task.now() < deadline do
+    local lock, _, code = fs.lock(dir .. "/lock")
+    if lock then lock:close() end
+    if code ~= "locked" then return nil end
+    local value = running(dir)
+    if value then return value end
+    task.sleep(0.05)
+  end
+end
+
 --- The endpoint of a folder's emulator, which is started when it does not run. options: factor. Two who ask at once start one.
 function launch.ensure(dir, options)
   local value = running(dir)
@@ -49,10 +61,11 @@ function launch.ensure(dir, options)
     local lock, message, code = fs.lock(dir .. "/start.lock")
     if lock then
       local held <close> = lock
-      value = running(dir)
+      value = running(dir) or await(dir, deadline)
       if not value then
-        start(dir, options or {})
-        value = running(dir)
+        local ok, err = pcall(start, dir, options or {})
+        value = running(dir) or not ok and await(dir, deadline) or nil -- the other one came first
+        if not ok and not value then error(err) end
       end
       if not value then error(fail { ("the emulator of %s does not answer"):format(dir), code = "emulator" }) end
       return value

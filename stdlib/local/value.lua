@@ -3,22 +3,12 @@ local kind, field, json = require "kind", require "field", require "json"
 
 local function outputs(ctx) return { outputs = { id = ctx.name, output = ctx.fields.value == nil and json.null or ctx.fields.value } } end
 
--- What the state has of it; a run that was killed before it ended left a row without outputs.
-local function kept(ctx)
-  local outputs = ctx.prior and ctx.prior.outputs
-  return outputs and outputs.id and outputs or nil
-end
-
 return kind "local.value" {
-  doc = "A value kept in the state. Its `output` is what `value` was when it was last applied.",
+  doc = "A value kept in the state. Its `output` is what `value` was when it was last applied.", remembered = true,
   fields = {
     value = field.any { doc = "The value." },
     triggers = field.any { replace = true, doc = "A change makes it anew." },
   },
   outputs = { id = field.string {}, output = field.any { volatile = true, doc = "The value, once applied." } },
-  read = function(ctx)
-    local known = kept(ctx)
-    return known and { fields = {}, outputs = known } or nil
-  end,
   create = outputs, update = outputs, delete = function() end,
 }

@@ -15,24 +15,14 @@ local function draw(length)
   return name
 end
 
--- What the state has of it; a run that was killed before it ended left a row without outputs.
-local function kept(ctx)
-  local outputs = ctx.prior and ctx.prior.outputs
-  return outputs and outputs.id and outputs or nil
-end
-
 return kind "random.name" {
-  doc = "A random name of small letters and digits; the first is a letter.",
+  doc = "A random name of small letters and digits; the first is a letter.", remembered = true,
   fields = {
     length = field.integer { default = 8, min = 1, max = 64, replace = true, doc = "How many letters." },
     prefix = field.string { replace = true, doc = "What stands before them." },
     keep = field.map { field.any {}, replace = true, doc = "Values whose change draws a new one." },
   },
   outputs = { id = field.string {}, value = field.string { doc = "The name." } },
-  read = function(ctx)
-    local known = kept(ctx)
-    return known and { fields = {}, outputs = known } or nil
-  end,
   create = function(ctx)
     local name = (ctx.fields.prefix or "") .. draw(ctx.fields.length)
     return { outputs = { id = name, value = name } }

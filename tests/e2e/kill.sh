@@ -60,3 +60,11 @@ story "while hosts are prepared" 1 1 30 ': created \('
 story "within kubeadm init" 1 1 1 'command kubeadm init$'
 story "within kubeadm join" 3 1 1 'join\.cp-2: command kubeadm join$'
 story "near the end" 3 1 48 ': created \('
+
+# Who starts the emulator may be killed while it comes up: the next one waits for it instead of starting a second.
+for moment in 0.02 0.04 0.06 0.08; do
+  state=$work/state-start$moment
+  timeout -s KILL "$moment" "$VMRUN" emulator start --state-dir "$state" >/dev/null 2>&1
+  exits "an emulator whose starter was killed after $moment s" 0 timeout 60 "$VMRUN" emulator start --state-dir "$state"
+  exits "it answers" 0 timeout 30 "$VMRUN" emulator status --state-dir "$state"
+done

@@ -11,11 +11,15 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/mask.h"
+
+enum { COLLECTED = 64 << 10 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static enum vr_log_level threshold = VR_LOG_WARN;
 static int file = -1;
+static struct vr_buf collected; /* lines for the file */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "none"};
 
@@ -42,12 +46,30 @@ void vr_log_from_environment(void)
         vr_log(VR_LOG_WARN, "VMRUN_LOG is '%s'; it can be debug, info, warn, error or none", name);
 }
 
+static void write_collected(void)
+{
+    if (collected.length > 0 && file >= 0)
+        vr_file_write_all(file, collected.data, collected.length); /* nowhere to tell a failure */
+    collected.length = 0;
+}
+
+void vr_log_flush(void)
+{
+    pthread_mutex_lock(&lock);
+    write_collected();
+    pthread_mutex_unlock(&lock);
+}
+
 bool vr_log_to(const char *path, struct vr_error *err)
 {
     int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
     if (path && fd < 0)
         return vr_error_system(err, errno, "cannot write the log %s", path);
+    static bool registered;
     pthread_mutex_lock(&lock);
+    if (!registered)
+        registered = atexit(vr_log_flush) == 0;
+    write_collected();
     int old = file;
     file = fd;
     pthread_mutex_unlock(&lock);
@@ -98,9 +120,18 @@ void vr_log(enum vr_log_level level, const char *format, ...)
     vr_mask(&text);
     struct vr_buf line = {0};
     pthread_mutex_lock(&lock);
+    if (file >= 0) {
+        add_prefix(&collected, level);
+        add_line(&collected, text, strlen(text));
+        if (level >= VR_LOG_WARN || collected.length >= COLLECTED)
+            write_collected();
+        pthread_mutex_unlock(&lock);
+        free(text);
+        return;
+    }
     add_prefix(&line, level);
     add_line(&line, text, strlen(text));
-    ssize_t written = write(file >= 0 ? file : STDERR_FILENO, line.data, line.length);
+    ssize_t written = write(STDERR_FILENO, line.data, line.length);
     (void)written; /* nowhere to tell it */
     pthread_mutex_unlock(&lock);
     vr_buf_free(&line);

@@ -17,6 +17,10 @@ enum vr_log_level vr_log_get_level(void);
 /* Takes the level from $VMRUN_LOG if it is set and right. */
 void vr_log_from_environment(void);
 
+/* Lines below "warn" for a file are collected: writes them. Also done by every later line of "warn"
+ * or above, when there are many, and at the end of the process. */
+void vr_log_flush(void);
+
 /* Appends to a file (made 0600) instead of stderr; NULL: to stderr again. */
 bool vr_log_to(const char *path, struct vr_error *err);
 

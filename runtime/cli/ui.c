@@ -70,6 +70,21 @@ bool vr_ui_json(const struct vr_ui *ui)
     return ui->json;
 }
 
+/* While something runs what was said is written out before the loop waits: thousands of steps may
+ * end in one turn. */
+static void show_now(const struct vr_ui *ui)
+{
+    if (!ui->phase)
+        fflush(stdout);
+}
+
+static void write_out(void *payload)
+{
+    (void)payload;
+    fflush(stdout);
+    vr_log_flush();
+}
+
 /* --- the live view --- */
 
 static void erase(struct vr_ui *ui)
@@ -140,6 +155,7 @@ void vr_ui_begin(struct vr_ui *ui, const char *phase, bool quiet)
     ui->phase = phase;
     ui->quiet = quiet;
     ui->began = vr_loop_now(ui->loop);
+    vr_loop_before_wait(ui->loop, write_out, NULL);
     ui->done = ui->running = ui->total = 0;
     if (ui->live)
         ui->timer = vr_timer_start(ui->loop, FRAME, frame, ui);
@@ -151,7 +167,8 @@ void vr_ui_end(struct vr_ui *ui)
     ui->timer = NULL;
     if (ui->live)
         erase(ui);
-    fflush(stdout);
+    vr_loop_before_wait(ui->loop, NULL, NULL);
+    write_out(NULL);
     for (struct running *step = ui->steps, *next; step; step = next) {
         next = step->next;
         free(step->text);
@@ -179,7 +196,7 @@ void vr_ui_say(struct vr_ui *ui, const char *format, ...)
     puts(masked);
     free(masked);
     free(text);
-    fflush(stdout);
+    show_now(ui);
 }
 
 void vr_ui_event(struct vr_ui *ui, const char *name, json_t *event)
@@ -195,7 +212,7 @@ void vr_ui_event(struct vr_ui *ui, const char *name, json_t *event)
         }
         free(text);
         json_decref(line);
-        fflush(stdout);
+        show_now(ui);
     }
     json_decref(event);
 }

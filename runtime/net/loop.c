@@ -19,6 +19,9 @@ struct vr_loop {
     uv_loop_t uv;
     uv_check_t check;
     uv_idle_t idle;
+    uv_prepare_t prepare;
+    void (*before_wait)(void *payload);
+    void *before_payload;
     struct deferred *first, **last;
     bool stopped; /* by its own limit, while it was freed */
 };
@@ -60,9 +63,27 @@ struct vr_loop *vr_loop_new(void)
     loop->uv.data = loop;
     uv_check_init(&loop->uv, &loop->check);
     uv_idle_init(&loop->uv, &loop->idle);
-    loop->check.data = loop;
+    uv_prepare_init(&loop->uv, &loop->prepare);
+    uv_unref((uv_handle_t *)&loop->prepare);
+    loop->check.data = loop->prepare.data = loop;
     loop->last = &loop->first;
     return loop;
+}
+
+static void before_wait(uv_prepare_t *prepare)
+{
+    struct vr_loop *loop = prepare->data;
+    loop->before_wait(loop->before_payload);
+}
+
+void vr_loop_before_wait(struct vr_loop *loop, void (*cb)(void *payload), void *payload)
+{
+    loop->before_wait = cb;
+    loop->before_payload = payload;
+    if (cb)
+        uv_prepare_start(&loop->prepare, before_wait);
+    else
+        uv_prepare_stop(&loop->prepare);
 }
 
 static void free_handle(uv_handle_t *handle)
@@ -93,6 +114,7 @@ void vr_loop_free(struct vr_loop *loop)
         run_deferred(&loop->check);
     uv_close((uv_handle_t *)&loop->check, NULL);
     uv_close((uv_handle_t *)&loop->idle, NULL);
+    uv_close((uv_handle_t *)&loop->prepare, NULL);
     uv_walk(&loop->uv, close_process, NULL);
     /* Closes handles, and waits for abandoned work of other threads; but a handle that was
      * forgotten must not hang us. */

@@ -15,6 +15,9 @@ struct uv_loop_s *vr_loop_uv(struct vr_loop *loop); /* for net/ and script/ only
 /* Runs until vr_loop_stop, or until nothing is left to wait for. */
 void vr_loop_run(struct vr_loop *loop);
 void vr_loop_stop(struct vr_loop *loop);
+/* From now on cb is called each time before the loop may wait: to write out what was collected.
+ * NULL: no longer. */
+void vr_loop_before_wait(struct vr_loop *loop, void (*cb)(void *payload), void *payload);
 uint64_t
 vr_loop_now(struct vr_loop *loop); /* monotonic milliseconds, as of this turn of the loop */
 

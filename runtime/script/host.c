@@ -358,6 +358,7 @@ void vr_script_free(struct vr_script *script)
     vr_script_limit(script->L, 0, 0);
     vr_tasks_abandon(script);
     lua_close(script->L);
+    vr_pool_clear(&script->pool);
     if (script->turn_queued) /* the loop still holds a call for it */
         script->closed = true;
     else

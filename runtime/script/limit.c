@@ -136,7 +136,7 @@ void *vr_limit_alloc(void *payload, void *old, size_t old_size, size_t size)
     struct vr_script *script = payload;
     size_t had = old ? old_size : 0;
     if (size == 0) {
-        free(old);
+        vr_pool_give(&script->pool, old, had);
         script->memory -= had;
         return NULL;
     }
@@ -146,7 +146,7 @@ void *vr_limit_alloc(void *payload, void *old, size_t old_size, size_t size)
         note_place(script);
         return NULL;
     }
-    void *memory = realloc(old, size);
+    void *memory = vr_pool_resize(&script->pool, old, had, size);
     if (!memory)
         return NULL;
     script->memory += size;

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "script/pool.h"
+
 struct vr_loop;
 struct vr_task;
 
@@ -37,6 +39,7 @@ struct vr_script {
         char place[128]; /* "file:line: " of the code that asked for too much */
     } limit;
     size_t memory; /* bytes in use */
+    struct vr_pool pool;
 };
 
 /* The state that L (any of its threads) belongs to. */

@@ -3,9 +3,9 @@
 # Two stacks in two state folders run side by side; everything that vmrun writes is for its owner alone, whatever the umask.
 . "$(dirname "$0")/lib/story.sh"
 umask 000
-sshd='' watcher='' a=$work/state-a b=$work/state-b recipe=$work/recipe/cluster.lua
+sshd='' a=$work/state-a b=$work/state-b recipe=$work/recipe/cluster.lua
 at_end() {
-  [ -z "$watcher" ] || kill "$watcher" 2>/dev/null
+  rm -f "$work/watching"
   [ -z "$sshd" ] || kill "$sshd" 2>/dev/null
   finish
 }
@@ -73,13 +73,13 @@ end
 LUA
 
 # Every process of the machine is looked at while they run.
+touch "$work/watching"
 (
-  while :; do
+  while [ -e "$work/watching" ]; do
     cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n'
     sleep 0.05
   done | awk 'length > 7 && !seen[$0]++ { print; fflush() }' >"$work/arguments"
 ) &
-watcher=$!
 given=()
 for home in "${homes[@]}"; do given+=("canary_$home=@given/$home"); done
 theirs=("git_url=ssh://$(id -un)@$net:$port$work/theirs.git" git_key=@git-key "git_hosts=[$net]:$port $(cut -d' ' -f1,2 git-host.pub)")

@@ -27,6 +27,7 @@ static void teardown(void)
 
 static const char *read_log(void)
 {
+    vr_log_flush();
     FILE *file = fopen(path, "r");
     size_t length = fread(content, 1, sizeof(content) - 1, file);
     content[length] = '\0';

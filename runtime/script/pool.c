@@ -1,0 +1,105 @@
+#include "script/pool.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 64 << 10 };
+
+struct vr_pool_free {
+    struct vr_pool_free *next;
+};
+
+struct vr_pool_chunk {
+    struct vr_pool_chunk *next;
+    max_align_t data[];
+};
+
+/* A checker of memory sees blocks only when they are malloc's. */
+#if defined(__SANITIZE_ADDRESS__)
+static bool is_small(size_t size)
+{
+    (void)size;
+    return false;
+}
+#else
+static bool is_small(size_t size)
+{
+    return size <= VR_POOL_LARGEST;
+}
+#endif
+
+static size_t class_of(size_t size)
+{
+    return (size + VR_POOL_STEP - 1) / VR_POOL_STEP;
+}
+
+static bool add_chunk(struct vr_pool *pool)
+{
+    struct vr_pool_chunk *chunk = malloc(sizeof(*chunk) + CHUNK);
+    if (!chunk)
+        return false;
+    chunk->next = pool->chunks;
+    pool->chunks = chunk;
+    /* What was left of the last chunk serves smaller ones. */
+    for (size_t size; pool->left >= VR_POOL_STEP; pool->next += size, pool->left -= size) {
+        size = pool->left < VR_POOL_LARGEST ? pool->left / VR_POOL_STEP * VR_POOL_STEP
+                                            : VR_POOL_LARGEST;
+        vr_pool_give(pool, pool->next, size);
+    }
+    pool->next = (char *)chunk->data;
+    pool->left = CHUNK;
+    return true;
+}
+
+static void *take(struct vr_pool *pool, size_t size)
+{
+    size_t class = class_of(size), whole = class * VR_POOL_STEP;
+    struct vr_pool_free *block = pool->free[class];
+    if (block) {
+        pool->free[class] = block->next;
+        return block;
+    }
+    if (pool->left < whole && !add_chunk(pool))
+        return NULL;
+    void *made = pool->next;
+    pool->next += whole;
+    pool->left -= whole;
+    return made;
+}
+
+void vr_pool_give(struct vr_pool *pool, void *block, size_t size)
+{
+    if (!block)
+        return;
+    if (!is_small(size)) {
+        free(block);
+        return;
+    }
+    struct vr_pool_free *freed = block;
+    freed->next = pool->free[class_of(size)];
+    pool->free[class_of(size)] = freed;
+}
+
+void *vr_pool_resize(struct vr_pool *pool, void *old, size_t old_size, size_t size)
+{
+    if (old && is_small(old_size) && is_small(size) && class_of(old_size) == class_of(size))
+        return old;
+    if (!is_small(size) && (!old || !is_small(old_size)))
+        return realloc(old, size);
+    void *made = is_small(size) ? take(pool, size) : malloc(size);
+    if (made && old) {
+        memcpy(made, old, old_size < size ? old_size : size);
+        vr_pool_give(pool, old, old_size);
+    }
+    return made;
+}
+
+void vr_pool_clear(struct vr_pool *pool)
+{
+    for (struct vr_pool_chunk *chunk = pool->chunks, *next; chunk; chunk = next) {
+        next = chunk->next;
+        free(chunk);
+    }
+    *pool = (struct vr_pool){0};
+}

@@ -538,17 +538,94 @@ static const char *label(const struct vr_edge *edge)
     return edge->field ? edge->field : edge->item ? "each" : "after";
 }
 
+/* "node.cp-1/" of "node.cp-1/ssh.host.host": the component that a declaration is part of. */
+static size_t component_length(const char *address)
+{
+    const char *slash = strrchr(address, '/');
+    return slash ? (size_t)(slash - address) + 1 : 0;
+}
+
+static int by_component(const void *x, const void *y)
+{
+    const struct vr_decl *a = *(struct vr_decl *const *)x, *b = *(struct vr_decl *const *)y;
+    size_t m = component_length(a->address), n = component_length(b->address);
+    int order = memcmp(a->address, b->address, m < n ? m : n);
+    if (order == 0 && m != n)
+        order = m < n ? -1 : 1;
+    return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
+}
+
+static void indent(struct vr_buf *buf, size_t depth)
+{
+    vr_buf_printf(buf, "%*s", (int)(4 * (depth + 1)), "");
+}
+
+static size_t depth_of(const char *component, size_t length)
+{
+    size_t depth = 0;
+    for (size_t i = 0; i < length; i++)
+        depth += component[i] == '/';
+    return depth;
+}
+
+/* Ends the subgraphs of one component that the next is not in, and begins those that it is in. */
+static void change_component(struct vr_buf *buf, const char *from, size_t from_length,
+                             const char *to, size_t to_length)
+{
+    size_t same = 0;
+    for (size_t i = 0; i < from_length && i < to_length && from[i] == to[i]; i++)
+        if (to[i] == '/')
+            same = i + 1;
+    for (size_t depth = depth_of(from, from_length); depth > depth_of(from, same); depth--) {
+        indent(buf, depth - 1);
+        vr_buf_puts(buf, "}\n");
+    }
+    for (size_t at = same; at < to_length;) {
+        size_t length = strcspn(to + at, "/");
+        char *path = vr_format("cluster_%.*s", (int)(at + length), to),
+             *name = vr_strndup(to + at, length);
+        indent(buf, depth_of(to, at));
+        vr_buf_puts(buf, "subgraph ");
+        quote(buf, path);
+        vr_buf_puts(buf, " {\n");
+        indent(buf, depth_of(to, at) + 1);
+        vr_buf_puts(buf, "label = ");
+        quote(buf, name);
+        vr_buf_puts(buf, ";\n");
+        free(path);
+        free(name);
+        at += length + 1;
+    }
+}
+
+static void put_nodes(struct vr_buf *buf, const struct vr_graph *graph)
+{
+    struct vr_decl **sorted = vr_alloc((graph->count + 1) * sizeof(struct vr_decl *));
+    const char *component = "";
+    size_t length = 0;
+    for (size_t i = 0; i < graph->count; i++)
+        sorted[i] = vr_decls_at(graph->decls, i);
+    qsort(sorted, graph->count, sizeof(*sorted), by_component);
+    for (size_t i = 0; i < graph->count; i++) {
+        const char *address = sorted[i]->address;
+        size_t own = component_length(address);
+        change_component(buf, component, length, address, own);
+        component = address;
+        length = own;
+        indent(buf, depth_of(component, length));
+        quote(buf, address);
+        vr_buf_puts(buf, sorted[i]->scope ? " [style = dashed];\n" : ";\n");
+    }
+    change_component(buf, component, length, "", 0);
+    free(sorted);
+}
+
 /* Edges go from what is needed to what needs it, as time does. */
 char *vr_graph_dot(const struct vr_graph *graph)
 {
     struct vr_buf buf = {0};
     vr_buf_puts(&buf, "digraph recipe {\n    rankdir = LR;\n    node [shape = box];\n");
-    for (size_t i = 0; i < graph->count; i++) {
-        const struct vr_decl *decl = vr_decls_at(graph->decls, i);
-        vr_buf_puts(&buf, "    ");
-        quote(&buf, decl->address);
-        vr_buf_puts(&buf, decl->scope ? " [style = dashed];\n" : ";\n");
-    }
+    put_nodes(&buf, graph);
     for (size_t i = 0; i < graph->count; i++) {
         for (size_t e = graph->first_edge[i]; e < graph->first_edge[i + 1]; e++) {
             vr_buf_puts(&buf, "    ");
@@ -572,6 +649,9 @@ json_t *vr_graph_json(const struct vr_graph *graph)
         char *place = decl->file ? vr_format("%s:%d", decl->file, decl->line) : NULL;
         json_t *node = json_pack("{ss, ss, ss?}", "address", decl->address, "kind",
                                  decl->kind->name, "place", place);
+        size_t component = component_length(decl->address);
+        if (component > 0)
+            json_object_set_new(node, "component", json_stringn(decl->address, component - 1));
         if (decl->scope)
             json_object_set_new(node, "each", json_string(decl->scope->collection->address));
         json_array_append_new(nodes, node);

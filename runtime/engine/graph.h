@@ -41,9 +41,11 @@ struct vr_decl *vr_graph_user(const struct vr_graph *graph, const struct vr_decl
 struct vr_decl *vr_graph_at(const struct vr_graph *graph, size_t index);
 size_t vr_graph_depth(const struct vr_graph *graph); /* declarations on the longest chain */
 
-char *vr_graph_dot(const struct vr_graph *graph); /* Graphviz; the caller frees */
-/* {nodes: [{address, kind, place, each}], edges: [{from, to, field}]}: nodes in topological order;
- * each: the collection of a template; from needs to; field: also "after", "each" */
+/* Graphviz, each component a cluster; the caller frees. */
+char *vr_graph_dot(const struct vr_graph *graph);
+/* {nodes: [{address, kind, place, component, each}], edges: [{from, to, field}]}: nodes in
+ * topological order; component: the address of what it is part of; each: the collection of a
+ * template; from needs to; field: also "after", "each" */
 json_t *vr_graph_json(const struct vr_graph *graph);
 
 #endif

@@ -243,6 +243,23 @@ run 1 destroy guarded.lua
 has err "protect"
 is "$(cat made/safe)" "safe"
 
+# graph: components are clusters
+cat >nested.lua <<'LUA'
+local here = use "local"
+local inner = component "inner" { inputs = {}, build = function() here.file "f" { path = "a", content = "b" } return {} end }
+local outer = component "outer" { inputs = {}, build = function() inner "i" {} inner "j" {} here.file "g" { path = "c", content = "d" } return {} end }
+outer "o" {}
+outer "oo" {}
+here.file "x" { path = "x", content = "x" }
+LUA
+run 0 graph nested.lua
+is "$(grep -c 'subgraph "cluster_' out) $(grep -c '{' out) $(grep -c '}' out)" "6 7 7"
+has out 'subgraph "cluster_outer.oo/inner.j" {'
+run 0 graph nested.lua --format svg
+is "$(grep -c 'class="cluster"' out) $(grep -c 'class="node"' out)" "6 7"
+run 0 graph nested.lua --json
+is "$(python3 -c 'import json; print(sorted(n.get("component", "") for n in json.load(open("out"))["nodes"])[-1])')" "outer.oo/inner.j"
+
 # why: what it needs and who needs it, what would happen, and its part in the last run
 cat >chain.lua <<'LUA'
 local here = use "local"

@@ -364,16 +364,21 @@ local function names_of(fields)
   return names
 end
 
---- Checks a table against named fields: the shared half of objects and of resources. `path` is {} for a resource.
+--- Checks a table against named fields: the shared half of objects and of resources. `path` is {} for a resource. `known`: names
+-- that are no fields, and right all the same.
+-- @return what was put in, with the defaults; whether one of the known names is among it
 local function check_fields(fields, value, path, problems, known)
-  local got, meant = {}, {}
+  local got, meant, more = {}, nil, false
   for key, item in next, value do
     local s = fields[key]
     if s then
       got[key] = check_at(s, item, path, key, problems)
-    elseif not (known and known[key]) then
+    elseif known and known[key] then
+      more = true
+    else
       local here = extend(path, key)
       if type(key) == "string" then
+        meant = meant or {}
         meant[near.nearest(key, names_of(fields)) or ""] = true
         problem(problems, here, ("has no field '%s'%s"):format(M.path_text(here), near.hint(key, names_of(fields))),
           { part = "name" })
@@ -386,20 +391,20 @@ local function check_fields(fields, value, path, problems, known)
     if value[name] == nil then
       if s.default ~= nil then
         got[name] = check_at(s, s.default, path, name, problems)
-      elseif s.required and not meant[name] then
+      elseif s.required and not (meant and meant[name]) then
         problem(problems, path, ("needs '%s' (%s)"):format(M.path_text(extend(path, name)), M.wants(s)),
           { missing = name })
       end
     end
   end
-  return got
+  return got, more
 end
 M.check_fields = check_fields
 
 function checks.object(s, value, path, problems)
   if type(value) ~= "table" then return wrong(problems, s, path, value) end
   if not s.fields or next(s.fields) == nil then return value end
-  return check_fields(s.fields, value, path, problems)
+  return (check_fields(s.fields, value, path, problems))
 end
 
 function checks.resource(s, value, path, problems) return wrong(problems, s, path, value) end

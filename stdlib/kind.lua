@@ -50,6 +50,9 @@ local function define(name, page)
     page.outputs[collection.output] = page.outputs[collection.output] or
       field.list { field.object { collection.item }, doc = "The members." }
   end
+  page.word, page.sorted = name:match("[^.]+$"), {}
+  for key in pairs(page.fields) do table.insert(page.sorted, key) end
+  table.sort(page.sorted)
   local timeouts = {}
   for verb, seconds in pairs(DEADLINES) do timeouts[verb] = page.timeouts and page.timeouts[verb] or seconds end
   page.timeouts = timeouts

@@ -92,19 +92,23 @@ bool vr_digest_key_load(struct vr_digest_key *key, const char *path, bool make,
     int got = read_key(key, path, err);
     if (got == 0 && make)
         got = make_key(path, err) ? read_key(key, path, err) : -1;
-    if (got == 1) {
-        static const char name[] = "vmrun digest key";
-        unsigned char id[VR_SHA256_SIZE];
-        vr_hmac_sha256(key->bytes, sizeof(key->bytes), name, sizeof(name), id);
-        vr_hex(id, 4, key->id);
-        key->there = true;
-    }
+    key->there = got == 1;
     return got >= 0;
 }
 
 void vr_digest_key_clear(struct vr_digest_key *key)
 {
     explicit_bzero(key, sizeof(*key));
+}
+
+/* Which key made a digest. Not before one is made: what OpenSSL sets up for it takes milliseconds.
+ */
+static void name_of(const struct vr_digest_key *key, char name[9])
+{
+    static const char text[] = "vmrun digest key";
+    unsigned char id[VR_SHA256_SIZE];
+    vr_hmac_sha256(key->bytes, sizeof(key->bytes), text, sizeof(text), id);
+    vr_hex(id, 4, name);
 }
 
 static json_t *digest(const struct vr_digest_key *key, const json_t *secret)
@@ -117,7 +121,9 @@ static json_t *digest(const struct vr_digest_key *key, const json_t *secret)
     vr_hmac_sha256(key->bytes, sizeof(key->bytes), json_string_value(text),
                    json_string_length(text), mac);
     vr_hex(mac, sizeof(mac), hex);
-    char *whole = vr_format("%s:%s", key->id, hex);
+    char name[9];
+    name_of(key, name);
+    char *whole = vr_format("%s:%s", name, hex);
     json_t *value = json_pack("{ss}", "$digest", whole);
     free(whole);
     return value;

@@ -11,7 +11,6 @@
 struct vr_digest_key {
     bool there;
     unsigned char bytes[32];
-    char id[9]; /* which key made a digest */
 };
 
 /* Reads the key; makes the file (0600) when it is missing and `make`. A missing file otherwise is

@@ -48,14 +48,14 @@ local function ordered_next(t, key)
 end
 
 local function plain_ipairs(t)
+  if type(t) == "table" then return ipairs(t) end
   if value.is(t, "poison") then return function() end end
   if value.is(t) then
     local special = value.data(t)
     now.raise(("%s is not known until it exists, so there is nothing to go over yet; use each(list, function(item) ... end)"):format(
       value.text(special)), "ipairs")
   end
-  if type(t) ~= "table" then now.raise(("ipairs wants a list, got %s"):format(type(t)), "ipairs") end
-  return ipairs(t)
+  now.raise(("ipairs wants a list, got %s"):format(type(t)), "ipairs")
 end
 
 local function concat(list, separator, i, j)
@@ -158,11 +158,8 @@ end
 
 --- The environment of one text: `words` in scope, everything else an error with the nearest name.
 function M.environment(words)
-  return setmetatable({}, {
-    __metatable = false,
+  local known = setmetatable({}, { -- found words cost no call
     __index = function(_, name)
-      local found = words[name]
-      if found ~= nil then return found end
       local place = now.place()
       local source = now.source(place)
       local message, how
@@ -178,6 +175,11 @@ function M.environment(words)
       now.problem(place, message, source and source:word(place.line, name), how)
       return value.poison()
     end,
+  })
+  for name, word in next, words do known[name] = word end
+  return setmetatable({}, {
+    __metatable = false,
+    __index = known,
     __newindex = function(env, name, given)
       local place = now.place()
       local source = now.source(place)

@@ -31,14 +31,17 @@ local function field_span(source, place, written, problem)
   return span or declaration.head
 end
 
+local function text_of(page, name) return ('%s "%s"'):format(page.name, name) end
+
 local function report(written, place, problems)
   if not problems[1] then return end
   local source = now.source(place)
+  local head = written.text or text_of(written.page, written.name)
   for _, problem in ipairs(problems) do
     local span = field_span(source, place, written, problem)
     local text = problem.text
     local joint = text:find("^'") and ": " or " "
-    now.problem({ file = place.file, line = span and span.line or place.line }, written.text .. joint .. text, span)
+    now.problem({ file = place.file, line = span and span.line or place.line }, head .. joint .. text, span)
   end
 end
 
@@ -73,9 +76,6 @@ local function timeouts(decl, page, given, wrong)
 end
 
 local function lifecycle(decl, page, written, place, given)
-  local said = false
-  for name in next, LIFECYCLE do said = said or given[name] ~= nil end
-  if not said then return end
   local problems = {}
   local function wrong(name, text) problems[#problems + 1] = { path = { name }, text = text } end
   local function dependency(name, add)
@@ -113,21 +113,27 @@ local function lifecycle(decl, page, written, place, given)
   report(written, place, problems)
 end
 
+-- The expression of what was put into a field. Most are plain: these cannot fail, and need no handler.
+local function field_expr(item, spec)
+  local plain = type(item)
+  if plain == "number" or plain == "boolean" or (plain == "string" and not spec.secret) then return true, declare.literal(item) end
+  return xpcall(value.to_expr, now.caught, item, spec)
+end
+
 local function declare_resource(page, handle, name, place, given)
-  local text = ('%s "%s"'):format(page.name, name)
-  local written = { word = page.name:match("[^.]+$"), name = name, text = text }
-  if type(given) ~= "table" or is(given) then
+  if type(given) ~= "table" then
     if is(given, "poison") then return given end
-    now.problem(place, ("%s wants a table of fields, got %s"):format(text, field.describe_value(given)))
+    now.problem(place, ("%s wants a table of fields, got %s"):format(text_of(page, name), field.describe_value(given)))
     return value.poison()
   end
+  local written = { word = page.word, page = page, name = name }
   local problems = {}
   if page.own_name and given[page.own_name] == nil then
     local named = { [page.own_name] = name }
     for key, item in next, given do named[key] = item end
     given = named
   end
-  local fields = field.check_fields(page.fields, given, {}, problems, LIFECYCLE)
+  local fields, more = field.check_fields(page.fields, given, {}, problems, LIFECYCLE)
   if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
   report(written, place, problems)
   local address = now.prefix .. page.name .. "." .. name
@@ -138,19 +144,24 @@ local function declare_resource(page, handle, name, place, given)
   end
   local source = now.source(place)
   local declaration = source and source:declaration(place.line, written.word, name)
-  for _, key in ipairs(value.sorted_keys(fields)) do
+  local specs, names = page.fields, page.sorted
+  for i = 1, #names do
+    local key = names[i]
     local item = fields[key]
-    local span = declaration and source:key(declaration, key)
-    local ok, expr = xpcall(value.to_expr, now.caught, item, page.fields[key])
-    if ok then
-      declare.set(decl, key, expr, place.file, span and span.line or place.line)
-    else
-      expr.place = { file = place.file, line = span and span.line or place.line }
-      expr.span, expr.message = span, text .. ": '" .. key .. "': " .. expr.message
-      now.note(expr)
+    if item ~= nil then
+      local span = declaration and source:key(declaration, key)
+      local line = span and span.line or place.line
+      local ok, expr = field_expr(item, specs[key])
+      if ok then
+        declare.set(decl, key, expr, place.file, line)
+      else
+        expr.place, expr.span = { file = place.file, line = line }, span
+        expr.message = text_of(page, name) .. ": '" .. key .. "': " .. expr.message
+        now.note(expr)
+      end
     end
   end
-  lifecycle(decl, page, written, place, given)
+  if more then lifecycle(decl, page, written, place, given) end
   return value.resource { decl = decl, expr = declare.ref(decl), page = page, name = name, fields = fields, scope = now.scope }
 end
 

@@ -1,9 +1,15 @@
 #include "cli/cli.h"
-#include "net/git.h"
+#include "script/plugin.h"
 
 int vr_cmd_git_child(int argc, char **argv)
 {
     (void)argc;
     (void)argv;
-    return vr_git_child();
+    struct vr_error err = {0};
+    int (*run)(void) = (int (*)(void))vr_plugin_symbol("vr_git_child", &err);
+    if (run)
+        return run();
+    vr_cli_error(&err);
+    vr_error_clear(&err);
+    return VR_EXIT_ERROR;
 }

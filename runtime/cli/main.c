@@ -74,7 +74,7 @@ const struct vr_command vr_commands[] = {
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},
     {"help", vr_cmd_help, "[VERB | RECIPE]", "print help; of a recipe: its parameters", NULL, NULL},
     {"machines", vr_cmd_machines, "", NULL, NULL, NULL}, /* of the emulator: see machine/keeper.h */
-    {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see net/git.h */
+    {"git-child", vr_cmd_git_child, "", NULL, NULL, NULL}, /* of the git module: see wire/git.h */
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 

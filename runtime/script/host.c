@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "net/loop.h"
+#include "script/plugin.h"
 #include "script/script.h"
 #include "script/task.h"
 #include "script/value.h"
@@ -206,12 +207,23 @@ static const char *push_path(lua_State *L)
     return luaL_gsub(L, name, ".", "/");
 }
 
+static lua_CFunction open_of_plugin(lua_State *L, const char *name)
+{
+    struct vr_error err = {0};
+    const struct vr_module *module = vr_plugin_symbol("vr_wire_modules", &err);
+    if (!module)
+        raise(L, &err);
+    while (module && strcmp(module->name, name) != 0)
+        module++;
+    return module ? module->open : NULL;
+}
+
 static int search_bindings(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
     for (const struct vr_module *module = vr_modules; module->name; module++) {
         if (strcmp(module->name, name) == 0) {
-            lua_pushcfunction(L, module->open);
+            lua_pushcfunction(L, module->open ? module->open : open_of_plugin(L, name));
             lua_pushliteral(L, ":vmrun:");
             return 2;
         }

@@ -35,6 +35,6 @@ struct vr_module {
     const char *name;
     lua_CFunction open;
 };
-extern const struct vr_module vr_modules[]; /* ends with a NULL name */
+extern const struct vr_module vr_modules[]; /* ends with a NULL name; no `open`: in the plugin */
 
 #endif

@@ -27,6 +27,12 @@ exits "${next[3]}" 0 timeout 60 bash -c "${next[3]}"
 same "every host answers" "$(grep -oE 'demo-(cp-[123]|worker00000[01])' <<<"$out" | sort -u | wc -l) $(grep -c "load average" <<<"$out" | sed 's/[1-5]/some/')" "5 some"
 exits "${next[4]}" 0 timeout 60 bash -c "${next[4]} -- hostname"
 has "and is the one" "demo-cp-1"
+exits "it can be installed" 0 cmake --install build/release --prefix "$work/installed"
+echo 'print(require "http".request and require "ssh_core".connect and "there")' >"$work/parts.lua"
+exits "and is whole where it lies" 0 "$work/installed/bin/vmrun" lua "$work/parts.lua"
+has "with the parts that are loaded when needed" "there"
+check "and its manual page" test -s "$work/installed/share/man/man1/vmrun.1"
+check "and the standard library" test -s "$work/installed/share/vmrun/stdlib/kind.lua"
 exits "script/cluster again" 0 timeout 900 script/cluster
 has "it has nothing to do" "No changes."
 exits "the emulator was left running" 0 build/release/vmrun emulator status

@@ -1,6 +1,6 @@
 /* Lines are cut into words once; which of them speak of a host is asked at each check, since hashed
  * names cannot be looked up in any other way. */
-#include "net/known_hosts.h"
+#include "wire/known_hosts.h"
 
 #include <ctype.h>
 #include <fnmatch.h>

@@ -1,6 +1,6 @@
 /* Each operation works in a bare repository of its own in the request's temporary folder: no
  * working tree is needed to read files or to make a commit out of some. */
-#include "net/git.h"
+#include "wire/git.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/crypto.h"
-#include "net/git_access.h"
+#include "wire/git_access.h"
 
 #define TRIES 5 /* of a commit, when others push to the branch meanwhile */
 #define FETCHED "refs/vmrun/fetched"

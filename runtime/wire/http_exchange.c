@@ -15,7 +15,7 @@
 #include <uv.h>
 
 #include "base/alloc.h"
-#include "net/http_server_private.h"
+#include "wire/http_server_private.h"
 
 enum { MAX_BODY = 64 << 20, HIGH_WATER = 256 * 1024, LOW_WATER = 64 * 1024, BLOCK = 32 * 1024 };
 

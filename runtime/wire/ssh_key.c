@@ -2,7 +2,7 @@
  * libssh2 1.10 takes one name for both out of the public key. So an RSA key is offered under the
  * name "rsa-sha2-256": OpenSSH reads a key of that name as the RSA key that it is. A server that
  * does not is asked once more in the old way (ssh_session.c). */
-#include "net/ssh_key.h"
+#include "wire/ssh_key.h"
 
 #include <openssl/bio.h>
 #include <openssl/bn.h>
@@ -19,7 +19,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/crypto.h"
-#include "net/known_hosts.h"
+#include "wire/known_hosts.h"
 
 struct vr_ssh_key {
     char *text;

@@ -1,4 +1,4 @@
-#include "net/turnstile.h"
+#include "wire/turnstile.h"
 
 #include <stddef.h>
 

@@ -1,15 +1,15 @@
 /* How a repository is reached: where its URL goes, who logs in, whose host key is right; and what
  * failed on the way. */
-#ifndef VR_NET_GIT_ACCESS_H
-#define VR_NET_GIT_ACCESS_H
+#ifndef VR_WIRE_GIT_ACCESS_H
+#define VR_WIRE_GIT_ACCESS_H
 
 #include <git2.h>
 #include <jansson.h>
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "net/known_hosts.h"
-#include "net/ssh_key.h"
+#include "wire/known_hosts.h"
+#include "wire/ssh_key.h"
 
 struct git_access {
     const char *url; /* as declared: for messages */

@@ -2,7 +2,7 @@
  * place), LINE (until a handshake may begin), HANDSHAKE, LOGIN, READY. From then on pump() steps
  * its channels whenever something has happened; libssh2 does not say which of them an arrived
  * packet is for, so all of them are stepped until none gets on. */
-#include "net/ssh_internal.h"
+#include "wire/ssh_internal.h"
 
 #include <errno.h>
 #include <libssh2.h>

@@ -1,12 +1,12 @@
 /* What http_server.c (listening, connections) and http_exchange.c (requests, answers) share. */
-#ifndef VR_NET_HTTP_SERVER_PRIVATE_H
-#define VR_NET_HTTP_SERVER_PRIVATE_H
+#ifndef VR_WIRE_HTTP_SERVER_PRIVATE_H
+#define VR_WIRE_HTTP_SERVER_PRIVATE_H
 
 #include <microhttpd.h>
 
 #include "base/buf.h"
-#include "net/http_certs.h"
-#include "net/http_server.h"
+#include "wire/http_certs.h"
+#include "wire/http_server.h"
 
 /* A connection that libmicrohttpd has: its socket context. */
 struct vr_connection {

@@ -1,7 +1,7 @@
 /* HTTP/1.1 requests on the loop, by libcurl. Connections are kept and used again; names are
  * resolved by the loop. */
-#ifndef VR_NET_HTTP_H
-#define VR_NET_HTTP_H
+#ifndef VR_WIRE_HTTP_H
+#define VR_WIRE_HTTP_H
 
 #include <jansson.h>
 #include <stdbool.h>

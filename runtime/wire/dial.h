@@ -1,7 +1,7 @@
 /* A TCP connection: the name is looked up, its addresses are tried in turn. No timer for the whole:
  * the caller has one. */
-#ifndef VR_NET_DIAL_H
-#define VR_NET_DIAL_H
+#ifndef VR_WIRE_DIAL_H
+#define VR_WIRE_DIAL_H
 
 #include "base/error.h"
 #include "net/loop.h"

@@ -1,8 +1,8 @@
 /* What a host offers in its first message, read along from the bytes that go to libssh2, which does
  * not tell: so that a failed negotiation can say what each side has, and a scan knows which keys to
  * ask for. */
-#ifndef VR_NET_SSH_OFFER_H
-#define VR_NET_SSH_OFFER_H
+#ifndef VR_WIRE_SSH_OFFER_H
+#define VR_WIRE_SSH_OFFER_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* An SSH URL is rewritten when the connection is to go elsewhere: libgit2 knows no other way. For
  * HTTP the name in the URL matters to the server, so there it is the TCP stream that is replaced.
  * Either way host keys are looked up under the declared name. */
-#include "net/git_access.h"
+#include "wire/git_access.h"
 
 #include <errno.h>
 #include <git2/sys/stream.h>

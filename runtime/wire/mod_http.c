@@ -7,9 +7,9 @@
 #include <lua.h>
 #include <string.h>
 
-#include "net/http.h"
 #include "script/task.h"
 #include "script/value.h"
+#include "wire/http.h"
 
 int luaopen_vr_http(lua_State *L);
 

@@ -1,8 +1,8 @@
 /* A private SSH key from text in memory: OpenSSH's own format and PEM. Signs by itself with Ed25519
  * and RSA (as rsa-sha2-256, which libssh2 1.10 does not know and today's servers insist on); other
  * kinds are left to libssh2. */
-#ifndef VR_NET_SSH_KEY_H
-#define VR_NET_SSH_KEY_H
+#ifndef VR_WIRE_SSH_KEY_H
+#define VR_WIRE_SSH_KEY_H
 
 #include <stdbool.h>
 #include <stddef.h>

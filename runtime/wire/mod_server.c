@@ -11,11 +11,11 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "net/http_server.h"
 #include "script/host.h"
 #include "script/task.h"
 #include "script/value.h"
 #include "script/wait.h"
+#include "wire/http_server.h"
 
 int luaopen_vr_server(lua_State *L);
 

@@ -2,7 +2,7 @@
  * writing. Each call is a function `act_...` that comes to nothing (it would block, or there is
  * nothing to do), to progress, or to the channel's end; the end of the whole session is left in
  * ssh->fatal. */
-#include "net/ssh_internal.h"
+#include "wire/ssh_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "net/http_certs.h"
+#include "wire/http_certs.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* The certificates that one TLS listener shows, by server name. They live as long as the table: a
  * handshake may be using one that has been replaced meanwhile. */
-#ifndef VR_NET_HTTP_CERTS_H
-#define VR_NET_HTTP_CERTS_H
+#ifndef VR_WIRE_HTTP_CERTS_H
+#define VR_WIRE_HTTP_CERTS_H
 
 #include <gnutls/abstract.h>
 #include <stdbool.h>

@@ -2,7 +2,7 @@
  * A request is one easy handle: its name is looked up first (curl's own resolver would take a
  * thread a name and cannot be cancelled) and handed over as CURLOPT_RESOLVE, so that curl still
  * tries all addresses and still knows the connection by its name. */
-#include "net/http.h"
+#include "wire/http.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>

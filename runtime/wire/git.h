@@ -15,8 +15,8 @@
  * {"result": {...}} or {"error": {"message", "code", "hint"}} on stdout. Codes: unreachable,
  * hostkey, auth, tls, notfound, conflict (the branch moves too often), rejected (by a hook of the
  * server), path, git. */
-#ifndef VR_NET_GIT_H
-#define VR_NET_GIT_H
+#ifndef VR_WIRE_GIT_H
+#define VR_WIRE_GIT_H
 
 /* The child's main: returns its exit code. */
 int vr_git_child(void);

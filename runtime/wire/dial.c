@@ -1,6 +1,6 @@
 /* One address at a time. An address that does not answer must not use up the caller's time while
  * there are others, so it gets a few seconds unless it is the last. */
-#include "net/dial.h"
+#include "wire/dial.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* The emulator's HTTP/1.1 server: plain, TLS, and a proxy that ends TLS itself. libmicrohttpd
  * speaks HTTP; accept, CONNECT and the choice of a certificate come before it gets the socket. */
-#ifndef VR_NET_HTTP_SERVER_H
-#define VR_NET_HTTP_SERVER_H
+#ifndef VR_WIRE_HTTP_SERVER_H
+#define VR_WIRE_HTTP_SERVER_H
 
 #include <stdbool.h>
 #include <stddef.h>

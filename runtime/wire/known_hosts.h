@@ -3,8 +3,8 @@
  * where hosts are names, "[name]:port", patterns with * and ?, !exceptions and hashed names
  * ("|1|salt|hash"). "@revoked" keys are refused; "@cert-authority" lines and comments are passed
  * over. */
-#ifndef VR_NET_KNOWN_HOSTS_H
-#define VR_NET_KNOWN_HOSTS_H
+#ifndef VR_WIRE_KNOWN_HOSTS_H
+#define VR_WIRE_KNOWN_HOSTS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -8,10 +8,10 @@
 
 #include "base/alloc.h"
 #include "base/error.h"
-#include "net/ssh.h"
 #include "script/task.h"
 #include "script/value.h"
 #include "script/wait.h"
+#include "wire/ssh.h"
 
 #define SESSION "vr.ssh"
 #define CHANNEL "vr.ssh.channel"

@@ -1,4 +1,4 @@
-#include "net/ssh_offer.h"
+#include "wire/ssh_offer.h"
 
 #include <stdint.h>
 #include <stdlib.h>

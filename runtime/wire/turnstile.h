@@ -1,6 +1,6 @@
 /* Lets a number of holders in at once; the others stand in line, first come first served. */
-#ifndef VR_NET_TURNSTILE_H
-#define VR_NET_TURNSTILE_H
+#ifndef VR_WIRE_TURNSTILE_H
+#define VR_WIRE_TURNSTILE_H
 
 #include <stdbool.h>
 

@@ -20,7 +20,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "net/http_server_private.h"
+#include "wire/http_server_private.h"
 
 enum {
     BACKLOG = 1024,

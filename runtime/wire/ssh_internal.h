@@ -6,19 +6,19 @@
  * an answer may take another channel's answer of the same kind for a failure of its own: so one
  * channel at a time opens (`opener`) and one makes a request (`asker`), and an owner that leaves
  * meanwhile does not end that. */
-#ifndef VR_NET_SSH_INTERNAL_H
-#define VR_NET_SSH_INTERNAL_H
+#ifndef VR_WIRE_SSH_INTERNAL_H
+#define VR_WIRE_SSH_INTERNAL_H
 
 #include <libssh2.h>
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "net/dial.h"
-#include "net/known_hosts.h"
-#include "net/ssh.h"
-#include "net/ssh_key.h"
-#include "net/ssh_offer.h"
-#include "net/turnstile.h"
+#include "wire/dial.h"
+#include "wire/known_hosts.h"
+#include "wire/ssh.h"
+#include "wire/ssh_key.h"
+#include "wire/ssh_offer.h"
+#include "wire/turnstile.h"
 
 /* Bytes that come in at one end and go out at the other. */
 struct fifo {

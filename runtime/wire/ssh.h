@@ -6,8 +6,8 @@
  *
  * A session that is lost, closed or failed keeps its error; its channels get it too. Objects live
  * until their owner frees them, in any order. */
-#ifndef VR_NET_SSH_H
-#define VR_NET_SSH_H
+#ifndef VR_WIRE_SSH_H
+#define VR_WIRE_SSH_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -82,12 +82,16 @@ static void add_prefix(struct vr_buf *out, enum vr_log_level level)
 {
     static const char *const words[] = {"debug", "info", "warning", "error"};
     if (file >= 0) {
+        static time_t second = -1; /* many lines are of one */
+        static char text[32];
         struct timespec now;
         struct tm utc;
-        char text[32];
         clock_gettime(CLOCK_REALTIME, &now);
-        gmtime_r(&now.tv_sec, &utc);
-        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+        if (now.tv_sec != second) {
+            second = now.tv_sec;
+            gmtime_r(&second, &utc);
+            strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
+        }
         vr_buf_printf(out, "%s.%03ldZ ", text, now.tv_nsec / 1000000);
     }
     vr_buf_printf(out, "%s: ", words[level]);
@@ -95,14 +99,18 @@ static void add_prefix(struct vr_buf *out, enum vr_log_level level)
 
 static void add_line(struct vr_buf *out, const char *text, size_t length)
 {
+    size_t clear = 0; /* from here on to i all can stand as it is */
     for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)text[i] >= ' ' || text[i] == '\t')
+            continue;
+        vr_buf_add(out, text + clear, i - clear);
         if (text[i] == '\n')
             vr_buf_puts(out, "\\n");
-        else if ((unsigned char)text[i] < ' ' && text[i] != '\t')
-            vr_buf_printf(out, "\\x%02x", (unsigned char)text[i]);
         else
-            vr_buf_add(out, text + i, 1);
+            vr_buf_printf(out, "\\x%02x", (unsigned char)text[i]);
+        clear = i + 1;
     }
+    vr_buf_add(out, text + clear, length - clear);
     vr_buf_add(out, "\n", 1);
 }
 

@@ -21,6 +21,7 @@ struct secret {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static bool any;                      /* secret is known */
 static struct secret *chains[CHAINS]; /* each the longest first: a part must not hide the whole */
 
 static struct secret **chain_of(const char *text)
@@ -44,6 +45,7 @@ static void add(const char *text, size_t length)
     s->length = length;
     s->next = *at;
     *at = s;
+    any = true;
 }
 
 static void add_derived(const char *text, size_t length)
@@ -159,16 +161,20 @@ static const struct secret *secret_at(const char *text, size_t length)
 char *vr_masked(const char *text, size_t length)
 {
     struct vr_buf out = {0};
+    size_t clear = 0; /* from here on to i there is no secret */
     pthread_mutex_lock(&lock);
-    for (size_t i = 0; i < length;) {
+    for (size_t i = 0; any && i < length;) {
         const struct secret *s = secret_at(text + i, length - i);
-        if (s)
-            vr_buf_puts(&out, "(secret)");
-        else
-            vr_buf_add(&out, text + i, 1);
-        i += s ? s->length : 1;
+        if (!s) {
+            i++;
+            continue;
+        }
+        vr_buf_add(&out, text + clear, i - clear);
+        vr_buf_puts(&out, "(secret)");
+        clear = i += s->length;
     }
     pthread_mutex_unlock(&lock);
+    vr_buf_add(&out, text + clear, length - clear);
     return vr_buf_steal(&out);
 }
 

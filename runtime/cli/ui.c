@@ -264,8 +264,10 @@ static void on_started(void *payload, const struct vr_node *node, enum vr_verb v
     vr_log(VR_LOG_INFO, "%s: %s begins", address_of(node), vr_verb_name(verb));
     if (ui->quiet)
         return;
-    vr_ui_event(ui, "started",
-                json_pack("{s:s, s:s}", "address", address_of(node), "verb", vr_verb_name(verb)));
+    if (ui->json)
+        vr_ui_event(
+            ui, "started",
+            json_pack("{s:s, s:s}", "address", address_of(node), "verb", vr_verb_name(verb)));
 }
 
 static void on_progress(void *payload, const struct vr_node *node, enum vr_verb verb,
@@ -280,9 +282,10 @@ static void on_progress(void *payload, const struct vr_node *node, enum vr_verb 
     }
     if (!ui->quiet && !ui->live)
         vr_ui_say(ui, "  %s: %s", address_of(node), text);
-    vr_ui_event(ui, "progress",
-                json_pack("{s:s, s:s, s:s}", "address", address_of(node), "verb",
-                          vr_verb_name(verb), "text", text));
+    if (ui->json)
+        vr_ui_event(ui, "progress",
+                    json_pack("{s:s, s:s, s:s}", "address", address_of(node), "verb",
+                              vr_verb_name(verb), "text", text));
 }
 
 static const char *past(enum vr_verb verb)
@@ -303,9 +306,10 @@ static void on_done(void *payload, const struct vr_node *node, enum vr_verb verb
     if (ui->quiet)
         return;
     vr_ui_say(ui, "  %s: %s (%.1f s)", address_of(node), past(verb), seconds);
-    vr_ui_event(ui, "done",
-                json_pack("{s:s, s:s, s:f}", "address", address_of(node), "verb",
-                          vr_verb_name(verb), "seconds", seconds));
+    if (ui->json)
+        vr_ui_event(ui, "done",
+                    json_pack("{s:s, s:s, s:f}", "address", address_of(node), "verb",
+                              vr_verb_name(verb), "seconds", seconds));
 }
 
 static void on_failed(void *payload, const struct vr_node *node, enum vr_verb verb,
@@ -346,7 +350,9 @@ static void on_skipped(void *payload, const struct vr_node *node, const char *wh
     if (ui->quiet)
         return;
     vr_ui_say(ui, "  %s: not done: %s", address_of(node), why);
-    vr_ui_event(ui, "skipped", json_pack("{s:s, s:s}", "address", address_of(node), "why", why));
+    if (ui->json)
+        vr_ui_event(ui, "skipped",
+                    json_pack("{s:s, s:s}", "address", address_of(node), "why", why));
 }
 
 struct vr_status vr_ui_status(struct vr_ui *ui)

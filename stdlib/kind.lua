@@ -41,6 +41,9 @@ local function define(name, page)
       error(("kind %s: %s is not a function"):format(name, verb), 3)
     end
   end
+  if page.at_once and (math.type(page.at_once) ~= "integer" or page.at_once < 1) then
+    error(("kind %s: at_once wants a number from 1"):format(name), 3)
+  end
   if page.remembered then page.read = recall end
   if not page.read then error(("kind %s: has no read"):format(name), 3) end
   local collection = page.collection
@@ -88,7 +91,7 @@ end
 --- What the engine needs to know of a kind, as plain values.
 function M.describe(page)
   local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {},
-    remembered = page.remembered, refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
+    remembered = page.remembered, at_once = page.at_once, refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
   for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
   for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
   -- What somebody else keeps (`data`) is only read.

@@ -9,7 +9,7 @@
 
 const struct vr_opt vr_test_options[] = {
     VR_OPT("junit", 0, VR_OPT_TEXT, junit, "FILE", "what came of it, as JUnit's XML, too"),
-    VR_OPT("parallel", 0, VR_OPT_TEXT, parallel, "N",
+    VR_OPT("parallel", 0, VR_OPT_TEXTS, parallel, "N",
            "N cases at once (default: as many as cores)"),
     VR_OPT("log-level", 0, VR_OPT_TEXT, log_level, "LEVEL", "debug, info, warn, error or none"),
     VR_OPT("help", 'h', VR_OPT_FLAG, help, NULL, "this help"),
@@ -28,9 +28,9 @@ static int run(struct vr_session *session, struct vr_args *args, struct vr_error
         return VR_EXIT_ERROR;
     }
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    json_int_t parallel = args->parallel ? (json_int_t)session->limits.total
-                          : cores > 0    ? cores
-                                         : 1;
+    json_int_t parallel = session->limits.total > 0 ? (json_int_t)session->limits.total
+                          : cores > 0               ? cores
+                                                    : 1;
     json_t *call =
         json_pack("{s:o, s:I, s:s*}", "paths", paths, "parallel", parallel, "junit", args->junit);
     json_t *result = vr_session_call(session, "cli.test", "run", call, err);

@@ -138,9 +138,10 @@ bool vr_opt_parse(struct vr_args *args, const struct vr_opt *options, bool param
 
 void vr_opt_free(struct vr_args *args)
 {
-    struct vr_texts *lists[] = {&args->params, &args->words,   &args->rest,     &args->params_files,
-                                &args->unset,  &args->targets, &args->excludes, &args->replace,
-                                &args->groups, &args->policies};
+    struct vr_texts *lists[] = {&args->params,       &args->words,   &args->rest,
+                                &args->params_files, &args->unset,   &args->targets,
+                                &args->excludes,     &args->replace, &args->groups,
+                                &args->policies,     &args->parallel};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
         free(lists[i]->items);
     *args = (struct vr_args){0};

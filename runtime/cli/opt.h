@@ -20,8 +20,8 @@ struct vr_args {
     struct vr_texts words;  /* further words */
     struct vr_texts rest;   /* behind `--` */
 
-    const char *stack, *state_dir, *subscription, *tenant, *log_level, *parallel;
-    struct vr_texts params_files, unset;
+    const char *stack, *state_dir, *subscription, *tenant, *log_level;
+    struct vr_texts params_files, unset, parallel;
     bool emulator, json, no_color, verbose, help;
 
     bool yes;
@@ -67,7 +67,8 @@ struct vr_opt {
         VR_OPT("emulator", 0, VR_OPT_FLAG, emulator, NULL,                                         \
                "the built-in emulator as the target of a new stack"),                              \
         VR_OPT("json", 0, VR_OPT_FLAG, json, NULL, "JSON instead of text; events, one a line"),    \
-        VR_OPT("parallel", 0, VR_OPT_TEXT, parallel, "N", "at most N steps at once"),              \
+        VR_OPT("parallel", 0, VR_OPT_TEXTS, parallel, "[NAME=]N",                                  \
+               "at most N steps at once (of a provider or a kind)"),                               \
         VR_OPT("log-level", 0, VR_OPT_TEXT, log_level, "LEVEL",                                    \
                "debug, info, warn, error or none"),                                                \
         VR_OPT("no-color", 0, VR_OPT_FLAG, no_color, NULL, "no colour"),                           \

@@ -49,16 +49,29 @@ static bool name_is_fine(const char *name)
     return true;
 }
 
+/* --parallel N of all, NAME=N of a provider or a kind. */
 static bool read_parallel(struct vr_session *session, struct vr_error *err)
 {
-    const char *text = session->args->parallel;
-    if (!text)
-        return true;
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (*end || n < 1 || n > 100000)
-        return vr_error_set(err, "usage", "--parallel wants a number from 1, got '%s'", text);
-    session->limits.total = (size_t)n;
+    const struct vr_texts *given = &session->args->parallel;
+    size_t *limits = session->own_limits = vr_alloc((given->count + 1) * sizeof(*limits));
+    char **names = session->limit_names = vr_alloc((given->count + 1) * sizeof(*names));
+    session->limits.names = (const char **)names;
+    session->limits.limits = limits;
+    for (size_t i = 0; i < given->count; i++) {
+        const char *text = given->items[i], *equals = strchr(text, '='),
+                   *number = equals ? equals + 1 : text;
+        char *end;
+        long n = strtol(number, &end, 10);
+        if (!*number || *end || n < 1 || n > 100000 || equals == text)
+            return vr_error_set(err, "usage",
+                                "--parallel wants a number from 1, or NAME=N, got '%s'", text);
+        if (!equals) {
+            session->limits.total = (size_t)n;
+            continue;
+        }
+        names[session->limits.count] = vr_strndup(text, (size_t)(equals - text));
+        limits[session->limits.count++] = (size_t)n;
+    }
     return true;
 }
 
@@ -751,6 +764,10 @@ void vr_session_end(struct vr_session *session)
     vr_run_free(session->run);
     vr_plan_free(session->plan);
     vr_graph_free(session->graph);
+    for (size_t k = 0; session->limit_names && session->limit_names[k]; k++)
+        free(session->limit_names[k]);
+    free(session->limit_names);
+    free(session->own_limits);
     json_decref(session->holds);
     vr_state_close(session->state);
     vr_recipe_free(session->recipe);

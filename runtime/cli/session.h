@@ -40,6 +40,8 @@ struct vr_session {
     struct vr_host host;
     struct vr_status status;
     struct vr_limits limits;
+    char **limit_names; /* what limits points to */
+    size_t *own_limits;
     double lock_timeout; /* seconds */
     size_t notes_told;
     json_t *holds;                  /* as vr_hold_active says, once a plan was made */

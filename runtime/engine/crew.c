@@ -1,5 +1,6 @@
-/* A queue a provider: a binary heap by priority, so that taking and adding cost O(log n). Providers
- * are few, so choosing between them is a walk. Results only move to the list of finished jobs: the
+/* A queue a provider, and one for each kind with a limit of its own, which counts against its
+ * provider's as well: a binary heap by priority, so that taking and adding cost O(log n). They are
+ * few, so choosing between them is a walk. Results only move to the list of finished jobs: the
  * engine's turn looks at them, so a runner may end a step inside of start(). */
 #include "engine/crew.h"
 
@@ -19,6 +20,7 @@ struct waiting {
 
 struct provider {
     char *name;
+    struct provider *within; /* of a kind: its provider; else NULL */
     size_t limit, busy;
     struct waiting *heap;
     size_t count, room;
@@ -71,28 +73,49 @@ void vr_crew_free(struct vr_crew *crew)
     free(crew);
 }
 
-static size_t limit_of(const struct vr_crew *crew, const char *name)
+/* 0: it is not listed. */
+static size_t listed(const struct vr_crew *crew, const char *name)
 {
     for (size_t i = 0; i < crew->limits.count; i++)
-        if (strcmp(crew->limits.providers[i], name) == 0)
+        if (strcmp(crew->limits.names[i], name) == 0)
             return crew->limits.limits[i] ? crew->limits.limits[i] : 1;
-    return crew->limits.each ? crew->limits.each : 64;
+    return 0;
+}
+
+static struct provider *add_provider(struct vr_crew *crew, const char *name, size_t limit,
+                                     struct provider *within)
+{
+    struct provider *provider = vr_alloc(sizeof(*provider));
+    provider->name = vr_strdup(name);
+    provider->limit = limit;
+    provider->within = within;
+    crew->providers =
+        vr_realloc(crew->providers, (crew->provider_count + 1) * sizeof(*crew->providers));
+    crew->providers[crew->provider_count++] = provider;
+    vr_map_set(&crew->by_name, provider->name, provider);
+    return provider;
 }
 
 static struct provider *provider_of(struct vr_crew *crew, const struct vr_kind *kind)
 {
     const char *name = kind->provider ? kind->provider : "";
     struct provider *provider = vr_map_get(&crew->by_name, name);
-    if (provider)
+    if (!provider) {
+        size_t limit = listed(crew, name), each = crew->limits.each ? crew->limits.each : 64;
+        provider = add_provider(crew, name, limit ? limit : each, NULL);
+    }
+    size_t own = crew->limits.count > 0 ? listed(crew, kind->name) : 0;
+    if (!own)
+        own = kind->at_once;
+    if (!own || strcmp(kind->name, name) == 0)
         return provider;
-    provider = vr_alloc(sizeof(*provider));
-    provider->name = vr_strdup(name);
-    provider->limit = limit_of(crew, name);
-    crew->providers =
-        vr_realloc(crew->providers, (crew->provider_count + 1) * sizeof(*crew->providers));
-    crew->providers[crew->provider_count++] = provider;
-    vr_map_set(&crew->by_name, provider->name, provider);
-    return provider;
+    struct provider *of_kind = vr_map_get(&crew->by_name, kind->name);
+    return of_kind ? of_kind : add_provider(crew, kind->name, own, provider);
+}
+
+static bool has_room(const struct provider *p)
+{
+    return p->busy < p->limit && (!p->within || has_room(p->within));
 }
 
 static bool before(const struct waiting *a, const struct waiting *b)
@@ -135,12 +158,13 @@ void *vr_crew_take(struct vr_crew *crew)
     struct provider *best = NULL;
     for (size_t i = 0; crew->busy < crew->limit && i < crew->provider_count; i++) {
         struct provider *p = crew->providers[i];
-        if (p->count > 0 && p->busy < p->limit && (!best || before(&p->heap[0], &best->heap[0])))
+        if (p->count > 0 && has_room(p) && (!best || before(&p->heap[0], &best->heap[0])))
             best = p;
     }
     if (!best)
         return NULL;
-    best->busy++;
+    for (struct provider *p = best; p; p = p->within)
+        p->busy++;
     crew->busy++;
     return pop(best);
 }
@@ -149,7 +173,8 @@ void vr_crew_leave(struct vr_crew *crew, const struct vr_kind *kind)
 {
     struct provider *p = provider_of(crew, kind);
     assert(p->busy > 0 && crew->busy > 0);
-    p->busy--;
+    for (; p; p = p->within)
+        p->busy--;
     crew->busy--;
 }
 

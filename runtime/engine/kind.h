@@ -46,6 +46,7 @@ struct vr_kind {
     unsigned verbs; /* 1 << VR_VERB_x for each verb that the kind has. Without create and delete it
                        is only read */
     double timeouts[VR_VERBS]; /* seconds; 0: the runner's default */
+    size_t at_once;            /* steps of this kind at once; 0: as many as of its provider */
     bool remembered;           /* the state is all there is of it: a read would give what it says */
     bool refuse_existing;      /* a thing that exists without a row is an error, not adopted */
     bool fold_identity;        /* identities differ in case only: the same */

@@ -88,9 +88,10 @@ struct vr_status {
 
 /* How many steps of a provider may run at once. */
 struct vr_limits {
-    size_t total; /* 0: 256 */
-    size_t each;  /* of a provider that is not listed; 0: 64 */
-    const char **providers;
+    size_t total;       /* 0: 256 */
+    size_t each;        /* of a provider that is not listed; 0: 64 */
+    const char **names; /* of providers ("azure"), and of kinds ("azure.subnet") that have one of
+                           their own */
     const size_t *limits;
     size_t count;
 };

@@ -215,6 +215,7 @@ static struct vr_kind *kind_of(const json_t *described)
     if (collection)
         vr_kind_set_collection(kind, json_string_value(json_object_get(collection, "output")),
                                json_string_value(json_object_get(collection, "count")));
+    kind->at_once = (size_t)json_integer_value(json_object_get(described, "at_once"));
     kind->remembered = json_is_true(json_object_get(described, "remembered"));
     kind->refuse_existing = json_is_true(json_object_get(described, "refuse_existing"));
     kind->fold_identity = json_is_true(json_object_get(described, "fold_identity"));

@@ -2,7 +2,7 @@
 -- Protocol facts: learn.microsoft.com, "Azure Resource Manager: async operations, throttling, common deployment errors".
 local crypto, http, json, task, log = require "crypto", require "http", require "json", require "task", require "log"
 local credential, cloud_of = require "azure.credential", require "azure.cloud"
-local fail = require "fail"
+local fail, pace = require "fail", require "azure.pace"
 
 local client = {}
 client.__index = client
@@ -85,7 +85,7 @@ function client:token(audience)
 end
 
 --- Waits while the provider asked everybody to slow down.
-local function pace(self)
+local function hold_back(self)
   local wait = (self.not_before or 0) - task.now()
   if wait > 0 then task.sleep(wait) end
 end
@@ -98,7 +98,9 @@ function client:request(method, url, body, options)
   local what = options.what or (method .. " " .. (url:gsub("^https?://[^/]+", ""):gsub("%?.*", "")))
   local started, refreshed = task.now(), false
   for attempt = 1, ATTEMPTS do
-    pace(self)
+    hold_back(self)
+    local paced = audience == self.cloud.audience
+    if paced then self.pace:before(method) end
     local headers = {
       Authorization = "Bearer " .. self:token(audience), Accept = "application/json",
       ["x-ms-client-request-id"] = crypto.uuid(), ["x-ms-correlation-request-id"] = self.correlation,
@@ -110,6 +112,7 @@ function client:request(method, url, body, options)
       body = body and json.encode(body) or ((method == "POST" or method == "PUT") and "" or nil),
       timeout = 120, connect_timeout = 20,
     }
+    if paced then self.pace:after(method, answer) end
     local again
     if not answer then
       if not LOST[code] then error(fail { ("%s: %s"):format(what, message), code = code, hint = code == "tls" and
@@ -350,7 +353,7 @@ local function open(target)
     error(fail { "no Azure credential was found (" .. table.concat(reasons, "; ") .. ")", code = "auth",
       hint = "run 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
   end
-  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {},
+  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {}, pace = pace.new(),
     correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self

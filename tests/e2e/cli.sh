@@ -398,6 +398,44 @@ run 1 plan no-such.lua
 has err "there is no file 'no-such.lua'"
 run 1 apply demo.lua --parallel 0 who=me
 has err "--parallel wants a number"
+run 1 apply demo.lua --parallel local=many who=me
+has err "--parallel wants a number"
+
+# limits: of all, of a provider, of a kind, and a kind's own
+mkdir -p slow
+cat >slow/thing.lua <<'LUA'
+local field, kind, task = require "field", require "kind", require "task"
+return kind "slow.thing" {
+  doc = "Takes its time.", remembered = true, at_once = 3, fields = {}, outputs = { id = field.string {} },
+  create = function(ctx) task.sleep(0.05) return { outputs = { id = ctx.name } } end, delete = function() end,
+}
+LUA
+sed 's/slow.thing/slow.other/; s/at_once = 3, //' slow/thing.lua >slow/other.lua
+echo 'local slow = use "slow"; for i = 1, 8 do slow.thing("t" .. i) {} slow.other("o" .. i) {} end' >many.lua
+# The most steps of a kind that ran at once, by the report.
+most() {
+  python3 - "$1" <<'PY'
+import json, sys
+events = [e for e in json.load(open(".vmrun/stacks/many/report.json"))["events"] if e["address"].startswith(sys.argv[1])]
+points = sorted([(e["start"], 1) for e in events] + [(e["start"] + e["seconds"], -1) for e in events])
+now = most = 0
+for _, step in points:
+    now += step
+    most = max(most, now)
+print(most)
+PY
+}
+run 0 apply many.lua
+is "$(most slow.thing) $(most slow.other)" "3 8"
+rm -r .vmrun/stacks/many
+run 0 apply many.lua --parallel slow.thing=2 --parallel slow.other=4
+is "$(most slow.thing) $(most slow.other)" "2 4"
+rm -r .vmrun/stacks/many
+run 0 apply many.lua --parallel slow=5
+is "$(most slow) $(($(most slow.thing) <= 3))" "5 1"
+rm -r .vmrun/stacks/many
+run 0 apply many.lua --parallel 1
+is "$(most slow)" "1"
 
 # everything goes
 run 0 destroy demo.lua token=@secret

@@ -57,6 +57,24 @@ test("what passes is tried again, what does not is an error with its cause", fun
   t.eq(#keys(), 5, "not tried again")
 end)
 
+test("requests keep to what ARM says is left, each kind for itself", function(t)
+  local left = { ["x-ms-ratelimit-remaining-subscription-writes"] = "0", ["x-ms-ratelimit-remaining-subscription-reads"] = "249" }
+  local client, keys = cloud(t, { ["PUT /a"] = { { 200, { id = "a" }, left } }, ["GET /a"] = { { 200, { id = "a" }, left } } })
+  t.eq(client.pace:before("PUT"), false, "nothing is known yet")
+  client.pace:after("PUT", nil)
+  client:put("/a", "1", {})
+  local writes = client.pace.buckets.writes
+  t.ok(writes.tokens < 1, "the answer took the last")
+  t.ok(client.pace:before("PATCH"), "the next write waits for one")
+  client.pace:after("PATCH", nil)
+  t.eq(client:get("/a", "1").id, "a")
+  t.ok(not client.pace:before("GET") and client.pace.buckets.reads.tokens > 200, "reads do not")
+  local jobs = {}
+  for i = 1, 3 do jobs[i] = task.spawn(function() client:put("/a", "1", {}) end) end
+  for i = 1, 3 do t.ok(jobs[i]:join()) end
+  t.eq({ writes.busy, #keys() }, { 0, 5 })
+end)
+
 test("absent is nil, a wrong subscription is an error, a missing page is an empty list", function(t)
   local client = cloud(t, { ["GET /s"] = { { 404, problem("SubscriptionNotFound", "no such subscription") } } })
   t.eq(client:get("/none", "1"), nil)

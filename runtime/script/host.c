@@ -245,8 +245,12 @@ static int search_stdlib(lua_State *L)
         size_t length;
         const char *text = lua_tolstring(L, -2, &length);
         struct vr_error err = {0};
-        if (!vr_script_load_text(L, text, length, chunk, &err))
+        if (!stdlib_folder()) { /* our own, and compiled */
+            if (luaL_loadbufferx(L, text, length, chunk, "b") != LUA_OK)
+                return lua_error(L);
+        } else if (!vr_script_load_text(L, text, length, chunk, &err)) {
             return raise(L, &err);
+        }
         return push_loader(L, name, chunk + 1);
     }
     lua_pushfstring(L, "it is not in the standard library%s%s", stdlib_folder() ? " in " : "",

@@ -12,7 +12,7 @@
 
 #include "script/program.h"
 
-/* The standard library, as bytes in the binary; ends with a NULL path. Paths are below stdlib/:
+/* The standard library, compiled, in the binary (embed.c); ends with a NULL path. Paths are below stdlib/:
  * "azure/subnet.lua". */
 struct vr_stdlib_file {
     const char *path;

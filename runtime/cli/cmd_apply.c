@@ -80,12 +80,11 @@ static void tell_outputs(struct vr_session *session)
 static void keep_report(struct vr_session *session)
 {
     char *path = vr_format("%s/report.json", session->stack_folder);
-    json_t *report = vr_run_report(session->run);
-    char *text = json_dumps(report, JSON_COMPACT);
-    if (text && !vr_file_replace(path, text, strlen(text), 0600, false))
+    struct vr_buf report = {0};
+    vr_run_report(session->run, &report);
+    if (!vr_file_replace(path, report.data, report.length, 0600, false))
         vr_log(VR_LOG_WARN, "cannot write %s: %s", path, strerror(errno));
-    free(text);
-    json_decref(report);
+    vr_buf_free(&report);
     free(path);
 }
 

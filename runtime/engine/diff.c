@@ -142,8 +142,10 @@ struct mark {
 static struct mark enter(struct diff *d, const char *key)
 {
     struct mark mark = {d->path.length, d->schema.length};
-    vr_buf_printf(&d->path, "%s%s", mark.path ? "." : "", key);
-    vr_buf_printf(&d->schema, "%s%s", mark.schema ? "." : "", key);
+    vr_buf_add(&d->path, ".", mark.path ? 1 : 0);
+    vr_buf_puts(&d->path, key);
+    vr_buf_add(&d->schema, ".", mark.schema ? 1 : 0);
+    vr_buf_puts(&d->schema, key);
     return mark;
 }
 

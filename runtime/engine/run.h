@@ -3,6 +3,7 @@
 #ifndef VR_ENGINE_RUN_H
 #define VR_ENGINE_RUN_H
 
+#include "base/buf.h"
 #include "engine/plan.h"
 
 struct vr_run;
@@ -42,8 +43,8 @@ const struct vr_node *vr_run_failure_at(const struct vr_run *run, size_t index);
 /* What could not be written: the run stopped. NULL if nothing. */
 const struct vr_error *vr_run_state_error(const struct vr_run *run);
 
-/* {"events": [{"address", "verb", "start", "seconds", "ok", "needs": [...]}]} for a report; start
- * is since the run's start. */
-json_t *vr_run_report(const struct vr_run *run);
+/* {"events": [{"address", "verb", "start", "seconds", "ok", "needs": [...]}]} for a report, as
+ * JSON; start is since the run's start. */
+void vr_run_report(const struct vr_run *run, struct vr_buf *out);
 
 #endif

@@ -33,22 +33,27 @@ static void collect_needs(const struct vr_run *run, struct vr_map *needs)
     }
 }
 
-json_t *vr_run_report(const struct vr_run *run)
+/* Event by event: as one value it would be as large as all else that a run holds. */
+void vr_run_report(const struct vr_run *run, struct vr_buf *out)
 {
     struct vr_map needs = {0};
-    json_t *events = json_array();
     collect_needs(run, &needs);
+    vr_buf_puts(out, "{\"events\":[");
     for (size_t i = 0; i < run->event_count; i++) {
         const struct event *event = &run->events[i];
-        json_array_append_new(events, json_pack("{s:s,s:s,s:f,s:f,s:b,s:o}", "address",
-                                                vr_run_name_of(event->op), "verb",
-                                                vr_verb_name(event->verb), "start", event->start,
-                                                "seconds", event->seconds, "ok", event->ok, "needs",
-                                                needs_of(event->op, &needs)));
+        json_t *told =
+            json_pack("{s:s,s:s,s:f,s:f,s:b,s:o}", "address", vr_run_name_of(event->op), "verb",
+                      vr_verb_name(event->verb), "start", event->start, "seconds", event->seconds,
+                      "ok", event->ok, "needs", needs_of(event->op, &needs));
+        char *text = json_dumps(told, JSON_COMPACT);
+        vr_buf_puts(out, i > 0 ? ",\n" : "\n");
+        vr_buf_puts(out, text);
+        free(text);
+        json_decref(told);
     }
+    vr_buf_puts(out, "]}\n");
     size_t cursor = 0;
     for (json_t *list; (list = vr_map_next(&needs, &cursor, NULL));)
         json_decref(list);
     vr_map_free(&needs);
-    return json_pack("{s:o}", "events", events);
 }

@@ -1,10 +1,14 @@
-/* Timers, polls and signals are libuv handles that this file allocates and frees in their close
- * callbacks. Deferred calls run from a check handle, which comes after the timers and the I/O of a
- * turn; while there are any, an idle handle keeps the poll from waiting. */
+/* Polls and signals are libuv handles that this file allocates and frees in their close callbacks.
+ * Timers are a heap over one timerfd: libuv's count whole milliseconds, which adds up in a chain of
+ * short steps. Deferred calls run from a check handle, which comes after the timers and the I/O of
+ * a turn; while there are any, an idle handle keeps the poll from waiting. */
 #include "net/loop.h"
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/alloc.h"
@@ -24,10 +28,19 @@ struct vr_loop {
     void *before_payload;
     struct deferred *first, **last;
     bool stopped; /* by its own limit, while it was freed */
+
+    struct vr_timer **heap; /* the first to be due on top */
+    size_t timers, room;
+    uint64_t order, armed; /* armed: when the clock rings; 0: never */
+    int clock;
+    uv_poll_t ring;
 };
 
 struct vr_timer {
-    uv_timer_t uv; /* data: this */
+    struct vr_loop *loop;
+    uint64_t due;   /* nanoseconds of the monotonic clock */
+    uint64_t order; /* of two that are due together */
+    size_t at;      /* in the loop's heap */
     vr_timer_cb cb;
     void *payload;
 };
@@ -50,6 +63,8 @@ static void run_deferred(uv_check_t *check)
     }
 }
 
+static void open_clock(struct vr_loop *loop);
+
 static void keep_turning(uv_idle_t *idle)
 {
     (void)idle;
@@ -66,6 +81,7 @@ struct vr_loop *vr_loop_new(void)
     uv_prepare_init(&loop->uv, &loop->prepare);
     uv_unref((uv_handle_t *)&loop->prepare);
     loop->check.data = loop->prepare.data = loop;
+    open_clock(loop);
     loop->last = &loop->first;
     return loop;
 }
@@ -118,12 +134,15 @@ void vr_loop_free(struct vr_loop *loop)
     uv_walk(&loop->uv, close_process, NULL);
     /* Closes handles, and waits for abandoned work of other threads; but a handle that was
      * forgotten must not hang us. */
-    struct vr_timer *limit = vr_timer_start(loop, 10, stop_loop, loop);
-    uv_unref((uv_handle_t *)&limit->uv);
+    vr_timer_start(loop, 10, stop_loop, loop);
+    uv_unref((uv_handle_t *)&loop->ring);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
-    if (!loop->stopped)
-        vr_timer_cancel(limit);
+    uv_close((uv_handle_t *)&loop->ring, NULL);
     uv_run(&loop->uv, UV_RUN_NOWAIT);
+    for (size_t i = 0; i < loop->timers; i++)
+        free(loop->heap[i]);
+    free(loop->heap);
+    close(loop->clock);
     int rc = uv_loop_close(&loop->uv);
     assert(rc == 0 || loop->uv.active_reqs.count > 0); /* a name server that is slow */
     while (loop->first) {
@@ -157,35 +176,117 @@ uint64_t vr_loop_now(struct vr_loop *loop)
 
 /* --- timers --- */
 
-static void timer_fired(uv_timer_t *uv)
+static uint64_t nanoseconds(void)
 {
-    struct vr_timer *timer = uv->data;
-    vr_timer_cb cb = timer->cb;
-    void *payload = timer->payload;
-    uv_close((uv_handle_t *)uv, free_handle);
-    cb(payload);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* Never too short: the loop's clock stands still while callbacks run, and counts whole
- * milliseconds. */
-static uint64_t milliseconds_until(struct vr_loop *loop, double seconds)
+static bool before(const struct vr_timer *a, const struct vr_timer *b)
 {
-    if (!(seconds > 0))
-        return 0;
-    uv_update_time(&loop->uv);
-    double end = (double)uv_hrtime() / 1e6 + (seconds < 1e9 ? seconds : 1e9) * 1e3;
-    uint64_t whole = (uint64_t)end + 1, now = uv_now(&loop->uv);
-    return whole > now ? whole - now : 0;
+    return a->due != b->due ? a->due < b->due : a->order < b->order;
+}
+
+static void place(struct vr_loop *loop, struct vr_timer *timer, size_t at)
+{
+    loop->heap[at] = timer;
+    timer->at = at;
+}
+
+static void rise(struct vr_loop *loop, struct vr_timer *timer, size_t at)
+{
+    for (; at > 0 && before(timer, loop->heap[(at - 1) / 2]); at = (at - 1) / 2)
+        place(loop, loop->heap[(at - 1) / 2], at);
+    place(loop, timer, at);
+}
+
+static void sink(struct vr_loop *loop, struct vr_timer *timer, size_t at)
+{
+    for (size_t child; (child = 2 * at + 1) < loop->timers; at = child) {
+        if (child + 1 < loop->timers && before(loop->heap[child + 1], loop->heap[child]))
+            child++;
+        if (!before(loop->heap[child], timer))
+            break;
+        place(loop, loop->heap[child], at);
+    }
+    place(loop, timer, at);
+}
+
+/* The one descriptor rings for the first; without timers it does not keep the loop running. */
+static void arm(struct vr_loop *loop)
+{
+    uint64_t due = loop->timers > 0 ? loop->heap[0]->due : 0;
+    if (due == loop->armed)
+        return;
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(due / 1000000000), .tv_nsec = (long)(due % 1000000000)}};
+    timerfd_settime(loop->clock, TFD_TIMER_ABSTIME, &when, NULL);
+    if (due)
+        uv_ref((uv_handle_t *)&loop->ring);
+    else
+        uv_unref((uv_handle_t *)&loop->ring);
+    loop->armed = due;
+}
+
+static void take_out(struct vr_loop *loop, struct vr_timer *timer)
+{
+    size_t at = timer->at;
+    struct vr_timer *last = loop->heap[--loop->timers];
+    if (last == timer)
+        return;
+    if (at > 0 && before(last, loop->heap[(at - 1) / 2]))
+        rise(loop, last, at);
+    else
+        sink(loop, last, at);
+}
+
+/* Those that are due when it rings; what they start themselves waits for the next turn. */
+static void rang(uv_poll_t *ring, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct vr_loop *loop = ring->data;
+    uint64_t count, now = nanoseconds(), last = loop->order;
+    if (read(loop->clock, &count, sizeof(count)) < 0)
+        return;
+    loop->armed = UINT64_MAX; /* it rang: to be set anew, or let go */
+    while (loop->timers > 0 && loop->heap[0]->due <= now && loop->heap[0]->order < last) {
+        struct vr_timer *timer = loop->heap[0];
+        vr_timer_cb cb = timer->cb;
+        void *payload = timer->payload;
+        take_out(loop, timer);
+        free(timer);
+        cb(payload);
+    }
+    arm(loop);
+}
+
+static void open_clock(struct vr_loop *loop)
+{
+    loop->clock = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (loop->clock < 0 || uv_poll_init(&loop->uv, &loop->ring, loop->clock) != 0)
+        abort(); /* as above */
+    loop->ring.data = loop;
+    uv_poll_start(&loop->ring, UV_READABLE, rang);
+    uv_unref((uv_handle_t *)&loop->ring);
 }
 
 struct vr_timer *vr_timer_start(struct vr_loop *loop, double seconds, vr_timer_cb cb, void *payload)
 {
     struct vr_timer *timer = vr_alloc(sizeof(*timer));
+    timer->loop = loop;
     timer->cb = cb;
     timer->payload = payload;
-    uv_timer_init(&loop->uv, &timer->uv);
-    timer->uv.data = timer;
-    uv_timer_start(&timer->uv, timer_fired, milliseconds_until(loop, seconds), 0);
+    timer->order = loop->order++;
+    timer->due =
+        nanoseconds() + (seconds > 0 ? (uint64_t)((seconds < 1e9 ? seconds : 1e9) * 1e9) : 0);
+    if (loop->timers == loop->room) {
+        loop->room = loop->room ? loop->room * 2 : 64;
+        loop->heap = vr_realloc(loop->heap, loop->room * sizeof(struct vr_timer *));
+    }
+    rise(loop, timer, loop->timers++);
+    arm(loop);
     return timer;
 }
 
@@ -193,8 +294,11 @@ void vr_timer_cancel(struct vr_timer *timer)
 {
     if (!timer)
         return;
-    uv_timer_stop(&timer->uv);
-    uv_close((uv_handle_t *)&timer->uv, free_handle);
+    struct vr_loop *loop = timer->loop;
+    take_out(loop, timer);
+    free(timer);
+    if (loop->timers == 0)
+        arm(loop);
 }
 
 void vr_loop_defer(struct vr_loop *loop, vr_timer_cb cb, void *payload)

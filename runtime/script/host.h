@@ -12,8 +12,8 @@
 
 #include "script/program.h"
 
-/* The standard library, compiled, in the binary (embed.c); ends with a NULL path. Paths are below stdlib/:
- * "azure/subnet.lua". */
+/* The standard library, compiled, in the binary (embed.c); ends with a NULL path. Paths are below
+ * stdlib/: "azure/subnet.lua". */
 struct vr_stdlib_file {
     const char *path;
     const unsigned char *data;

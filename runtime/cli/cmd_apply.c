@@ -17,6 +17,7 @@
 #include "cli/saved.h"
 #include "cli/session.h"
 #include "cli/target.h"
+#include "cli/tell.h"
 #include "cli/ui.h"
 #include "script/provider.h"
 

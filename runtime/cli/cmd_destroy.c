@@ -11,6 +11,7 @@
 #include "cli/policy.h"
 #include "cli/session.h"
 #include "cli/target.h"
+#include "cli/tell.h"
 #include "cli/ui.h"
 
 const struct vr_opt vr_destroy_options[] = {

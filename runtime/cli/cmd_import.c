@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "cli/session.h"
+#include "cli/tell.h"
 #include "cli/ui.h"
 
 const struct vr_opt vr_import_options[] = {

@@ -9,6 +9,7 @@
 #include "cli/policy.h"
 #include "cli/saved.h"
 #include "cli/session.h"
+#include "cli/tell.h"
 #include "cli/ui.h"
 
 const struct vr_opt vr_plan_options[] = {

@@ -20,6 +20,7 @@
 #include "cli/params.h"
 #include "cli/saved.h"
 #include "cli/target.h"
+#include "cli/tell.h"
 #include "cli/ui.h"
 #include "net/loop.h"
 #include "script/program.h"
@@ -445,34 +446,6 @@ static void turn_plan(void *payload)
     vr_plan_turn(session->plan);
 }
 
-/* What an error says behind the resource's address. */
-static const char *told_of(const struct vr_error *err)
-{
-    const char *behind = strstr(err->message, ": ");
-    return behind ? behind : err->message;
-}
-
-/* A credential that is refused is refused for every resource: that is told once. */
-static void tell_plan_error(const struct vr_plan *plan, size_t i)
-{
-    const struct vr_error *err = vr_plan_error_at(plan, i);
-    size_t others = 0, count = vr_plan_error_count(plan);
-    for (size_t k = 0; err->code && strcmp(err->code, "auth") == 0 && k < count; k++) {
-        bool same = k != i && strcmp(told_of(vr_plan_error_at(plan, k)), told_of(err)) == 0;
-        if (same && k < i)
-            return;
-        others += same;
-    }
-    struct vr_error told = {0};
-    vr_error_copy(&told, err);
-    if (others > 0)
-        vr_error_hint(&told, "%s (%zu other%s the same)",
-                      err->hint ? err->hint : "look at this first", others,
-                      others == 1 ? " says" : "s say");
-    vr_cli_error(&told);
-    vr_error_clear(&told);
-}
-
 static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
 {
     if (session->interrupted)
@@ -480,7 +453,7 @@ static bool plan_is_fine(struct vr_session *session, struct vr_error *err)
                             session->interrupted);
     size_t count = vr_plan_error_count(session->plan);
     for (size_t i = 0; i < count; i++)
-        tell_plan_error(session->plan, i);
+        vr_tell_plan_error(session->plan, i);
     return count == 0 || vr_error_set(err, "told", "no plan could be made");
 }
 
@@ -510,58 +483,6 @@ static struct vr_texts held(struct vr_session *session)
     json_t *hold;
     json_object_foreach(session->holds, address, hold) texts.items[texts.count++] = address;
     return texts;
-}
-
-void vr_session_tell_notes(struct vr_session *session)
-{
-    const json_t *notes = vr_provider_notes(session->provider);
-    for (; session->notes_told < json_array_size(notes); session->notes_told++) {
-        const json_t *note = json_array_get(notes, session->notes_told);
-        vr_ui_say(session->ui, "Note: %s: %s", json_string_value(json_object_get(note, "address")),
-                  json_string_value(json_object_get(note, "text")));
-        vr_ui_event(session->ui, "note", json_deep_copy(note));
-    }
-}
-
-/* What the last apply had: a digest, or the folder of VMRUN_STDLIB. */
-static const char *our_stdlib(void)
-{
-    const char *folder = getenv("VMRUN_STDLIB");
-    return folder && *folder ? "a folder" : vr_stdlib_digest;
-}
-
-static void tell_stdlib(struct vr_session *session)
-{
-    json_t *stdlib = vr_state_meta(session->state, "stdlib"),
-           *version = vr_state_meta(session->state, "version");
-    if (json_is_string(stdlib) && strcmp(json_string_value(stdlib), our_stdlib()) != 0 &&
-        !vr_plan_empty(session->plan)) {
-        vr_ui_say(session->ui,
-                  "The standard library is another than at the last apply (by vmrun %s): changes "
-                  "that the recipe does not explain come from it.",
-                  json_is_string(version) ? json_string_value(version) : "?");
-        vr_ui_event(session->ui, "stdlib",
-                    json_pack("{s:O, s:s}", "was", stdlib, "is", our_stdlib()));
-    }
-    json_decref(stdlib);
-    json_decref(version);
-}
-
-void vr_session_show(struct vr_session *session)
-{
-    const char *address;
-    json_t *hold;
-    vr_ui_plan(session->ui, session->plan);
-    tell_stdlib(session);
-    vr_session_tell_notes(session);
-    json_object_foreach(session->holds, address, hold)
-    {
-        char *text = vr_hold_text(address, hold);
-        vr_ui_say(session->ui, "%s", text);
-        free(text);
-    }
-    if (json_object_size(session->holds) > 0)
-        vr_ui_event(session->ui, "held", json_pack("{s:O}", "holds", session->holds));
 }
 
 /* VMRUN_AS_VERSION is for tests: what an other vmrun would say. */
@@ -668,7 +589,7 @@ void vr_session_remember(struct vr_session *session)
         return;
     vr_state_set_meta(session->state, "target", vr_session_lasting_target(session));
     vr_state_set_meta(session->state, "version", json_string(our_version()));
-    vr_state_set_meta(session->state, "stdlib", json_string(our_stdlib()));
+    vr_state_set_meta(session->state, "stdlib", json_string(vr_tell_stdlib()));
     vr_state_set_meta(session->state, "recipe", json_string(session->path));
     if (session->recipe)
         vr_state_set_meta(session->state, "parameters",

@@ -75,10 +75,6 @@ void vr_session_recall(struct vr_session *session, const json_t *parameters);
  * filled in. */
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options,
                      struct vr_error *err);
-/* What the kinds want known, each once: what stays behind and until when, what a check warns of. */
-void vr_session_tell_notes(struct vr_session *session);
-/* Shows the plan, its notes, and what is held. */
-void vr_session_show(struct vr_session *session);
 /* Does what the plan says. Failures are told as they happen; err is for what kept it from running
  * at all. */
 bool vr_session_apply(struct vr_session *session, struct vr_error *err);

@@ -18,6 +18,7 @@
 #include "base/alloc.h"
 #include "engine/digest.h"
 #include "engine/state.h"
+#include "faulty_disk.h"
 
 static char *root, *folder, *path;
 
@@ -460,6 +461,86 @@ START_TEST(crashes_where_it_is_told_to)
 }
 END_TEST
 
+enum { FAULTY_ROWS = 6 };
+
+/* Puts rows, one a commit, on a disk that fails at its n-th write or sync: how many were told to be
+ * durable is written to fd. Gives the exit code. */
+static int put_on_faulty_disk(enum fault fault, int at, int fd)
+{
+    faulty_disk_install(fault, at);
+    struct vr_error err = {0};
+    struct vr_state *state = open_state(false, &err);
+    unsigned char durable = 0;
+    for (int i = 0; state && i < FAULTY_ROWS; i++) {
+        char address[16];
+        snprintf(address, sizeof(address), "t.x.%d", i);
+        put(state, address, NULL);
+        if (!vr_state_sync(state, &err))
+            break;
+        durable++;
+        if (write(fd, &durable, 1) != 1)
+            _exit(1);
+    }
+    if (!err.message)
+        return 0; /* the disk did not fail */
+    bool told = err.code && (strcmp(err.code, "io") == 0 || strcmp(err.code, "disk") == 0);
+    faulty_disk_heal();
+    vr_state_close(state);
+    return told ? 2 : 1;
+}
+
+/* The disk fails at every write and sync in turn: what was told to be durable is there afterwards,
+ * the state opens, and nothing is half there. */
+static int fail_everywhere(enum fault fault, int wanted)
+{
+    int faults = 0;
+    for (int at = 1; at < 400; at++) {
+        int fds[2], status;
+        ck_assert_int_eq(pipe(fds), 0);
+        pid_t pid = fork();
+        if (pid == 0)
+            _exit(put_on_faulty_disk(fault, at, fds[1]));
+        close(fds[1]);
+        unsigned char durable = 0;
+        while (read(fds[0], &durable, 1) == 1)
+            continue;
+        close(fds[0]);
+        waitpid(pid, &status, 0);
+        ck_assert(WIFEXITED(status));
+        if (WEXITSTATUS(status) == 0)
+            break;
+        ck_assert_msg(WEXITSTATUS(status) == wanted, "operation %d: exit code %d", at,
+                      WEXITSTATUS(status));
+        faults++;
+        struct vr_state *state = must_open(false);
+        ck_assert_msg(vr_state_count(state) >= durable, "operation %d: %zu rows of %d", at,
+                      vr_state_count(state), durable);
+        for (int i = 0; i < durable; i++) {
+            char address[16];
+            snprintf(address, sizeof(address), "t.x.%d", i);
+            const struct vr_row *row = vr_state_find(state, address);
+            ck_assert_ptr_nonnull(row);
+            ck_assert_str_eq(row->inputs, "{\"a\":1}");
+        }
+        vr_state_close(state);
+        tear_down();
+        set_up();
+    }
+    return faults;
+}
+
+START_TEST(a_power_cut_loses_nothing_that_was_durable)
+{
+    ck_assert_int_gt(fail_everywhere(FAULT_POWER_CUT, 137), 20);
+}
+END_TEST
+
+START_TEST(a_failing_disk_is_said_and_loses_nothing_that_was_durable)
+{
+    ck_assert_int_gt(fail_everywhere(FAULT_IO_ERROR, 2), 20);
+}
+END_TEST
+
 START_TEST(notices_a_truncated_file)
 {
     fill(200);
@@ -833,6 +914,8 @@ Suite *state_suite(void)
         a_killed_holder_is_no_holder,
         waits_for_the_lease,
         crashes_where_it_is_told_to,
+        a_power_cut_loses_nothing_that_was_durable,
+        a_failing_disk_is_said_and_loses_nothing_that_was_durable,
         notices_a_truncated_file,
         notices_flipped_bits,
         notices_what_another_hand_did,

@@ -153,7 +153,12 @@ local function settle(name, spec, given, environment)
   end
   if spec.names_file then
     if entry.folder and not got:find("^/") then got = entry.folder .. got end
-    local text, why = declare.read(got)
+    local text, why
+    if got:find("\n", 1, true) then
+      why = ("it wants the name of a file and got a text; write %s=FILE, without @"):format(name)
+    else
+      text, why = declare.read(got)
+    end
     if not text then
       now.problem(place, ("parameter '%s' (from %s): %s"):format(name, entry.from, why), source_word(place, name))
       return value.poison()

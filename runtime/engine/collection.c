@@ -95,7 +95,8 @@ static struct vr_node *coming_member(struct vr_node *collection, size_t number, 
     return member;
 }
 
-/* Who goes first: what is dead, then the newest (the last in the provider's order). */
+/* Who goes first: what is dead, then the newest (the last in the provider's order); never who is
+ * held. */
 static bool is_dead(const struct vr_node *member)
 {
     static const char *const words[] = {"failed", "evicted", "deleted", "preempted"};
@@ -123,7 +124,8 @@ static void choose_victims(struct vr_nodes *there, size_t count)
     for (int dead = 1; dead >= 0; dead--) {
         for (size_t i = there->count; i-- > 0 && count > 0;) {
             struct vr_node *member = there->items[i];
-            if (member->action == VR_ACTION_REMOVE || is_dead(member) != (dead == 1))
+            if (member->action == VR_ACTION_REMOVE || is_dead(member) != (dead == 1) ||
+                vr_plan_held(member->private->plan, member->address))
                 continue;
             remove_member(member, dead == 1);
             count--;

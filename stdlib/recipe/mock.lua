@@ -28,6 +28,7 @@ local function made_up(spec, address, name)
   if kind == "ip" then return "192.0.2.1" end
   if kind == "cidr" then return "192.0.2.0/24" end
   if kind == "list" then return json.array {} end
+  if spec.secret then return "secret of " .. address .. "." .. name end -- no part of another text
   if kind == "map" or kind == "object" or kind == "any" then return {} end
   return address .. "." .. name
 end

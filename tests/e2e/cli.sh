@@ -371,6 +371,20 @@ run 0 apply held.lua text=2 first=false
 has out "Done: 0 added, 0 changed, 1 destroyed"
 run 0 destroy held.lua
 
+# a member that is held is not the one that goes
+echo '{}' >mock.json
+export VMRUN_MOCK=$PWD/mock.json
+set=azure.virtual_machine_scale_set.worker
+run 0 apply "$root/recipes/cluster.lua" control_planes=1 workers=2 --yes
+run 0 hold "$root/recipes/cluster.lua" "$set.instances[1]*" --until 1h --reason "a core dump is on it"
+run 0 plan "$root/recipes/cluster.lua" control_planes=1 workers=1
+has out "- $set.instances[0]: remove"
+hasnt out "$set.instances[1]: remove"
+run 0 hold "$root/recipes/cluster.lua" "$set" --until 1h --reason "no more, no less"
+run 0 plan "$root/recipes/cluster.lua" control_planes=1 workers=5
+has out "No changes."
+unset VMRUN_MOCK
+
 # two at once: the second says who holds the state
 cat >long.lua <<'LUA'
 local here = use "local"

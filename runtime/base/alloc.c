@@ -50,6 +50,13 @@ char *vr_format(const char *format, ...)
     return text;
 }
 
+void vr_secret_free(char *secret)
+{
+    if (secret)
+        explicit_bzero(secret, strlen(secret));
+    free(secret);
+}
+
 /* Blocks grow, so that a large arena costs few allocations; what does not fit into a block gets one
  * of its own. */
 struct block {

@@ -9,6 +9,7 @@ void *vr_realloc(void *old, size_t size); /* not zeroed */
 char *vr_strdup(const char *text);        /* NULL gives NULL */
 char *vr_strndup(const char *text, size_t length);
 char *vr_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void vr_secret_free(char *secret); /* overwrites, then frees; NULL is fine */
 
 /* An arena: many small things that die together. */
 struct vr_arena;

@@ -1,31 +1,42 @@
 #include "base/crypto.h"
 
 #include <ctype.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/rand.h>
-#include <openssl/sha.h>
+#include <errno.h>
+#include <nettle/base64.h>
+#include <nettle/hmac.h>
+#include <nettle/sha1.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/alloc.h"
 
 void vr_sha1(const void *data, size_t length, unsigned char out[VR_SHA1_SIZE])
 {
-    SHA1(data, length, out);
+    struct sha1_ctx context;
+    sha1_init(&context);
+    sha1_update(&context, length, data);
+    sha1_digest(&context, VR_SHA1_SIZE, out);
 }
 
 void vr_sha256(const void *data, size_t length, unsigned char out[VR_SHA256_SIZE])
 {
-    SHA256(data, length, out);
+    struct sha256_ctx context;
+    sha256_init(&context);
+    sha256_update(&context, length, data);
+    sha256_digest(&context, VR_SHA256_SIZE, out);
 }
 
 void vr_hmac_sha256(const void *key, size_t key_length, const void *data, size_t length,
                     unsigned char out[VR_SHA256_SIZE])
 {
-    unsigned int size = VR_SHA256_SIZE;
-    HMAC(EVP_sha256(), key, (int)key_length, data, length, out, &size);
+    struct hmac_sha256_ctx context;
+    hmac_sha256_set_key(&context, key_length, key);
+    hmac_sha256_update(&context, length, data);
+    hmac_sha256_digest(&context, VR_SHA256_SIZE, out);
+    explicit_bzero(&context, sizeof(context));
 }
 
 void vr_hex(const void *data, size_t length, char *out)
@@ -74,8 +85,8 @@ unsigned char *vr_unhex(const char *digits, size_t *length)
 
 char *vr_base64(const void *data, size_t length)
 {
-    char *text = vr_alloc((length + 2) / 3 * 4 + 1);
-    EVP_EncodeBlock((unsigned char *)text, data, (int)length);
+    char *text = vr_alloc(BASE64_ENCODE_RAW_LENGTH(length) + 1);
+    base64_encode_raw(text, length, data);
     return text;
 }
 
@@ -139,8 +150,13 @@ bad:
 
 void vr_random(void *out, size_t length)
 {
-    if (RAND_bytes(out, (int)length) != 1) {
-        fputs("vmrun: the system gives no random bytes\n", stderr);
-        abort();
+    for (unsigned char *at = out; length > 0;) {
+        ssize_t got = getrandom(at, length, 0);
+        if (got < 0 && errno != EINTR) {
+            fputs("vmrun: the system gives no random bytes\n", stderr);
+            abort();
+        }
+        at += got > 0 ? got : 0;
+        length -= got > 0 ? (size_t)got : 0;
     }
 }

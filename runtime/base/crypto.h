@@ -1,4 +1,5 @@
-/* Digests, encodings and random bytes, over OpenSSL's libcrypto. */
+/* Digests, encodings and random bytes, over libnettle: libcrypto alone takes
+ * as much memory as the rest of a small run, and is loaded only with keys/. */
 #ifndef VR_BASE_CRYPTO_H
 #define VR_BASE_CRYPTO_H
 

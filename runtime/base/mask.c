@@ -8,7 +8,6 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/crypto.h"
-#include "base/keys.h"
 #include "base/map.h"
 
 enum { SHORTEST = 4, SHORTEST_DERIVED = 8, SHORTEST_LINE = 8, SHORTEST_WORD = 16 };

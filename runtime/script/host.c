@@ -344,7 +344,6 @@ static int panic(lua_State *L)
 
 static int open_state(lua_State *L)
 {
-    lua_gc(L, LUA_GCINC, 125, 0, 0); /* a recipe's leavings are not worth twice their memory */
     luaL_openlibs(L);
     vr_limit_open(L);
     vr_tasks_open(L);

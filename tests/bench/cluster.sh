@@ -29,7 +29,7 @@ for run in 1 2 3; do
   state=$work/$run
   mkdir -m 700 "$state"
   "$VMRUN" emulator start --state-dir "$state" >/dev/null
-  python3 "$here/measure.py" "$state/bench.log" "$VMRUN" "$here/../../recipes/cluster.lua" --emulator --yes --state-dir "$state" >>"$work/figures"
+  python3 -ISE "$here/measure.py" "$state/bench.log" "$VMRUN" "$here/../../recipes/cluster.lua" --emulator --yes --state-dir "$state" >>"$work/figures"
   path=$("$VMRUN" lua "$here/critical_path.lua" "$state/stacks/cluster/report.json")
   wall=$(tail -n 1 "$work/figures" | awk '{ print $1 }')
   awk -v w="$wall" -v p="$path" 'BEGIN { printf "%.3f\n", w / p }' >>"$work/makespan"

@@ -22,7 +22,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/vmrun-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 export CHECKPOINT_DISABLE=1 NO_COLOR=1
 
-measure() { python3 "$here/measure.py" "$work/log" "$@"; }
+measure() { python3 -ISE "$here/measure.py" "$work/log" "$@"; }
 # column FILE N: the median of a column.
 column() { awk -v n="$2" '{ print $n }' "$1" | sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 bench() { awk -v n="$1" -v v="$2" -v f="$3" -v u="$4" 'BEGIN { printf "bench %s " f " %s\n", n, v, u }'; }

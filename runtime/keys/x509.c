@@ -1,4 +1,4 @@
-#include "base/x509.h"
+#include "keys/x509.h"
 
 #include <arpa/inet.h>
 #include <openssl/ecdsa.h>
@@ -13,7 +13,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/crypto.h"
-#include "base/keys.h"
+#include "keys/keys.h"
 
 enum { BACKDATE = 300 }; /* seconds: clocks differ */
 

@@ -1,8 +1,8 @@
 /* Certificates, as a small authority needs them: kubeadm's PKI, the emulator's servers, client
  * certificates for people. All texts are PEM and the caller's; a failure is NULL or false with an
  * error (code "x509" or "key"). */
-#ifndef VR_BASE_X509_H
-#define VR_BASE_X509_H
+#ifndef VR_KEYS_X509_H
+#define VR_KEYS_X509_H
 
 #include <jansson.h>
 #include <stdbool.h>

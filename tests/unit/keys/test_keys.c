@@ -7,28 +7,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/crypto.h"
-#include "base/keys.h"
-#include "base/x509.h"
-
-START_TEST(encodings)
-{
-    size_t length;
-    char *text = vr_base64("any carnal pleas", 16);
-    ck_assert_str_eq(text, "YW55IGNhcm5hbCBwbGVhcw==");
-    free(text);
-    unsigned char *bytes = vr_unbase64("YW55IGNh\ncm5hbCBwbGVhcw", &length);
-    ck_assert_uint_eq(length, 16);
-    ck_assert_mem_eq(bytes, "any carnal pleas", 16);
-    free(bytes);
-    ck_assert_ptr_null(vr_unbase64("a!b=", &length));
-    ck_assert_ptr_null(vr_unbase64("abcde", &length));
-    ck_assert_ptr_null(vr_unhex("abc", &length));
-    char hex[65];
-    vr_sha256_hex("abc", 3, hex);
-    ck_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-END_TEST
+#include "keys/keys.h"
+#include "keys/x509.h"
 
 /* What `command` prints, with the private key in the file that %s names: OpenSSH itself is the
  * judge of our format. */
@@ -176,7 +156,6 @@ Suite *keys_suite(void)
     Suite *suite = suite_create("keys");
     TCase *tcase = tcase_create("all");
     tcase_set_timeout(tcase, 60);
-    tcase_add_test(tcase, encodings);
     tcase_add_test(tcase, openssh_reads_our_keys);
     tcase_add_test(tcase, bad_keys_are_refused);
     tcase_add_test(tcase, certificates);

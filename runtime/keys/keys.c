@@ -1,4 +1,4 @@
-#include "base/keys.h"
+#include "keys/keys.h"
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -18,13 +18,6 @@
 static const char begin_mark[] = "-----BEGIN OPENSSH PRIVATE KEY-----";
 static const char end_mark[] = "-----END OPENSSH PRIVATE KEY-----";
 static const char magic[] = "openssh-key-v1"; /* its NUL is part of the format */
-
-void vr_secret_free(char *secret)
-{
-    if (secret)
-        OPENSSL_cleanse(secret, strlen(secret));
-    free(secret);
-}
 
 static void wipe(struct vr_buf *buf)
 {

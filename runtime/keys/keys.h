@@ -1,7 +1,7 @@
 /* Keys: SSH key pairs in OpenSSH's format, RSA and EC keys in PEM. A private key is a text that the
- * caller frees; wipe it with vr_secret_free. */
-#ifndef VR_BASE_KEYS_H
-#define VR_BASE_KEYS_H
+ * caller frees; wipe it with vr_secret_free (base/alloc.h). */
+#ifndef VR_KEYS_KEYS_H
+#define VR_KEYS_KEYS_H
 
 #include <stdbool.h>
 
@@ -34,7 +34,5 @@ char *vr_ec_key_new(void); /* P-256 */
 
 /* NULL with an error; free with EVP_PKEY_free. */
 struct evp_pkey_st *vr_key_read(const char *pem, struct vr_error *err);
-
-void vr_secret_free(char *secret); /* overwrites, then frees; NULL is fine */
 
 #endif

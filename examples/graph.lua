@@ -6,36 +6,39 @@ local p = params {
   seconds = param.number { default = 0, min = 0, help = "how long each node takes to make" },
 }
 
-local entries, users, ready = {}, {}, {}
-for line in p.edges:gmatch("[^\n]+") do
-  local needs = {}
-  for word in line:gmatch("%S+") do needs[#needs + 1] = word end
-  local name = table.remove(needs, 1)
-  if name then
-    local entry = { name = name, needs = needs, missing = #needs }
-    entries[#entries + 1] = entry
-    if entry.missing == 0 then ready[#ready + 1] = entry end
-    for _, need in ipairs(needs) do
+local ids, users, held = {}, {}, {}
+
+-- Declares a node when all that it needs is declared; else it is held, and counts what it misses.
+local function declare(name, names)
+  local needs, missing = {}, nil
+  for need in names:gmatch("%S+") do
+    if ids[need] then
+      needs[#needs + 1] = ids[need]
+    else
+      missing = missing or { name = name, names = names, count = 0 }
+      missing.count = missing.count + 1
       users[need] = users[need] or {}
-      table.insert(users[need], entry)
+      table.insert(users[need], missing)
+    end
+  end
+  held[name] = missing and names
+  if not missing then ids[name] = timed.node(name) { needs = needs, seconds = p.seconds }.id end
+end
+
+for name, names in p.edges:gmatch("([^ \t\r\n]+)([^\n]*)") do
+  declare(name, names)
+  local done = { users[name] and ids[name] and name }
+  while done[1] do
+    for _, user in ipairs(users[table.remove(done)] or {}) do
+      user.count = user.count - 1
+      if user.count == 0 then
+        declare(user.name, user.names)
+        done[#done + 1] = user.name
+      end
     end
   end
 end
 
-local nodes, count = {}, 0
-while ready[count + 1] do
-  count = count + 1
-  local entry, needs = ready[count], {}
-  for i, need in ipairs(entry.needs) do needs[i] = nodes[need].id end
-  nodes[entry.name] = timed.node(entry.name) { needs = needs, seconds = p.seconds }
-  for _, user in ipairs(users[entry.name] or {}) do
-    user.missing = user.missing - 1
-    if user.missing == 0 then ready[#ready + 1] = user end
-  end
-end
-
-for _, entry in ipairs(entries) do
-  if not nodes[entry.name] then
-    error(("%s waits for itself, or for a name that has no line: %s"):format(entry.name, table.concat(entry.needs, " ")))
-  end
+for name, names in pairs(held) do
+  error(("%s waits for itself, or for a name that has no line:%s"):format(name, names))
 end

@@ -13,4 +13,13 @@ void vr_declare_into(lua_State *L, struct vr_decls *decls);
  * nothing if none did. */
 bool vr_declare_limit(lua_State *L);
 
+/* The set that declarations go into; raises when no recipe is being read. */
+struct vr_decls *vr_declare_current(lua_State *L);
+/* Pushes the table behind a proxy; false and nothing when the value at index is none. */
+bool vr_declare_data(lua_State *L, int index);
+
+/* Functions of the module: accept.c. */
+int vr_declare_accept(lua_State *L);
+int vr_declare_fill(lua_State *L);
+
 #endif

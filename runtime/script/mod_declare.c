@@ -31,7 +31,7 @@ void vr_declare_into(lua_State *L, struct vr_decls *decls)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &current_key);
 }
 
-static struct vr_decls *decls_of(lua_State *L)
+struct vr_decls *vr_declare_current(lua_State *L)
 {
     lua_rawgetp(L, LUA_REGISTRYINDEX, &current_key);
     struct vr_decls *decls = lua_touserdata(L, -1);
@@ -43,7 +43,7 @@ static struct vr_decls *decls_of(lua_State *L)
 
 static struct vr_exprs *exprs_of(lua_State *L)
 {
-    return vr_decls_exprs(decls_of(L));
+    return vr_decls_exprs(vr_declare_current(L));
 }
 
 static void *pointer(lua_State *L, int index)
@@ -83,14 +83,20 @@ static int declare_proxy(lua_State *L)
     return 1;
 }
 
+bool vr_declare_data(lua_State *L, int index)
+{
+    if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index))
+        return false;
+    bool proxy = lua_rawgetp(L, -1, &proxy_key) == LUA_TBOOLEAN;
+    lua_pop(L, 2);
+    if (proxy)
+        lua_getiuservalue(L, index, 1);
+    return proxy;
+}
+
 static int declare_data(lua_State *L)
 {
-    if (lua_type(L, 1) != LUA_TUSERDATA || !lua_getmetatable(L, 1))
-        return 0;
-    if (lua_rawgetp(L, -1, &proxy_key) != LUA_TBOOLEAN)
-        return 0;
-    lua_getiuservalue(L, 1, 1);
-    return 1;
+    return vr_declare_data(L, 1);
 }
 
 /* Expressions */
@@ -270,7 +276,7 @@ static int declare_kind(lua_State *L)
 
 static int declare_add(lua_State *L)
 {
-    struct vr_decls *decls = decls_of(L);
+    struct vr_decls *decls = vr_declare_current(L);
     const struct vr_kind *kind = pointer(L, 1);
     struct vr_scope *scope = lua_isnoneornil(L, 4) ? NULL : pointer(L, 4);
     struct vr_error err = {0};
@@ -282,26 +288,26 @@ static int declare_add(lua_State *L)
 
 static int declare_set(lua_State *L)
 {
-    vr_decl_set(decls_of(L), pointer(L, 1), luaL_checkstring(L, 2), pointer(L, 3),
+    vr_decl_set(vr_declare_current(L), pointer(L, 1), luaL_checkstring(L, 2), pointer(L, 3),
                 luaL_checkstring(L, 4), (int)luaL_checkinteger(L, 5));
     return 0;
 }
 
 static int declare_after(lua_State *L)
 {
-    vr_decl_after(decls_of(L), pointer(L, 1), pointer(L, 2));
+    vr_decl_after(vr_declare_current(L), pointer(L, 1), pointer(L, 2));
     return 0;
 }
 
 static int declare_trigger(lua_State *L)
 {
-    vr_decl_trigger(decls_of(L), pointer(L, 1), pointer(L, 2));
+    vr_decl_trigger(vr_declare_current(L), pointer(L, 1), pointer(L, 2));
     return 0;
 }
 
 static int declare_ignore(lua_State *L)
 {
-    vr_decl_ignore(decls_of(L), pointer(L, 1), luaL_checkstring(L, 2));
+    vr_decl_ignore(vr_declare_current(L), pointer(L, 1), luaL_checkstring(L, 2));
     return 0;
 }
 
@@ -358,14 +364,14 @@ static int declare_collection(lua_State *L)
 static int declare_scope(lua_State *L)
 {
     struct vr_error err = {0};
-    struct vr_scope *scope = vr_decls_scope(decls_of(L), pointer(L, 1), &err);
+    struct vr_scope *scope = vr_decls_scope(vr_declare_current(L), pointer(L, 1), &err);
     return scope ? push(L, scope) : failed(L, &err);
 }
 
 static int declare_output(lua_State *L)
 {
     struct vr_error err = {0};
-    if (!vr_decls_output(decls_of(L), luaL_checkstring(L, 1), pointer(L, 2), NULL,
+    if (!vr_decls_output(vr_declare_current(L), luaL_checkstring(L, 1), pointer(L, 2), NULL,
                          luaL_checkstring(L, 3), (int)luaL_checkinteger(L, 4), &err))
         return failed(L, &err);
     lua_pushboolean(L, true);
@@ -374,13 +380,13 @@ static int declare_output(lua_State *L)
 
 static int declare_moved(lua_State *L)
 {
-    vr_decls_moved(decls_of(L), luaL_checkstring(L, 1), luaL_checkstring(L, 2));
+    vr_decls_moved(vr_declare_current(L), luaL_checkstring(L, 1), luaL_checkstring(L, 2));
     return 0;
 }
 
 static int declare_removed(lua_State *L)
 {
-    vr_decls_removed(decls_of(L), luaL_checkstring(L, 1));
+    vr_decls_removed(vr_declare_current(L), luaL_checkstring(L, 1));
     return 0;
 }
 
@@ -393,7 +399,7 @@ static int declare_error(lua_State *L)
     vr_error_place(&err, luaL_checkstring(L, 3), (int)luaL_checkinteger(L, 4));
     err.column = (int)luaL_optinteger(L, 5, 0);
     err.width = (int)luaL_optinteger(L, 6, 0);
-    vr_decls_error(decls_of(L), &err);
+    vr_decls_error(vr_declare_current(L), &err);
     return 0;
 }
 
@@ -608,7 +614,9 @@ static const luaL_Reg functions[] = {
     {"eval", declare_eval},
     {"functions", declare_functions},
     {"kind", declare_kind},
+    {"accept", vr_declare_accept},
     {"add", declare_add},
+    {"fill", vr_declare_fill},
     {"set", declare_set},
     {"after", declare_after},
     {"trigger", declare_trigger},

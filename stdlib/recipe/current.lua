@@ -9,10 +9,16 @@ local M = {}
 local raised_meta = { __name = "recipe error" }
 function raised_meta.__tostring(self) return self.message end
 
---- The place in recipe code that runs now: { file =, line = }.
-function M.place()
+--- Where the recipe code is that runs now: the file and the line.
+function M.where()
   local source, line = declare.place(M.files)
-  return { file = source and source.path or M.path, line = line or 1 }
+  return source and source.path or M.path, line or 1
+end
+
+--- The same as a place: { file =, line = }.
+function M.place()
+  local file, line = M.where()
+  return { file = file, line = line }
 end
 
 --- The source that a place is in.
@@ -83,7 +89,7 @@ function M.note(caught)
   if getmetatable(caught) ~= raised_meta then error(caught, 0) end
   if caught.native and M.poisoned and caught.message:find("poison", 1, true) then return end
   for pending in pairs(M.pending) do -- its fields were what failed
-    if pending.place.file == caught.place.file and pending.place.line == caught.place.line then M.pending[pending] = nil end
+    if pending.file == caught.place.file and pending.line == caught.place.line then M.pending[pending] = nil end
   end
   M.problem(caught.place, caught.message, caught.span, caught.hint)
 end

@@ -72,10 +72,10 @@ end
 
 local function report_pending()
   for pending in pairs(now.pending) do
-    local name = pending.page and pending.page.name or pending.component.name
-    local source = now.source(pending.place)
-    local declaration = source and source:declaration(pending.place.line, name:match("[^.]+$"), pending.name)
-    now.problem(pending.place, ('%s "%s" has a name but no fields; write %s "%s" {}'):format(name, pending.name, name, pending.name),
+    local name = pending.page.name
+    local source = now.source(pending)
+    local declaration = source and source:declaration(pending.line, name:match("[^.]+$"), pending.name)
+    now.problem(pending, ('%s "%s" has a name but no fields; write %s "%s" {}'):format(name, pending.name, name, pending.name),
       declaration and declaration.head)
   end
 end
@@ -121,18 +121,19 @@ local TESTED = {
 
 -- What Lua cannot refuse: a comparison by == with a reference, and a reference as a condition.
 local function lint()
-  local found, seen = {}, {}
-  for _, use in ipairs(now.used) do
+  local found = {}
+  for _, use in pairs(now.used) do
     local source = now.sources[use.file]
     local how, span = source:tested(use.line, use.key)
-    local key = use.file .. use.line .. use.key
-    if how and not seen[key] then
-      seen[key] = true
+    if how then
       found[#found + 1] = { message = TESTED[how]:format("'" .. use.key .. "'"), file = use.file, line = span.line,
         column = span.column, width = span.width }
     end
   end
-  table.sort(found, function(a, b) return a.line < b.line end)
+  table.sort(found, function(a, b)
+    if a.file ~= b.file then return a.file < b.file end
+    return a.line < b.line or a.line == b.line and a.column < b.column
+  end)
   return found
 end
 

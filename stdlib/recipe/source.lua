@@ -3,64 +3,70 @@
 local M = {}
 
 local LONG = "^%[(=*)%["
+local SYMBOLS = { "^%.%.%.?", "^[=~<>]=", "^::", "^//", "^." }
 
-local function add(tokens, kind, text, line, column, value)
-  tokens[#tokens + 1] = { kind = kind, text = text, line = line, column = column, value = value }
+-- The text in long brackets of a level that begins at `at`, to its end.
+local function long(text, at, level)
+  local _, last = text:find("]" .. level .. "]", at, true)
+  return text:sub(at, last)
+end
+
+local function comment(text, at)
+  local level = text:match(LONG, at + 2)
+  return level and long(text, at, level) or text:match("^[^\n]*", at)
+end
+
+local function quoted_text(text, at, quote)
+  local stop = at + 1
+  while true do
+    stop = text:find("[\"'\\\n]", stop) or #text
+    local byte = text:byte(stop)
+    if byte == quote or byte == 10 or stop == #text then break end
+    stop = stop + (byte == 92 and 2 or 1)
+  end
+  local piece = text:sub(at, stop)
+  return piece, (piece:sub(2, -2):gsub("\\(.)", "%1"))
+end
+
+-- A token that begins with none of white space, letters and digits: its text, kind and value; no kind: a comment.
+local function special(text, at, byte)
+  if byte == 45 and text:byte(at + 1) == 45 then return comment(text, at) end
+  if byte == 34 or byte == 39 then
+    local piece, inner = quoted_text(text, at, byte)
+    return piece, "text", inner
+  end
+  local level = byte == 91 and text:match(LONG, at)
+  if level then
+    local piece = long(text, at, level)
+    return piece, "text", piece:sub(#level + 3, -(#level + 3))
+  end
+  for _, pattern in ipairs(SYMBOLS) do
+    local piece = text:match(pattern, at)
+    if piece then return piece, "symbol" end
+  end
 end
 
 --- The tokens of a Lua text: names, texts (with `value`), numbers and symbols, each with its line and column (from 1).
 -- Text that Lua refuses gives the tokens before the fault.
 function M.tokens(text)
-  local tokens, at, line, start = {}, 1, 1, 1
-  local function count(piece)
-    for _ in piece:gmatch("\n") do line = line + 1 end
-    local last = piece:match(".*()\n")
-    if last then start = at + last end
-  end
-  while at <= #text do
-    local blank = text:match("^%s+", at)
-    if blank then
-      count(blank)
-      at = at + #blank
+  local tokens, at, line, start, size = {}, 1, 1, 1, #text
+  while at <= size do
+    local byte = text:byte(at)
+    if byte == 10 then
+      at, line = at + 1, line + 1
+      start = at
+    elseif byte == 32 or byte >= 9 and byte <= 13 then
+      at = text:find("[^ \t\r\v\f]", at) or size + 1
     else
-      local column, here = at - start + 1, line
-      local name = text:match("^[%a_][%w_]*", at)
-      local piece, kind, value
-      if name then
-        piece, kind = name, "name"
-      elseif text:find("^%-%-", at) then
-        local level = text:match("^%-%-%[(=*)%[", at)
-        local stop
-        if level then
-          local _, last = text:find("]" .. level .. "]", at, true)
-          stop = last or #text
-        else
-          stop = (text:find("\n", at, true) or #text + 1) - 1
-        end
-        piece = text:sub(at, stop)
-      elseif text:find(LONG, at) then
-        local level = text:match(LONG, at)
-        local _, last = text:find("]" .. level .. "]", at, true)
-        piece, kind = text:sub(at, last or #text), "text"
-        value = piece:sub(#level + 3, -(#level + 3))
-      elseif text:find("^[\"']", at) then
-        local quote, stop = text:sub(at, at), at + 1
-        while stop <= #text and text:sub(stop, stop) ~= quote and text:sub(stop, stop) ~= "\n" do
-          stop = stop + (text:sub(stop, stop) == "\\" and 2 or 1)
-        end
-        piece, kind = text:sub(at, stop), "text"
-        value = piece:sub(2, -2):gsub("\\(.)", "%1")
-      else
-        piece = text:match("^%d[%w.]*", at)
-        kind = piece and "number"
-        if not piece then
-          piece = text:match("^%.%.%.", at) or text:match("^%.%.", at) or text:match("^[=~<>]=", at) or
-            text:match("^::", at) or text:match("^//", at) or text:sub(at, at)
-          kind = "symbol"
-        end
+      local piece, kind, value = text:match("^[%a_][%w_]*", at), "name", nil
+      if not piece then
+        piece, kind = text:match("^%d[%w.]*", at), "number"
+        if not piece then piece, kind, value = special(text, at, byte) end
       end
-      if kind then add(tokens, kind, piece, here, column, value) end
-      count(piece)
+      if kind then tokens[#tokens + 1] = { kind = kind, text = piece, line = line, column = at - start + 1, value = value } end
+      if kind ~= "name" and kind ~= "symbol" then
+        for stop in piece:gmatch("()\n") do line, start = line + 1, at + stop end
+      end
       at = at + #piece
     end
   end
@@ -188,6 +194,17 @@ function M:key(declaration, name)
   return known or nil
 end
 
+--- The lines of a declaration's fields, by name; those that the text does not show are not in it.
+function M:key_lines(declaration)
+  local lines = declaration.lines
+  if not lines then
+    lines = {}
+    declaration.lines = lines
+    if declaration.open then self:each_key(declaration.open, function(key, token) lines[key] = lines[key] or token.line end) end
+  end
+  return lines
+end
+
 --- A call of a word with a table: `outputs { ... }`, `params { ... }`; as M.declaration gives it.
 function M:call(line, word)
   local i = self.first[line]
@@ -237,6 +254,13 @@ local function entries(self, open, fn)
     if first < close and fn(key, key_at, first, math.min(i, close) - 1) then return end
     i = i + 1
   end
+end
+
+--- Goes over the keys of the table that opens at token i: fn(key, token).
+function M:each_key(open, fn)
+  entries(self, open, function(key, key_at)
+    if key_at then fn(key, self.tokens[key_at]) end
+  end)
 end
 
 --- The place of a field of a table, by its path: { "rules", 2, "port" }. `part` is "name" for the key, else the value.

@@ -147,8 +147,9 @@ end
 
 local function note_use(key)
   if not now.lint then return end
-  local place = now.place()
-  now.used[#now.used + 1] = { file = place.file, line = place.line, key = key }
+  local file, line = now.where()
+  local id = line .. " " .. file .. " " .. key
+  if not now.used[id] then now.used[id] = { file = file, line = line, key = key } end
 end
 
 local WAITS = {

@@ -113,11 +113,36 @@ local function lifecycle(decl, page, written, place, given)
   report(written, place, problems)
 end
 
--- The expression of what was put into a field. Most are plain: these cannot fail, and need no handler.
-local function field_expr(item, spec)
-  local plain = type(item)
-  if plain == "number" or plain == "boolean" or (plain == "string" and not spec.secret) then return true, declare.literal(item) end
-  return xpcall(value.to_expr, now.caught, item, spec)
+-- The fields of a resource in their canonical form; true when words of every resource are among them.
+local function checked(page, name, place, given)
+  local fields, more = declare.accept(page.fields, given), false
+  if fields and not page.check then return fields, more end
+  local problems = {}
+  if not fields then fields, more = field.check_fields(page.fields, given, {}, problems, LIFECYCLE) end
+  if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
+  report({ word = page.word, page = page, name = name }, place, problems)
+  return fields, more
+end
+
+-- Sets what a declaration's fields say. Most can be said at once; what raises is noted, and the rest goes on.
+local function fill(decl, page, name, place, fields)
+  local source = now.source(place)
+  local declaration = source and source:declaration(place.line, page.word, name)
+  local specs, names, lines = page.fields, page.sorted, declaration and source:key_lines(declaration)
+  local i = declare.fill(decl, fields, names, specs, place.file, place.line, lines, 1)
+  while i do
+    local key = names[i]
+    local ok, expr = xpcall(value.to_expr, now.caught, fields[key], specs[key])
+    local line = lines and lines[key] or place.line
+    if ok then
+      declare.set(decl, key, expr, place.file, line)
+    else
+      expr.place, expr.span = { file = place.file, line = line }, declaration and source:key(declaration, key)
+      expr.message = text_of(page, name) .. ": '" .. key .. "': " .. expr.message
+      now.note(expr)
+    end
+    i = declare.fill(decl, fields, names, specs, place.file, place.line, lines, i + 1)
+  end
 end
 
 local function declare_resource(page, handle, name, place, given)
@@ -126,42 +151,20 @@ local function declare_resource(page, handle, name, place, given)
     now.problem(place, ("%s wants a table of fields, got %s"):format(text_of(page, name), field.describe_value(given)))
     return value.poison()
   end
-  local written = { word = page.word, page = page, name = name }
-  local problems = {}
   if page.own_name and given[page.own_name] == nil then
     local named = { [page.own_name] = name }
     for key, item in next, given do named[key] = item end
     given = named
   end
-  local fields, more = field.check_fields(page.fields, given, {}, problems, LIFECYCLE)
-  if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
-  report(written, place, problems)
+  local fields, more = checked(page, name, place, given)
   local address = now.prefix .. page.name .. "." .. name
   local decl, message = declare.add(handle, name, address, now.scope, place.file, place.line)
   if not decl then
-    now.problem(place, message, (field_span(now.source(place), place, written, { path = {} })))
+    now.problem(place, message, (field_span(now.source(place), place, { word = page.word, name = name }, { path = {} })))
     return value.poison()
   end
-  local source = now.source(place)
-  local declaration = source and source:declaration(place.line, written.word, name)
-  local specs, names = page.fields, page.sorted
-  for i = 1, #names do
-    local key = names[i]
-    local item = fields[key]
-    if item ~= nil then
-      local span = declaration and source:key(declaration, key)
-      local line = span and span.line or place.line
-      local ok, expr = field_expr(item, specs[key])
-      if ok then
-        declare.set(decl, key, expr, place.file, line)
-      else
-        expr.place, expr.span = { file = place.file, line = line }, span
-        expr.message = text_of(page, name) .. ": '" .. key .. "': " .. expr.message
-        now.note(expr)
-      end
-    end
-  end
-  if more then lifecycle(decl, page, written, place, given) end
+  fill(decl, page, name, place, fields)
+  if more then lifecycle(decl, page, { word = page.word, page = page, name = name }, place, given) end
   return value.resource { decl = decl, expr = declare.ref(decl), page = page, name = name, fields = fields, scope = now.scope }
 end
 
@@ -176,17 +179,18 @@ end
 
 local function constructor(page, handle)
   return function(name)
-    local place = now.place()
+    local file, line = now.where()
+    local place = { file = file, line = line, page = page, name = name } -- and what is pending there
     if is(name, "poison") then return name end
     local problem = name_problem(page.name, name)
     if problem then
       now.problem(place, problem, span_of(place, page.name:match("[^.]+$")))
       return value.poison()
     end
-    local prefix, scope, pending = now.prefix, now.scope, { place = place, page = page, name = name }
-    now.pending[pending] = true
+    local prefix, scope = now.prefix, now.scope
+    now.pending[place] = true
     return function(given)
-      now.pending[pending] = nil
+      now.pending[place] = nil
       local was_prefix, was_scope = now.prefix, now.scope
       now.prefix, now.scope = prefix, scope
       local made = declare_resource(page, handle, name, place, given)
@@ -456,10 +460,11 @@ local function component(name)
         now.problem(at, wrong, span_of(at, name))
         return value.poison()
       end
-      local prefix, scope, pending = now.prefix, now.scope, { place = at, component = made, name = instance }
-      now.pending[pending] = true
+      local prefix, scope = now.prefix, now.scope
+      at.page, at.name = made, instance
+      now.pending[at] = true
       return function(given)
-        now.pending[pending] = nil
+        now.pending[at] = nil
         local was_prefix, was_scope = now.prefix, now.scope
         now.prefix, now.scope = prefix, scope
         local result = instantiate(made, instance, at, given)

@@ -53,7 +53,7 @@ static void put_param(const json_t *param)
 static int help_of_recipe(const char *path)
 {
     struct vr_args args = {.recipe = path};
-    struct vr_session session = {0};
+    static struct vr_session session;
     struct vr_error err = {0};
     int code = VR_EXIT_OK;
     if (vr_session_begin(&session, &args, &err)) {

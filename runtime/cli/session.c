@@ -677,35 +677,21 @@ json_t *vr_session_describe(struct vr_session *session)
 
 /* --- end --- */
 
+/* The program ends with its session: what holds nothing but memory, such as the recipe and the plan,
+ * is not taken apart, which would cost a tenth of a short run. */
 void vr_session_end(struct vr_session *session)
 {
     unwatch_signals(session);
     if (session->script)
         vr_script_wind_up(session->script, WIND_UP);
     vr_run_free(session->run);
-    vr_plan_free(session->plan);
-    vr_graph_free(session->graph);
-    for (size_t k = 0; session->limit_names && session->limit_names[k]; k++)
-        free(session->limit_names[k]);
-    free(session->limit_names);
-    free(session->own_limits);
-    json_decref(session->holds);
     vr_state_close(session->state);
-    vr_recipe_free(session->recipe);
     vr_provider_free(session->provider);
     vr_ui_free(session->ui);
     vr_drive_free(session->drive);
     vr_script_free(session->script);
     if (session->loop)
         vr_loop_free(session->loop);
-    json_decref(session->target);
-    json_decref(session->recalled);
-    json_decref(session->saved);
-    free(session->path);
-    free(session->stack);
-    free(session->folder);
-    free(session->stack_folder);
-    *session = (struct vr_session){0};
 }
 
 int vr_session_failed(struct vr_session *session, struct vr_error *err)
@@ -721,7 +707,7 @@ int vr_session_main_with(enum vr_recipe_use use, int argc, char **argv,
                          const struct vr_opt *options, vr_session_body body)
 {
     struct vr_args args = {0};
-    struct vr_session session = {0};
+    static struct vr_session session; /* what it holds at the end is still in reach */
     struct vr_error err = {0};
     int code = VR_EXIT_OK;
     if (!vr_opt_parse(&args, options, use != VR_RECIPE_NONE, argc, argv, &err)) {
@@ -747,7 +733,7 @@ int vr_session_main_bare(int argc, char **argv, const struct vr_opt *options, co
                          vr_session_bare body)
 {
     struct vr_args args = {0};
-    struct vr_session session = {0};
+    static struct vr_session session; /* what it holds at the end is still in reach */
     struct vr_error err = {0};
     int code;
     if (!vr_opt_parse(&args, options, false, argc, argv, &err)) {

@@ -84,6 +84,7 @@ void vr_session_remember(struct vr_session *session);
 int vr_cli_missing(struct vr_session *session, const char *address, struct vr_error *err);
 /* After everything was destroyed: the stack has no target and no parameters any more. */
 void vr_session_forget(struct vr_session *session);
+/* Ends what it began; once, as the last thing that the program does. */
 void vr_session_end(struct vr_session *session);
 /* The recipe's parameters (vr_recipe_params), whatever else may be wrong with it. */
 const json_t *vr_session_params(struct vr_session *session);

@@ -14,22 +14,66 @@
 
 enum { DEEPEST = 50 }; /* below the limit of the two pages */
 
-/* Whether spec[name] is there; it is left on the stack when it is. */
-static bool has(lua_State *L, int spec, const char *name)
-{
-    lua_pushstring(L, name);
-    if (lua_rawget(L, spec) != LUA_TNIL)
-        return true;
-    lua_pop(L, 1);
-    return false;
-}
+/* What a spec says, in one number that is found by one look: its type, and what else it has. */
+enum type { ANY = 1, STRING, SECRET, INTEGER, NUMBER, BOOLEAN, CHOICE, LIST, MAP, OBJECT, OTHER };
+enum {
+    TYPE = 0xf,
+    BOUNDED = 1 << 4, /* min, max */
+    MATCHED = 1 << 5, /* match, or a list's key */
+    HAS_DEFAULT = 1 << 6,
+    REQUIRED = 1 << 7,
+    HIDDEN = 1 << 8, /* secret, whatever its type */
+};
 
 static bool says(lua_State *L, int spec, const char *name)
 {
-    bool there = has(L, spec, name);
-    if (there)
-        lua_pop(L, 1);
+    bool there = lua_getfield(L, spec, name) != LUA_TNIL;
+    lua_pop(L, 1);
     return there;
+}
+
+static int code_from(lua_State *L, int spec)
+{
+    static const char *const names[] = {
+        [ANY] = "any",       [STRING] = "string",   [SECRET] = "secret", [INTEGER] = "integer",
+        [NUMBER] = "number", [BOOLEAN] = "boolean", [CHOICE] = "choice", [LIST] = "list",
+        [MAP] = "map",       [OBJECT] = "object"};
+    lua_getfield(L, spec, "type");
+    const char *type = lua_tostring(L, -1);
+    int code = OTHER;
+    for (int i = ANY; type && i < OTHER; i++)
+        if (strcmp(type, names[i]) == 0)
+            code = i;
+    lua_pop(L, 1);
+    if (says(L, spec, "min") || says(L, spec, "max"))
+        code |= BOUNDED;
+    if (says(L, spec, "match") || says(L, spec, "key"))
+        code |= MATCHED;
+    if (says(L, spec, "default"))
+        code |= HAS_DEFAULT;
+    if (says(L, spec, "required"))
+        code |= REQUIRED;
+    if (says(L, spec, "secret"))
+        code |= HIDDEN;
+    return code;
+}
+
+/* A spec does not change once a kind is made of it. The first upvalue keeps the numbers. */
+static int code_of(lua_State *L, int spec)
+{
+    int codes = lua_upvalueindex(1);
+    lua_pushvalue(L, spec);
+    if (lua_rawget(L, codes) == LUA_TNIL) {
+        lua_pushvalue(L, spec);
+        lua_pushinteger(L, code_from(L, spec));
+        lua_rawset(L, codes);
+        lua_pushvalue(L, spec);
+        lua_rawget(L, codes);
+        lua_remove(L, -2);
+    }
+    int code = (int)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+    return code;
 }
 
 static bool is_plain_table(lua_State *L, int index, bool *array)
@@ -46,19 +90,16 @@ static bool is_plain_table(lua_State *L, int index, bool *array)
 }
 
 /* A reference fits a field of the same type, or is of no known type. */
-static bool takes_special(lua_State *L, const char *type, int value)
+static bool takes_special(lua_State *L, int type, int value)
 {
     if (!vr_declare_data(L, value))
         return false;
     int data = lua_gettop(L);
-    bool good = false;
-    if (has(L, data, "class") && strcmp(lua_tostring(L, -1), "reference") == 0 &&
-        strcmp(type, "resource") != 0) {
-        good = true;
-        if (has(L, data, "spec")) {
-            const char *made = has(L, lua_gettop(L), "type") ? lua_tostring(L, -1) : "";
-            good = strcmp(made, type) == 0 && strcmp(made, "secret") != 0;
-        }
+    lua_getfield(L, data, "class");
+    bool good = type != OTHER && strcmp(lua_tostring(L, -1), "reference") == 0;
+    if (good && lua_getfield(L, data, "spec") == LUA_TTABLE) {
+        int made = code_of(L, lua_gettop(L)) & TYPE;
+        good = made == type && made != SECRET;
     }
     lua_settop(L, data - 1);
     return good;
@@ -66,61 +107,53 @@ static bool takes_special(lua_State *L, const char *type, int value)
 
 static bool in_bounds(lua_State *L, int spec, lua_Number value)
 {
-    bool good = true;
-    if (has(L, spec, "min")) {
-        good = lua_isnumber(L, -1) && value >= lua_tonumber(L, -1);
-        lua_pop(L, 1);
-    }
-    if (good && has(L, spec, "max")) {
-        good = lua_isnumber(L, -1) && value <= lua_tonumber(L, -1);
-        lua_pop(L, 1);
-    }
+    int top = lua_gettop(L);
+    bool good = lua_getfield(L, spec, "min") == LUA_TNIL || value >= lua_tonumber(L, -1);
+    good = good && (lua_getfield(L, spec, "max") == LUA_TNIL || value <= lua_tonumber(L, -1));
+    lua_settop(L, top);
     return good;
 }
 
 static bool take(lua_State *L, int spec, int value, int depth);
 
-static bool take_scalar(lua_State *L, const char *type, int spec, int value)
+static bool take_scalar(lua_State *L, int code, int spec, int value)
 {
-    int is = lua_type(L, value);
-    bool any = strcmp(type, "any") == 0;
+    int is = lua_type(L, value), type = code & TYPE;
     if (is == LUA_TSTRING) {
-        if (any || strcmp(type, "secret") == 0)
-            return true;
         size_t length;
         const char *text = lua_tolstring(L, value, &length);
-        return strcmp(type, "string") == 0 && !says(L, spec, "match") && !says(L, spec, "min") &&
-               !says(L, spec, "max") && !memchr(text, '\0', length);
+        return type == ANY || type == SECRET ||
+               (type == STRING && !(code & (MATCHED | BOUNDED)) && !memchr(text, '\0', length));
     }
     if (is == LUA_TBOOLEAN)
-        return any || strcmp(type, "boolean") == 0;
+        return type == ANY || type == BOOLEAN;
     if (is != LUA_TNUMBER)
         return false;
+    if (type == ANY)
+        return true;
     lua_Number number = lua_tonumber(L, value);
-    if (strcmp(type, "integer") == 0 ? !lua_isinteger(L, value) : strcmp(type, "number") != 0)
-        return any;
-    return number == number && in_bounds(L, spec, number);
+    if (type == INTEGER ? !lua_isinteger(L, value) : type != NUMBER)
+        return false;
+    return number == number && (!(code & BOUNDED) || in_bounds(L, spec, number));
 }
 
 static bool take_choice(lua_State *L, int spec, int value)
 {
-    if (!has(L, spec, "values"))
-        return false;
     bool found = false;
-    for (lua_Integer i = 1; !found && lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
+    int top = lua_gettop(L);
+    lua_getfield(L, spec, "values");
+    for (lua_Integer i = 1; !found && lua_rawgeti(L, top + 1, i) != LUA_TNIL; i++)
         found = lua_rawequal(L, -1, value);
-        lua_pop(L, 1);
-    }
-    lua_settop(L, value > spec ? value : spec);
+    lua_settop(L, top);
     return found;
 }
 
-static bool take_list(lua_State *L, int spec, int value, int depth)
+static bool take_list(lua_State *L, int code, int spec, int value, int depth)
 {
     bool array;
-    if (!is_plain_table(L, value, &array) || says(L, spec, "key") || says(L, spec, "min") ||
-        says(L, spec, "max") || !has(L, spec, "elem"))
+    if (!is_plain_table(L, value, &array) || code & (BOUNDED | MATCHED))
         return false;
+    lua_getfield(L, spec, "elem");
     int elem = lua_gettop(L);
     lua_Integer count = (lua_Integer)lua_rawlen(L, value), seen = 0;
     lua_createtable(L, (int)count, 0);
@@ -164,20 +197,23 @@ static bool take_map(lua_State *L, int elem, int value, bool array, bool names_o
 
 static bool take_fields(lua_State *L, int specs, int given, int depth);
 
-static bool take_table(lua_State *L, const char *type, int spec, int value, int depth)
+static bool take_table(lua_State *L, int code, int spec, int value, int depth)
 {
     bool array;
-    if (strcmp(type, "list") == 0)
-        return take_list(L, spec, value, depth);
+    int type = code & TYPE;
+    if (type == LIST)
+        return take_list(L, code, spec, value, depth);
     if (!is_plain_table(L, value, &array))
         return false;
-    if (strcmp(type, "any") == 0)
+    if (type == ANY)
         return take_map(L, spec, value, array, false, depth);
     if (array)
         return false;
-    if (strcmp(type, "map") == 0)
-        return has(L, spec, "elem") && take_map(L, lua_gettop(L), value, false, true, depth);
-    if (strcmp(type, "object") != 0 || !has(L, spec, "fields"))
+    if (type == MAP) {
+        lua_getfield(L, spec, "elem");
+        return take_map(L, lua_gettop(L), value, false, true, depth);
+    }
+    if (type != OBJECT || lua_getfield(L, spec, "fields") != LUA_TTABLE)
         return false;
     int fields = lua_gettop(L);
     lua_pushnil(L);
@@ -192,23 +228,21 @@ static bool take_table(lua_State *L, const char *type, int spec, int value, int 
 static bool take(lua_State *L, int spec, int value, int depth)
 {
     luaL_checkstack(L, 16, "a value is nested too deeply");
-    if (depth > DEEPEST || !has(L, spec, "type"))
+    if (depth > DEEPEST)
         return false;
-    const char *type = lua_tostring(L, -1); /* the page keeps it */
-    lua_pop(L, 1);
-    if (lua_isuserdata(L, value)) {
-        if (!takes_special(L, type, value))
-            return false;
-    } else if (lua_istable(L, value)) {
-        return take_table(L, type, spec, value, depth);
-    } else if (strcmp(type, "choice") == 0) {
-        if (!take_choice(L, spec, value))
-            return false;
-    } else if (!take_scalar(L, type, spec, value)) {
-        return false;
-    }
-    lua_pushvalue(L, value);
-    return true;
+    int code = code_of(L, spec);
+    if (lua_istable(L, value))
+        return take_table(L, code, spec, value, depth);
+    bool good;
+    if (lua_isuserdata(L, value))
+        good = takes_special(L, code & TYPE, value);
+    else if ((code & TYPE) == CHOICE)
+        good = take_choice(L, spec, value);
+    else
+        good = take_scalar(L, code, spec, value);
+    if (good)
+        lua_pushvalue(L, value);
+    return good;
 }
 
 /* The same for a table by its fields' types: pushes a new table with the defaults. */
@@ -233,13 +267,15 @@ static bool take_fields(lua_State *L, int specs, int given, int depth)
         int spec = lua_gettop(L);
         lua_pushvalue(L, spec - 1);
         if (lua_rawget(L, given) == LUA_TNIL) {
-            if (has(L, spec, "default")) {
+            int code = code_of(L, spec);
+            if (code & HAS_DEFAULT) {
+                lua_getfield(L, spec, "default");
                 if (!take(L, spec, lua_gettop(L), depth))
                     return false;
                 lua_pushvalue(L, spec - 1);
                 lua_insert(L, -2);
                 lua_rawset(L, got);
-            } else if (says(L, spec, "required")) {
+            } else if (code & REQUIRED) {
                 return false;
             }
         }
@@ -250,7 +286,7 @@ static bool take_fields(lua_State *L, int specs, int given, int depth)
 }
 
 /* accept(specs, given) -> fields, or nothing when field.check_fields has to look. */
-int vr_declare_accept(lua_State *L)
+static int declare_accept(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 2);
@@ -267,11 +303,10 @@ static struct vr_expr *express(lua_State *L, struct vr_exprs *exprs, int value, 
 
 static void push_child_spec(lua_State *L, int spec, const char *key)
 {
-    if (!lua_istable(L, spec))
-        lua_pushnil(L);
-    else if (has(L, spec, "elem"))
-        return;
-    else if (key && has(L, spec, "fields"))
+    int type = lua_istable(L, spec) ? code_of(L, spec) & TYPE : OTHER;
+    if (type == LIST || type == MAP)
+        lua_getfield(L, spec, "elem");
+    else if (type == OBJECT && key && lua_getfield(L, spec, "fields") == LUA_TTABLE)
         lua_getfield(L, -1, key);
     else
         lua_pushnil(L);
@@ -340,7 +375,7 @@ static struct vr_expr *express_object(lua_State *L, struct vr_exprs *exprs, int 
 static struct vr_expr *express(lua_State *L, struct vr_exprs *exprs, int value, int spec, int depth)
 {
     luaL_checkstack(L, 16, "a value is nested too deeply");
-    if (depth > DEEPEST || (lua_istable(L, spec) && says(L, spec, "secret")))
+    if (depth > DEEPEST || (lua_istable(L, spec) && code_of(L, spec) & HIDDEN))
         return NULL;
     switch (lua_type(L, value)) {
     case LUA_TBOOLEAN:
@@ -371,7 +406,7 @@ static struct vr_expr *express(lua_State *L, struct vr_exprs *exprs, int value, 
 /* fill(decl, fields, names, specs, file, line, lines, first): sets the fields in the order of
  * names, from the first-th on; each has its line, or else the declaration's. -> the position of a
  * field that value.to_expr has to look at, or nothing. */
-int vr_declare_fill(lua_State *L)
+static int declare_fill(lua_State *L)
 {
     struct vr_decls *decls = vr_declare_current(L);
     struct vr_exprs *exprs = vr_decls_exprs(decls);
@@ -398,4 +433,16 @@ int vr_declare_fill(lua_State *L)
         lua_settop(L, 8);
     }
     return 0;
+}
+
+void vr_declare_accepting(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"accept", declare_accept}, {"fill", declare_fill}, {NULL, NULL}};
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    luaL_setfuncs(L, functions, 1);
 }

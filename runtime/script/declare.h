@@ -18,8 +18,7 @@ struct vr_decls *vr_declare_current(lua_State *L);
 /* Pushes the table behind a proxy; false and nothing when the value at index is none. */
 bool vr_declare_data(lua_State *L, int index);
 
-/* Functions of the module: accept.c. */
-int vr_declare_accept(lua_State *L);
-int vr_declare_fill(lua_State *L);
+/* Adds the functions of accept.c to the module's table on the top of the stack. */
+void vr_declare_accepting(lua_State *L);
 
 #endif

@@ -1,6 +1,7 @@
 /* What the recipe language (stdlib/recipe/) builds with: expressions and declarations of the
  * engine, as light userdata, and proxies: userdata with a table behind them. Only the standard
  * library gets this module, never a recipe. */
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -97,6 +98,19 @@ bool vr_declare_data(lua_State *L, int index)
 static int declare_data(lua_State *L)
 {
     return vr_declare_data(L, 1);
+}
+
+/* is_name(value): a text of letters, digits, '_', '-' and '.' that begins with none of the last
+ * two. */
+static int declare_is_name(lua_State *L)
+{
+    size_t length = 0;
+    const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &length) : NULL;
+    bool good = length > 0 && name[0] != '-' && name[0] != '.';
+    for (size_t i = 0; good && i < length; i++)
+        good = isalnum((unsigned char)name[i]) || (name[i] && strchr("_-.", name[i]));
+    lua_pushboolean(L, good);
+    return 1;
 }
 
 /* Expressions */
@@ -274,15 +288,19 @@ static int declare_kind(lua_State *L)
     return kind ? push(L, (void *)kind) : failed(L, &err);
 }
 
+/* add(kind, name, prefix, scope, file, line): the address is PREFIX KIND.NAME. */
 static int declare_add(lua_State *L)
 {
     struct vr_decls *decls = vr_declare_current(L);
     const struct vr_kind *kind = pointer(L, 1);
+    const char *name = luaL_checkstring(L, 2), *prefix = luaL_checkstring(L, 3);
     struct vr_scope *scope = lua_isnoneornil(L, 4) ? NULL : pointer(L, 4);
+    const char *file = luaL_checkstring(L, 5);
+    int line = (int)luaL_checkinteger(L, 6);
     struct vr_error err = {0};
-    struct vr_decl *decl =
-        vr_decls_add(decls, kind, luaL_checkstring(L, 2), luaL_checkstring(L, 3), scope,
-                     luaL_checkstring(L, 5), (int)luaL_checkinteger(L, 6), &err);
+    char *address = vr_format("%s%s.%s", prefix, kind->name, name);
+    struct vr_decl *decl = vr_decls_add(decls, kind, name, address, scope, file, line, &err);
+    free(address);
     return decl ? push(L, decl) : failed(L, &err);
 }
 
@@ -613,10 +631,9 @@ static const luaL_Reg functions[] = {
     {"text", declare_text},
     {"eval", declare_eval},
     {"functions", declare_functions},
+    {"is_name", declare_is_name},
     {"kind", declare_kind},
-    {"accept", vr_declare_accept},
     {"add", declare_add},
-    {"fill", vr_declare_fill},
     {"set", declare_set},
     {"after", declare_after},
     {"trigger", declare_trigger},
@@ -644,5 +661,6 @@ int luaopen_vr_declare(lua_State *L);
 int luaopen_vr_declare(lua_State *L)
 {
     luaL_newlib(L, functions);
+    vr_declare_accepting(L);
     return 1;
 }

@@ -11,6 +11,9 @@
 #include "script/value.h"
 
 enum { CPU_SECONDS = 30 };
+/* Of the collector, in percent: a recipe's values stay, so looking for garbage among them is mostly
+ * in vain; Lua's own afterwards. */
+enum { READING_PAUSE = 400, PAUSE = 200 };
 static const size_t MEMORY = (size_t)1 << 30;
 
 struct vr_recipe {
@@ -82,7 +85,9 @@ static void read_recipe(struct vr_recipe *recipe, lua_State *L,
 {
     lua_pushcfunction(L, evaluate);
     lua_pushlightuserdata(L, (void *)options);
+    lua_gc(L, LUA_GCINC, READING_PAUSE, 0, 0);
     int status = lua_pcall(L, 1, 1, 0);
+    lua_gc(L, LUA_GCINC, PAUSE, 0, 0);
     struct vr_error err = {0};
     if (status != LUA_OK) {
         if (vr_declare_limit(L))

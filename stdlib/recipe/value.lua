@@ -17,9 +17,15 @@ for class, mt in pairs(meta) do
   mt.__name, mt.__metatable = class, class
 end
 
+local proxy = declare.proxy
+
 local function make(class, data)
   data.class = class
-  return declare.proxy(meta[class], data)
+  return proxy(meta[class], data)
+end
+
+local function make_reference(expr, spec)
+  return proxy(meta.reference, { class = "reference", expr = expr, spec = spec })
 end
 
 local data = declare.data
@@ -123,7 +129,7 @@ M.to_expr = to_expr
 
 --- The value of an expression: plain when it is known, else a reference.
 local function from_expr(expr, spec)
-  if not declare.constant(expr) then return make("reference", { expr = expr, spec = spec }) end
+  if not declare.constant(expr) then return make_reference(expr, spec) end
   if declare.tainted(expr) then return make("secret", { expr = expr }) end
   local value, message = declare.eval(expr)
   if message then return now.fault(message) end
@@ -131,9 +137,10 @@ local function from_expr(expr, spec)
 end
 M.from_expr = from_expr
 
-function M.reference(expr, spec) return make("reference", { expr = expr, spec = spec }) end
+M.reference = make_reference
 function M.secret(text) return make("secret", { expr = declare.sealed(text) }) end
-function M.resource(d) return make("resource", d) end
+--- Of a table with its class in it: { class = "resource", ... }.
+function M.resource(d) return proxy(meta.resource, d) end
 
 -- References.
 
@@ -303,7 +310,7 @@ local function pick(d, value, index)
     if inner.class == "poison" then return value end
     local expr = declare.index(declare.gather(d.scope, inner.expr), index)
     if inner.class == "resource" then
-      return M.resource { expr = expr, page = inner.page, name = inner.name, fields = {}, view = true }
+      return M.resource { class = "resource", expr = expr, page = inner.page, name = inner.name, fields = {}, view = true }
     end
     return from_expr(expr, inner.spec)
   end

@@ -157,33 +157,29 @@ local function declare_resource(page, handle, name, place, given)
     given = named
   end
   local fields, more = checked(page, name, place, given)
-  local address = now.prefix .. page.name .. "." .. name
-  local decl, message = declare.add(handle, name, address, now.scope, place.file, place.line)
+  local decl, message = declare.add(handle, name, now.prefix, now.scope, place.file, place.line)
   if not decl then
     now.problem(place, message, (field_span(now.source(place), place, { word = page.word, name = name }, { path = {} })))
     return value.poison()
   end
   fill(decl, page, name, place, fields)
   if more then lifecycle(decl, page, { word = page.word, page = page, name = name }, place, given) end
-  return value.resource { decl = decl, expr = declare.ref(decl), page = page, name = name, fields = fields, scope = now.scope }
+  return value.resource { class = "resource", decl = decl, expr = declare.ref(decl), page = page, name = name, fields = fields, scope = now.scope }
 end
 
-local NAME = "^[%w_][%w_.-]*$"
-
 local function name_problem(what, name)
+  if declare.is_name(name) then return nil end
   if type(name) ~= "string" then return ("%s wants a name first, such as %s \"main\" { ... }, got %s"):format(what, what, field.describe_value(name)) end
-  if not name:find(NAME) then
-    return ("%s wants a name of letters, digits, '_', '-' and '.', got %q"):format(what, name)
-  end
+  return ("%s wants a name of letters, digits, '_', '-' and '.', got %q"):format(what, name)
 end
 
 local function constructor(page, handle)
   return function(name)
     local file, line = now.where()
     local place = { file = file, line = line, page = page, name = name } -- and what is pending there
-    if is(name, "poison") then return name end
     local problem = name_problem(page.name, name)
     if problem then
+      if is(name, "poison") then return name end
       now.problem(place, problem, span_of(place, page.name:match("[^.]+$")))
       return value.poison()
     end

@@ -100,19 +100,6 @@ static int declare_data(lua_State *L)
     return vr_declare_data(L, 1);
 }
 
-/* is_name(value): a text of letters, digits, '_', '-' and '.' that begins with none of the last
- * two. */
-static int declare_is_name(lua_State *L)
-{
-    size_t length = 0;
-    const char *name = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &length) : NULL;
-    bool good = length > 0 && name[0] != '-' && name[0] != '.';
-    for (size_t i = 0; good && i < length; i++)
-        good = isalnum((unsigned char)name[i]) || (name[i] && strchr("_-.", name[i]));
-    lua_pushboolean(L, good);
-    return 1;
-}
-
 /* Expressions */
 
 static json_t *value_at(lua_State *L, int index)
@@ -450,6 +437,125 @@ static int declare_place(lua_State *L)
     return 2;
 }
 
+/* Constructors: `kind "name" { fields }` is two calls. Most recipes are made of them, so neither
+ * makes a table. */
+
+/* A text of letters, digits, '_', '-' and '.' that begins with none of the last two. */
+static bool is_name(lua_State *L, int index)
+{
+    size_t length = 0;
+    const char *name = lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : NULL;
+    bool good = length > 0 && name[0] != '-' && name[0] != '.';
+    for (size_t i = 0; good && i < length; i++)
+        good = isalnum((unsigned char)name[i]) || (name[i] && strchr("_-.", name[i]));
+    return good;
+}
+
+static int declare_is_name(lua_State *L)
+{
+    lua_pushboolean(L, is_name(L, 1));
+    return 1;
+}
+
+/* Upvalues of both: what constructor() was given; of the second then the name, where it stands, and
+ * the component and the loop around it. */
+enum { PAGE = 1, KIND, NOW, DECLARE, NAME, REFUSE = NAME, AT_FILE, AT_LINE, PREFIX, SCOPE };
+
+static void push_now(lua_State *L, const char *field)
+{
+    lua_getfield(L, lua_upvalueindex(NOW), field);
+}
+
+static void set_now(lua_State *L, const char *field)
+{
+    lua_setfield(L, lua_upvalueindex(NOW), field);
+}
+
+/* The second call: ({ fields }) -> the resource, or poison. */
+static int construct(lua_State *L)
+{
+    static const int passed[] = {PAGE, KIND, NAME, AT_FILE, AT_LINE};
+    lua_Debug ar;
+    lua_settop(L, 1);
+    push_now(L, "pending");
+    lua_getstack(L, 0, &ar);
+    lua_getinfo(L, "f", &ar);
+    lua_pushnil(L);
+    lua_rawset(L, 2);
+    push_now(L, "prefix");
+    push_now(L, "scope");
+    lua_pushvalue(L, lua_upvalueindex(PREFIX));
+    set_now(L, "prefix");
+    lua_pushvalue(L, lua_upvalueindex(SCOPE));
+    set_now(L, "scope");
+    lua_pushvalue(L, lua_upvalueindex(DECLARE));
+    for (size_t i = 0; i < sizeof(passed) / sizeof(*passed); i++)
+        lua_pushvalue(L, lua_upvalueindex(passed[i]));
+    lua_pushvalue(L, 1);
+    lua_call(L, 6, 1);
+    lua_insert(L, 3); /* below what was before */
+    set_now(L, "scope");
+    set_now(L, "prefix");
+    return 1;
+}
+
+/* The first call: ("name") -> the second, which now.pending holds until it is called. */
+static int name_it(lua_State *L)
+{
+    lua_Debug ar;
+    lua_settop(L, 1);
+    if (!is_name(L, 1)) {
+        lua_pushvalue(L, lua_upvalueindex(REFUSE));
+        lua_pushvalue(L, lua_upvalueindex(PAGE));
+        lua_pushvalue(L, 1);
+        lua_call(L, 2, 1);
+        return 1;
+    }
+    for (int i = PAGE; i < NAME; i++)
+        lua_pushvalue(L, lua_upvalueindex(i));
+    lua_pushvalue(L, 1);
+    push_now(L, "files");
+    if (recipe_place(L, lua_gettop(L), &ar)) {
+        lua_getfield(L, -1, ar.source);
+        lua_getfield(L, -1, "path");
+        lua_replace(L, -3);
+        lua_pop(L, 1);
+        lua_pushinteger(L, ar.currentline);
+    } else {
+        lua_pop(L, 1);
+        push_now(L, "path");
+        lua_pushinteger(L, 1);
+    }
+    push_now(L, "prefix");
+    push_now(L, "scope");
+    lua_pushcclosure(L, construct, SCOPE);
+    push_now(L, "pending");
+    lua_pushvalue(L, 2);
+    lua_pushboolean(L, true);
+    lua_rawset(L, 3);
+    lua_settop(L, 2);
+    return 1;
+}
+
+/* constructor(page, kind, now, declare, refuse): declare(page, kind, name, file, line, fields)
+ * makes the resource; refuse(page, name) gives what takes the place of one with a bad name. */
+static int declare_constructor(lua_State *L)
+{
+    lua_settop(L, REFUSE);
+    lua_pushcclosure(L, name_it, REFUSE);
+    return 1;
+}
+
+/* waiting(second) -> page, name, file, line */
+static int declare_waiting(lua_State *L)
+{
+    static const int told[] = {PAGE, NAME, AT_FILE, AT_LINE};
+    luaL_argcheck(L, lua_tocfunction(L, 1) == construct, 1, "no constructor");
+    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++)
+        lua_getupvalue(L, 1, told[i]);
+    return 4;
+}
+
 /* The message handler of evaluations. Lua code cannot handle the end of a recipe's time, since
  * every further instruction fails: that one is noted here, with its place, and passed on; all else
  * goes to the function. */
@@ -632,6 +738,8 @@ static const luaL_Reg functions[] = {
     {"eval", declare_eval},
     {"functions", declare_functions},
     {"is_name", declare_is_name},
+    {"constructor", declare_constructor},
+    {"waiting", declare_waiting},
     {"kind", declare_kind},
     {"add", declare_add},
     {"set", declare_set},

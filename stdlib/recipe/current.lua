@@ -21,6 +21,13 @@ function M.place()
   return { file = file, line = line }
 end
 
+--- What has a name and no fields yet: { page =, name =, file =, line = }.
+function M.waiting(pending)
+  if type(pending) == "table" then return pending end
+  local page, name, file, line = declare.waiting(pending)
+  return { page = page, name = name, file = file, line = line }
+end
+
 --- The source that a place is in.
 function M.source(place)
   return M.sources[place.file]
@@ -89,7 +96,8 @@ function M.note(caught)
   if getmetatable(caught) ~= raised_meta then error(caught, 0) end
   if caught.native and M.poisoned and caught.message:find("poison", 1, true) then return end
   for pending in pairs(M.pending) do -- its fields were what failed
-    if pending.file == caught.place.file and pending.line == caught.place.line then M.pending[pending] = nil end
+    local at = M.waiting(pending)
+    if at.file == caught.place.file and at.line == caught.place.line then M.pending[pending] = nil end
   end
   M.problem(caught.place, caught.message, caught.span, caught.hint)
 end

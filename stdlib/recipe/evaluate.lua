@@ -72,10 +72,11 @@ end
 
 local function report_pending()
   for pending in pairs(now.pending) do
-    local name = pending.page.name
-    local source = now.source(pending)
-    local declaration = source and source:declaration(pending.line, name:match("[^.]+$"), pending.name)
-    now.problem(pending, ('%s "%s" has a name but no fields; write %s "%s" {}'):format(name, pending.name, name, pending.name),
+    local at = now.waiting(pending)
+    local name = at.page.name
+    local source = now.source(at)
+    local declaration = source and source:declaration(at.line, name:match("[^.]+$"), at.name)
+    now.problem(at, ('%s "%s" has a name but no fields; write %s "%s" {}'):format(name, at.name, name, at.name),
       declaration and declaration.head)
   end
 end

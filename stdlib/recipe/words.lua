@@ -114,41 +114,42 @@ local function lifecycle(decl, page, written, place, given)
 end
 
 -- The fields of a resource in their canonical form; true when words of every resource are among them.
-local function checked(page, name, place, given)
+local function checked(page, name, file, line, given)
   local fields, more = declare.accept(page.fields, given), false
   if fields and not page.check then return fields, more end
   local problems = {}
   if not fields then fields, more = field.check_fields(page.fields, given, {}, problems, LIFECYCLE) end
   if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
-  report({ word = page.word, page = page, name = name }, place, problems)
+  report({ word = page.word, page = page, name = name }, { file = file, line = line }, problems)
   return fields, more
 end
 
 -- Sets what a declaration's fields say. Most can be said at once; what raises is noted, and the rest goes on.
-local function fill(decl, page, name, place, fields)
-  local source = now.source(place)
-  local declaration = source and source:declaration(place.line, page.word, name)
+local function fill(decl, page, name, file, line, fields)
+  local source = now.sources[file]
+  local declaration = source and source:declaration(line, page.word, name)
   local specs, names, lines = page.fields, page.sorted, declaration and source:key_lines(declaration)
-  local i = declare.fill(decl, fields, names, specs, place.file, place.line, lines, 1)
+  local i = declare.fill(decl, fields, names, specs, file, line, lines, 1)
   while i do
     local key = names[i]
     local ok, expr = xpcall(value.to_expr, now.caught, fields[key], specs[key])
-    local line = lines and lines[key] or place.line
+    local at = lines and lines[key] or line
     if ok then
-      declare.set(decl, key, expr, place.file, line)
+      declare.set(decl, key, expr, file, at)
     else
-      expr.place, expr.span = { file = place.file, line = line }, declaration and source:key(declaration, key)
+      expr.place, expr.span = { file = file, line = at }, declaration and source:key(declaration, key)
       expr.message = text_of(page, name) .. ": '" .. key .. "': " .. expr.message
       now.note(expr)
     end
-    i = declare.fill(decl, fields, names, specs, place.file, place.line, lines, i + 1)
+    i = declare.fill(decl, fields, names, specs, file, line, lines, i + 1)
   end
 end
 
-local function declare_resource(page, handle, name, place, given)
+local function declare_resource(page, handle, name, file, line, given)
   if type(given) ~= "table" then
     if is(given, "poison") then return given end
-    now.problem(place, ("%s wants a table of fields, got %s"):format(text_of(page, name), field.describe_value(given)))
+    now.problem({ file = file, line = line }, ("%s wants a table of fields, got %s"):format(text_of(page, name),
+      field.describe_value(given)))
     return value.poison()
   end
   if page.own_name and given[page.own_name] == nil then
@@ -156,14 +157,15 @@ local function declare_resource(page, handle, name, place, given)
     for key, item in next, given do named[key] = item end
     given = named
   end
-  local fields, more = checked(page, name, place, given)
-  local decl, message = declare.add(handle, name, now.prefix, now.scope, place.file, place.line)
+  local fields, more = checked(page, name, file, line, given)
+  local decl, message = declare.add(handle, name, now.prefix, now.scope, file, line)
   if not decl then
+    local place = { file = file, line = line }
     now.problem(place, message, (field_span(now.source(place), place, { word = page.word, name = name }, { path = {} })))
     return value.poison()
   end
-  fill(decl, page, name, place, fields)
-  if more then lifecycle(decl, page, { word = page.word, page = page, name = name }, place, given) end
+  fill(decl, page, name, file, line, fields)
+  if more then lifecycle(decl, page, { word = page.word, page = page, name = name }, { file = file, line = line }, given) end
   return value.resource { class = "resource", decl = decl, expr = declare.ref(decl), page = page, name = name, fields = fields, scope = now.scope }
 end
 
@@ -173,27 +175,12 @@ local function name_problem(what, name)
   return ("%s wants a name of letters, digits, '_', '-' and '.', got %q"):format(what, name)
 end
 
-local function constructor(page, handle)
-  return function(name)
-    local file, line = now.where()
-    local place = { file = file, line = line, page = page, name = name } -- and what is pending there
-    local problem = name_problem(page.name, name)
-    if problem then
-      if is(name, "poison") then return name end
-      now.problem(place, problem, span_of(place, page.name:match("[^.]+$")))
-      return value.poison()
-    end
-    local prefix, scope = now.prefix, now.scope
-    now.pending[place] = true
-    return function(given)
-      now.pending[place] = nil
-      local was_prefix, was_scope = now.prefix, now.scope
-      now.prefix, now.scope = prefix, scope
-      local made = declare_resource(page, handle, name, place, given)
-      now.prefix, now.scope = was_prefix, was_scope
-      return made
-    end
-  end
+-- What stands for a resource without a proper name.
+local function refuse_name(page, name)
+  if is(name, "poison") then return name end
+  local place = now.place()
+  now.problem(place, name_problem(page.name, name), span_of(place, page.word))
+  return value.poison()
 end
 
 -- use
@@ -237,22 +224,23 @@ local function resolve(provider, name, words)
   if not kind.is(page) then return page end
   local handle, message = declare.kind(page.name, page)
   if not handle then now.raise(message) end
-  return constructor(page, handle)
+  return declare.constructor(page, handle, now, declare_resource, refuse_name)
 end
 
 local function provider_table(provider, words)
-  local cache = {}
-  return setmetatable({}, {
-    __metatable = false,
-    __index = function(_, name)
-      if cache[name] then return cache[name] end
-      local found = type(name) == "string" and resolve(provider, name, words)
-      if not found then
+  local found = setmetatable({}, { -- those that were found cost no call
+    __index = function(known, name)
+      local one = type(name) == "string" and resolve(provider, name, words)
+      if not one then
         return now.fault(("%s has no kind '%s'%s"):format(provider, tostring(name), near.hint(name, kinds_of(provider))), name)
       end
-      cache[name] = found
-      return found
+      known[name] = one
+      return one
     end,
+  })
+  return setmetatable({}, {
+    __metatable = false,
+    __index = found,
     __newindex = function(_, name) now.raise(("%s cannot be assigned"):format(provider .. "." .. tostring(name)), name) end,
     __call = function() now.raise(("%s is a provider; pick one of its kinds, such as %s.%s"):format(provider, provider,
       kinds_of(provider)[1] or "kind"), provider) end,
@@ -288,12 +276,15 @@ end
 -- params and outputs
 
 local function strict(values, known, what)
-  return setmetatable({}, {
-    __metatable = false,
+  setmetatable(values, {
     __index = function(_, name)
-      if values[name] ~= nil or known[name] then return values[name] end
+      if known[name] then return nil end
       return now.fault(("no %s '%s'%s"):format(what, tostring(name), near.hint(name, known)), name)
     end,
+  })
+  return setmetatable({}, {
+    __metatable = false,
+    __index = values,
     __newindex = function(_, name) now.raise(("%s '%s' cannot be assigned"):format(what, tostring(name)), name) end,
     __pairs = function()
       local keys, i = value.sorted_keys(values), 0
@@ -521,7 +512,7 @@ local function check(name)
     local of = given.of
     if of == nil then of = {} elseif is(of) or type(of) ~= "table" then of = { of } end
     checks.tests[address] = given.that
-    return declare_resource(page, declare.kind(page.name, page), name, place,
+    return declare_resource(page, declare.kind(page.name, page), name, place.file, place.line,
       { test = address, of = of, message = given.message, warn = given.warn, after = given.after })
   end
 end

@@ -677,8 +677,8 @@ json_t *vr_session_describe(struct vr_session *session)
 
 /* --- end --- */
 
-/* The program ends with its session: what holds nothing but memory, such as the recipe and the plan,
- * is not taken apart, which would cost a tenth of a short run. */
+/* The program ends with its session: what holds nothing but memory, such as the recipe and the
+ * plan, is not taken apart, which would cost a tenth of a short run. */
 void vr_session_end(struct vr_session *session)
 {
     unwatch_signals(session);

@@ -61,7 +61,7 @@ end
 --- A token for an audience; one request serves all that wait for it.
 function client:token(audience)
   local entry = self.tokens[audience]
-  if entry and entry.token and entry.expires > task.time() + 300 then return entry.token end
+  if entry and entry.token and entry.expires > task.now() + 300 then return entry.token end
   if entry and entry.event then
     entry.event:wait(120)
     if entry.error then error(entry.error) end
@@ -69,12 +69,13 @@ function client:token(audience)
   end
   entry = { event = task.event() }
   self.tokens[audience] = entry
-  local ok, token, expires = pcall(self.credential.token, audience)
+  local ok, token, seconds = pcall(self.credential.token, audience)
   local event = entry.event
   entry.event = nil
   if ok then
-    entry.token, entry.expires = token, expires
+    entry.token, entry.expires = token, task.now() + seconds -- whatever happens to the wall clock
     log.mask(token)
+    log.debug("a token for %s: %s, good for %d s", audience, self.credential.name, seconds)
   else
     entry.error = token
     self.tokens[audience] = nil

@@ -1,5 +1,5 @@
 --- Microsoft Entra ID tokens, found in the order of Azure's DefaultAzureCredential.
--- A credential is `{ name = "...", token = function(audience) -> token, expires_on }`; a source that is not configured
+-- A credential is `{ name = "...", token = function(audience) -> token, seconds it is good for }`; a source that is not configured
 -- says why instead, so that "no credential" can list what was tried.
 local crypto, fs, http, json = require "crypto", require "fs", require "http", require "json"
 local process, task = require "process", require "task"
@@ -16,6 +16,12 @@ local function form(fields)
   return table.concat(parts, "&")
 end
 
+-- The seconds until a time by the wall clock; a few minutes where the answer names none.
+local function left(expires_on)
+  expires_on = tonumber(expires_on)
+  return expires_on and expires_on - task.time() or 600
+end
+
 --- Asks the token endpoint; `fields` are the grant's own form fields.
 local function request_token(cloud, tenant, fields, audience)
   fields.scope = audience .. "/.default"
@@ -30,7 +36,7 @@ local function request_token(cloud, tenant, fields, audience)
     error(fail { "Microsoft Entra ID refused the token: " .. tostring(text), code = "auth",
       hint = "check the credential that 'AZURE_*' or 'az login' gives, and its tenant " .. tenant })
   end
-  return body.access_token, task.time() + (tonumber(body.expires_in) or 3600)
+  return body.access_token, tonumber(body.expires_in) or 3600
 end
 
 local function assertion(cloud, tenant, client, pem)
@@ -97,7 +103,7 @@ function sources.managed_identity(cloud)
     if answer.status ~= 200 or not body then
       error(fail { "the instance metadata service gave no token: HTTP " .. answer.status, code = "auth" })
     end
-    return body.access_token, tonumber(body.expires_on)
+    return body.access_token, tonumber(body.expires_in) or left(body.expires_on)
   end }
 end
 
@@ -117,7 +123,7 @@ function sources.azure_cli(cloud)
       error(fail { "az account get-access-token failed: " .. (result.stderr:gsub("%s+$", "")), code = "auth",
         hint = "run 'az login'" })
     end
-    return body.accessToken, tonumber(body.expires_on) or (task.time() + 300)
+    return body.accessToken, left(body.expires_on)
   end }
 end
 

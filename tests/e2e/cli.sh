@@ -44,6 +44,27 @@ is "$(cat out)" "made/hello"
 run 0 output demo.lua --json
 is "$(python3 -c 'import json; print(json.load(open("out"))["path"])')" "{'sensitive': False, 'type': 'string', 'value': 'made/hello'}"
 
+# joins of references while Lua's stack grows and shrinks
+cat >joins.lua <<'LUA'
+local pet = use("random").name "pet" { length = 6 }
+local function deep(n) return n == 0 and "" or deep(n - 1) .. "" end
+local texts = {}
+for i = 1, 400 do
+  if i % 20 == 0 then deep(150) end
+  texts[i] = "a " .. pet.value .. " b " .. i .. " c"
+end
+outputs { texts = texts, pet = pet.value }
+LUA
+run 0 apply joins.lua
+run 0 output joins.lua --json
+is "$(python3 - <<'PY'
+import json
+out = json.load(open("out"))
+pet = out["pet"]["value"]
+print(out["texts"]["value"] == ["a %s b %d c" % (pet, i) for i in range(1, 401)])
+PY
+)" True
+
 # changed in the recipe and outside, told apart and mended
 echo tampered >made/n1
 run 2 plan demo.lua who=me --detailed-exitcode

@@ -1,4 +1,5 @@
-/* Preloaded: the wall clock is off by the seconds that the file JUMP_FILE says, read at each look. */
+/* Preloaded: the wall clock is off by the seconds that the file JUMP_FILE says, read at each look.
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>

@@ -1,9 +1,11 @@
 #include "base/alloc.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static _Noreturn void no_memory(void)
 {
@@ -57,6 +59,26 @@ void vr_secret_free(char *secret)
     free(secret);
 }
 
+void *vr_pages_alloc(size_t size)
+{
+    /* What lies before and behind the aligned part goes back. */
+    size_t whole = size + VR_PAGE;
+    char *made = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (made == MAP_FAILED)
+        return NULL;
+    size_t before = (VR_PAGE - (uintptr_t)made % VR_PAGE) % VR_PAGE;
+    if (before)
+        munmap(made, before);
+    munmap(made + before + size, VR_PAGE - before);
+    madvise(made + before, size, MADV_HUGEPAGE);
+    return made + before;
+}
+
+void vr_pages_free(void *pages, size_t size)
+{
+    munmap(pages, size);
+}
+
 /* Blocks grow, so that a large arena costs few allocations; what does not fit into a block gets one
  * of its own. */
 struct block {
@@ -67,9 +89,31 @@ struct block {
 
 struct vr_arena {
     struct block *blocks;
+    size_t size;
 };
 
-enum { FIRST_BLOCK = 4096, LARGEST_BLOCK = 1 << 20 };
+/* Only a large arena has whole pages: a small one would not fill them. */
+enum { FIRST_BLOCK = 4 << 10, LARGEST_BLOCK = 1 << 20, LARGE_ARENA = 8 << 20 };
+
+/* A block of whole pages is known by its size. */
+static struct block *new_block(size_t room)
+{
+    size_t size = sizeof(struct block) + room;
+    struct block *block = size % VR_PAGE == 0 ? vr_pages_alloc(size) : vr_alloc(size);
+    if (!block)
+        no_memory();
+    block->room = room;
+    return block;
+}
+
+static void free_block(struct block *block)
+{
+    size_t size = sizeof(*block) + block->room;
+    if (size % VR_PAGE == 0)
+        vr_pages_free(block, size);
+    else
+        free(block);
+}
 
 struct vr_arena *vr_arena_new(void)
 {
@@ -82,7 +126,7 @@ void vr_arena_free(struct vr_arena *arena)
         return;
     for (struct block *block = arena->blocks, *next; block; block = next) {
         next = block->next;
-        free(block);
+        free_block(block);
     }
     free(arena);
 }
@@ -94,14 +138,16 @@ void *vr_arena_alloc(struct vr_arena *arena, size_t size)
     struct block *block = arena->blocks;
     if (!block || block->room - block->used < size) {
         size_t room = block ? block->room * 2 : FIRST_BLOCK;
-        if (room > LARGEST_BLOCK)
+        if (arena->size >= LARGE_ARENA)
+            room = VR_PAGE - sizeof(*block);
+        else if (room > LARGEST_BLOCK)
             room = LARGEST_BLOCK;
         if (room < size)
             room = size;
-        struct block *fresh = vr_alloc(sizeof(*fresh) + room);
-        fresh->room = room;
+        struct block *fresh = new_block(room);
         fresh->next = block;
         arena->blocks = block = fresh;
+        arena->size += room;
     }
     void *memory = (char *)block->data + block->used;
     block->used += size;

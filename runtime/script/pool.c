@@ -4,15 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+
 enum { CHUNK = 64 << 10 };
 
 struct vr_pool_free {
     struct vr_pool_free *next;
-};
-
-struct vr_pool_chunk {
-    struct vr_pool_chunk *next;
-    max_align_t data[];
 };
 
 /* A checker of memory sees blocks only when they are malloc's. */
@@ -34,22 +31,18 @@ static size_t class_of(size_t size)
     return (size + VR_POOL_STEP - 1) / VR_POOL_STEP;
 }
 
-static bool add_chunk(struct vr_pool *pool)
+static void add_chunk(struct vr_pool *pool)
 {
-    struct vr_pool_chunk *chunk = malloc(sizeof(*chunk) + CHUNK);
-    if (!chunk)
-        return false;
-    chunk->next = pool->chunks;
-    pool->chunks = chunk;
+    if (!pool->arena)
+        pool->arena = vr_arena_new();
     /* What was left of the last chunk serves smaller ones. */
     for (size_t size; pool->left >= VR_POOL_STEP; pool->next += size, pool->left -= size) {
         size = pool->left < VR_POOL_LARGEST ? pool->left / VR_POOL_STEP * VR_POOL_STEP
                                             : VR_POOL_LARGEST;
         vr_pool_give(pool, pool->next, size);
     }
-    pool->next = (char *)chunk->data;
+    pool->next = vr_arena_alloc(pool->arena, CHUNK);
     pool->left = CHUNK;
-    return true;
 }
 
 static void *take(struct vr_pool *pool, size_t size)
@@ -60,8 +53,8 @@ static void *take(struct vr_pool *pool, size_t size)
         pool->free[class] = block->next;
         return block;
     }
-    if (pool->left < whole && !add_chunk(pool))
-        return NULL;
+    if (pool->left < whole)
+        add_chunk(pool);
     void *made = pool->next;
     pool->next += whole;
     pool->left -= whole;
@@ -97,9 +90,6 @@ void *vr_pool_resize(struct vr_pool *pool, void *old, size_t old_size, size_t si
 
 void vr_pool_clear(struct vr_pool *pool)
 {
-    for (struct vr_pool_chunk *chunk = pool->chunks, *next; chunk; chunk = next) {
-        next = chunk->next;
-        free(chunk);
-    }
+    vr_arena_free(pool->arena);
     *pool = (struct vr_pool){0};
 }

@@ -1,5 +1,5 @@
-/* Small blocks for Lua, which says how large each was when it gives it back. By size class, from
- * chunks that are freed with the pool; larger blocks are malloc's. */
+/* Small blocks for Lua, which says how large each was when it gives it back. By size class, from an
+ * arena that is freed with the pool; larger blocks are malloc's. */
 #ifndef VR_SCRIPT_POOL_H
 #define VR_SCRIPT_POOL_H
 
@@ -9,7 +9,7 @@ enum { VR_POOL_STEP = 16, VR_POOL_LARGEST = 512 };
 
 struct vr_pool {
     struct vr_pool_free *free[VR_POOL_LARGEST / VR_POOL_STEP + 1];
-    struct vr_pool_chunk *chunks;
+    struct vr_arena *arena;
     char *next; /* of the chunk that is being cut */
     size_t left;
 };

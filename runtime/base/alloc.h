@@ -11,8 +11,8 @@ char *vr_strndup(const char *text, size_t length);
 char *vr_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void vr_secret_free(char *secret); /* overwrites, then frees; NULL is fine */
 
-/* Memory in whole pages of the large kind, where the system has them: what much is read from costs fewer
- * misses there. `size`: a multiple of VR_PAGE. Zeroed; NULL when there is none. */
+/* Memory in whole pages of the large kind, where the system has them: what is read all over misses
+ * less there. `size`: a multiple of VR_PAGE. Zeroed; NULL when there is none. */
 enum { VR_PAGE = 2 << 20 };
 void *vr_pages_alloc(size_t size);
 void vr_pages_free(void *pages, size_t size);

@@ -98,11 +98,10 @@ records.define(DEFINITION, {
       value.fill(permission, { actions = json.array {}, notActions = json.array {}, dataActions = json.array {}, notDataActions = json.array {} })
     end
   end,
-  replaced_get = function(id)
-    if not id.whole then return nil end
-    local role = find_role(id.name)
+  answers = { GET = function(id)
+    local role = id.whole and find_role(id.name)
     return role and { status = 200, json = role }
-  end,
+  end },
   list = function(id, ctx)
     local wanted = (ctx.query["$filter"] or ""):match("roleName%s+eq%s+'([^']*)'")
     local items = {}

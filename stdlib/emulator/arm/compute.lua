@@ -301,6 +301,22 @@ records.define(VM, {
 
 -- SSH public keys -------------------------------------------------------------------------------------------------------
 
+records.define("Microsoft.Compute/availabilitySets", {
+  style = style.plain, stateless = true, name = "^[%w_][%w_.-]*$", put_status = { 200, 200 },
+  fixed = { "properties.platformFaultDomainCount", "properties.platformUpdateDomainCount" },
+  prepare = function(body, ctx)
+    value.fill(body.properties, ctx.old and ctx.old.body.properties or {})
+    value.fill(body.properties, { platformUpdateDomainCount = 5, platformFaultDomainCount = 3 })
+    body.properties.virtualMachines = nil
+    body.sku = body.sku or { name = "Classic" }
+  end,
+  show = function(record, body, ctx)
+    body.properties.virtualMachines = records.back(record.id, "availabilitySet")
+    if not body.properties.virtualMachines and ctx then body.properties.virtualMachines = json.array {} end
+    body.properties.internalData = not ctx and {} or nil -- only templates see it
+  end,
+})
+
 records.define("Microsoft.Compute/sshPublicKeys", {
   style = style.plain, stateless = true, untyped = true, name = "^[%w_().-]+$", longest = 128,
   new_id = function(id, group)

@@ -176,7 +176,7 @@ records.define("Microsoft.KeyVault/deletedVaults", {
 
 records.define("Microsoft.KeyVault/locations/deletedVaults", {
   style = style.plain, orphan = true,
-  replaced_get = function(id)
+  answers = { GET = function(id)
     drop_expired()
     if not id.whole then return nil end
     local gone = deleted_of(id.name)
@@ -184,7 +184,7 @@ records.define("Microsoft.KeyVault/locations/deletedVaults", {
       raise(404, "DeletedVaultNotFound", ("The specified deleted vault '%s' does not exist."):format(id.name))
     end
     return { status = 200, json = shown_deleted(gone) }
-  end,
+  end },
 })
 
 --- POST …/locations/L/deletedVaults/V/purge: not on a record, so routed here.

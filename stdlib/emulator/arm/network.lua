@@ -766,7 +766,8 @@ records.define("Microsoft.Network/privateDnsZones", {
     value.fill(body.properties, { maxNumberOfRecordSets = 25000, maxNumberOfVirtualNetworkLinks = 1000,
       maxNumberOfVirtualNetworkLinksWithRegistration = 100, numberOfVirtualNetworkLinks = 0,
       numberOfVirtualNetworkLinksWithRegistration = 0, numberOfRecordSets = 1 })
-    body.properties.internalId = ctx.old and ctx.old.body.properties.internalId or crypto.base64(crypto.random(24))
+    body.properties.internalId = ctx.old and ctx.old.body.properties.internalId
+      or crypto.base64(("ImmutableZoneIdentity;%s;0"):format(crypto.uuid()))
   end,
   show = function(record, body)
     local links = 0
@@ -774,9 +775,11 @@ records.define("Microsoft.Network/privateDnsZones", {
     body.properties.numberOfVirtualNetworkLinks = links
   end,
   busy = function(record)
-    for _ in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do
-      raise(409, "CannotDeleteResource", "Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '"
-        .. record.id .. "/virtualNetworkLinks'. Please delete all nested resources before deleting this resource.")
+    for link in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do
+      if link.state ~= "Deleting" then
+        raise(409, "CannotDeleteResource", "Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '"
+          .. record.id .. "/virtualNetworkLinks'. Please delete all nested resources before deleting this resource.")
+      end
     end
   end,
 })

@@ -161,6 +161,8 @@ function operations.urls(op, ctx)
   local base
   if op.style == "group" then
     base = ("%s/subscriptions/%s"):format(ctx.origin, world.subscription)
+  elseif how.below then
+    base = ctx.origin .. op.resource
   elseif how.in_group then
     base = ("%s%s/providers/%s"):format(ctx.origin, op.group, op.namespace)
   else

@@ -15,7 +15,8 @@
 --   busy(record)              raises when it may not be deleted
 --   destroy(record, op)       the thing behind it is to vanish; may wait
 --   show(record, body)        adds what is computed
---   actions = {start = {seconds=, run(record, input, ctx, op), sync=true}}      views = {instanceView = function(record, ctx)}
+--   answers = {GET = function(id, ctx)}  answers instead; nil leaves it to the rest
+--   actions = {start = {seconds=, run(record, input, ctx, op), sync=true, unborn=true (needs no record)}}      views = {instanceView = function(record, ctx)}
 local json, crypto, task = require "json", require "crypto", require "task"
 local world = require "emulator.world"
 local style, value = require "emulator.arm.style", require "emulator.arm.value"

@@ -24,7 +24,7 @@ end
 
 local function check_idle(record, ctx)
   local op = operations.under_way(record)
-  if op then busy_problem(record, op, ctx) end
+  if op and not records.statement(record.type).style.queues then busy_problem(record, op, ctx) end
 end
 requests.check_idle = check_idle
 
@@ -192,7 +192,7 @@ local function accept(statement, record, body, ctx)
   elseif how.operation and how.name ~= "group" then
     local spec = { verb = "put", resource = record.id, seconds = seconds, style = how.name, namespace = ctx.id.namespace,
       location = body.location, group = ids.group_of(record.id), created = created }
-    if (changed or how.name == "compute" or how.name == "disk") and not at_once then
+    if (changed or how.each_put) and not at_once then
       record.state = how.pending[created and 1 or 2]
       op = operations.start(spec)
       record.op = op.id
@@ -224,6 +224,7 @@ local function put_answer(statement, record, op, created, ctx, shown)
   local status = (statement.put_status or how.put_status)[created and 1 or 2]
   local body = shown or records.show(record, ctx)
   if how.empty_put and op and op.status == "InProgress" then body = how.name == "dns" and {} or nil end
+  if statement.quiet_noop and not created and not op then body.properties.provisioningState = how.pending[2] end
   if how.brief and op and op.status == "InProgress" and statement.brief then body = statement.brief(record, body) end
   if statement.put_headers then statement.put_headers(record, headers, created) end
   return { status = status, headers = headers, json = body }
@@ -252,7 +253,7 @@ local function check_name(statement, name)
   end
 end
 
-local function live_group(id)
+function requests.live_group(id)
   if not id.group then return nil end
   local group = group_record(id)
   if group.state == "Deleting" then
@@ -284,7 +285,7 @@ local function record_id(statement, id)
 end
 
 local function old_or_child_problem(statement, id, ctx)
-  local group = live_group(id)
+  local group = requests.live_group(id)
   local found = records.get(id.path)
   if found then return found end
   if statement.not_found then statement.not_found(id, ctx) end
@@ -307,7 +308,7 @@ end
 local methods = {}
 
 local function put_child(statement, id, ctx)
-  live_group(id)
+  requests.live_group(id)
   local parent = records.get(id.parent)
   if not parent then
     raise(404, "ParentResourceNotFound", ("Failed to perform 'write' on resource(s) of type '%s', because the parent resource '%s' "
@@ -335,7 +336,7 @@ end
 
 function methods.PUT(statement, id, ctx)
   if statement.inline then return put_child(statement, id, ctx) end
-  live_group(id)
+  requests.live_group(id)
   if not statement.extension then check_name(statement, id.name) end
   local old = records.get(id.path)
   local sent = body_of(ctx)
@@ -362,7 +363,7 @@ end
 
 function methods.PATCH(statement, id, ctx)
   if statement.inline then raise(405, "HttpMethodNotAllowed", "PATCH is not supported for this type.") end
-  live_group(id)
+  requests.live_group(id)
   local old = old_or_child_problem(statement, id, ctx)
   local patch = body_of(ctx)
   check_etag(old, ctx)
@@ -417,7 +418,7 @@ function methods.DELETE(statement, id, ctx)
   local op = not statement.style.by_state and operations.under_way(record)
   if op then
     if op.verb == "delete" then return { status = 202, headers = operations.headers(op, ctx, "both") } end
-    busy_problem(record, op, ctx)
+    check_idle(record, ctx)
   end
   if statement.busy then statement.busy(record, ctx) end
   local how = statement.style
@@ -541,16 +542,19 @@ end
 local function post(id, ctx)
   local statement, own, name = split_action(id)
   if not statement then raise(404, "NotFound", "The requested path does not exist.") end
-  if own.group then live_group(own) end
+  if own.group then requests.live_group(own) end
   local record = records.get(own.path)
-  if not record then problem.not_found(statement.type .. "/" .. table.concat(own.names, "/"), own.group and group_record(own).name) end
   local action, key = find_key(statement.actions, name)
+  if not record and not (action and action.unborn) then
+    if statement.not_found then statement.not_found(own, ctx) end
+    problem.not_found(statement.type .. "/" .. table.concat(own.names, "/"), own.group and group_record(own).name)
+  end
   if not action then
     raise(404, "ResourceActionNotFound", ("The resource type '%s' has no action '%s'."):format(statement.type, name))
   end
   local input = ctx.req.body and ctx.req.body ~= "" and body_of(ctx) or {}
   if action.check then action.check(record, input, ctx) end
-  if action.sync then return { status = 200, json = action.run(record, input, ctx) } end
+  if action.sync then return { status = 200, json = action.run(record, input, ctx, own) } end
   if not action.shared then check_idle(record, ctx) end
   local op = operations.start { verb = "action", action = key, resource = record.id, input = input, seconds = action.seconds or 0,
     style = statement.style.name, namespace = own.namespace, location = record.body.location, group = ids.group_of(record.id),
@@ -580,10 +584,9 @@ function requests.handle(ctx)
     raise(405, "HttpMethodNotAllowed", ("The method '%s' is not allowed on '%s'."):format(method, ctx.path))
   end
   local statement = records.statement(id.type)
-  if statement.replaced_get and method == "GET" then
-    local seen = statement.replaced_get(id, ctx)
-    if seen then return seen end
-  end
+  local own = statement.answers and statement.answers[method]
+  local answer = own and own(id, ctx)
+  if answer then return answer end
   return act(statement, id, ctx)
 end
 

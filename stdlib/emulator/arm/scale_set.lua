@@ -506,7 +506,6 @@ records.define(INSTANCE, {
       raise(404, "NotFound", ("The entity was not found in this Azure location."):format())
     end
     local now = value.copy(ctx.old.body)
-    now.tags = body.tags
     for key in pairs(body) do body[key] = nil end
     for key, item in pairs(now) do body[key] = item end
   end,

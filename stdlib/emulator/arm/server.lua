@@ -11,6 +11,7 @@ require "emulator.arm.scale_set"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
 require "emulator.arm.storage"
+local deployments = require "emulator.arm.deployments"
 
 local raise = problem.raise
 
@@ -80,6 +81,8 @@ local function route(ctx)
   if answer then return answer end
   raise(404, "NotFound", ("No resource or operation answers at '%s'."):format(ctx.path), { gateway = true })
 end
+
+deployments.send = route
 
 --- A fault that somebody asked for (`PUT /emulator/faults`): a status instead of an answer.
 local function fault_of(ctx)

@@ -70,9 +70,24 @@ records.define(ACCOUNT .. "/blobServices/containers", {
     raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))
   end,
   prepare = function(body)
-    value.fill(body.properties, { publicAccess = "None", leaseStatus = "Unlocked", leaseState = "Available", hasImmutabilityPolicy = false,
-      hasLegalHold = false, lastModifiedTime = clock.iso(), defaultEncryptionScope = "$account-encryption-key",
-      denyEncryptionScopeOverride = false })
+    value.fill(body.properties, { deleted = false, remainingRetentionDays = 0, publicAccess = "None", leaseStatus = "Unlocked",
+      leaseState = "Available", hasImmutabilityPolicy = false, hasLegalHold = false, lastModifiedTime = clock.iso(),
+      defaultEncryptionScope = "$account-encryption-key", denyEncryptionScopeOverride = false })
+  end,
+  -- The service says less of what it just wrote, and not the same in a list.
+  show = function(_, body, ctx)
+    local p = body.properties
+    if not ctx then return end
+    if ctx.req.method ~= "GET" then
+      body.etag = nil
+      for _, key in ipairs { "leaseStatus", "leaseState", "lastModifiedTime", "defaultEncryptionScope", "denyEncryptionScopeOverride" } do
+        p[key] = nil
+      end
+    elseif ctx.id.whole then
+      p.legalHold = { hasLegalHold = p.hasLegalHold, tags = json.array {} }
+    else
+      p.immutableStorageWithVersioning = { enabled = false }
+    end
   end,
 })
 

@@ -6,6 +6,9 @@
 --   put_status    created, updated
 --   put_location  PUT also gives Location
 --   delete        "async": 202 with both headers, "sync": 200
+--   each_put      a PUT that changes nothing is an operation too
+--   queues        a write during another one is accepted
+--   below         the operation's URL stands below the resource
 --   retry         nominal seconds of Retry-After
 local clock = require "emulator.clock"
 
@@ -19,7 +22,7 @@ style.network = {
 
 style.compute = {
   name = "compute", etag = "counter", etag_on_put = true, pending = { "Creating", "Updating" }, operation = "operations",
-  put_status = { 201, 200 }, delete = "async", retry = 10,
+  put_status = { 201, 200 }, delete = "async", retry = 10, each_put = true,
   body = function(op)
     return { startTime = clock.iso(op.started), endTime = op.finished and clock.iso(op.finished) or nil, status = op.status,
       name = op.id, error = op.error, properties = op.output and { output = op.output } or nil }
@@ -28,13 +31,13 @@ style.compute = {
 
 style.disk = {
   name = "disk", pending = { "Updating", "Updating" }, operation = "DiskOperations", put_status = { 202, 202 },
-  put_location = true, delete = "async", retry = 2, body = style.compute.body, brief = true,
+  put_location = true, delete = "async", retry = 2, body = style.compute.body, brief = true, each_put = true,
 }
 
 style.dns = {
   name = "dns", etag = "guid", pending = { "Updating", "Updating" }, operation = "privateDnsOperationStatuses",
   result = "privateDnsOperationResults", in_group = true, put_status = { 202, 202 }, put_location = true, empty_put = true,
-  delete = "async", retry = 5, body = style.network.body,
+  delete = "async", retry = 5, body = style.network.body, each_put = true, queues = true,
 }
 
 style.storage = {
@@ -52,6 +55,12 @@ style.plain = { name = "plain", pending = { "Succeeded", "Succeeded" }, put_stat
 --- Blob containers: as plain, with an etag.
 style.container = { name = "container", etag = "guid", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
   delete = "sync", retry = 5 }
+
+style.deployment = { name = "deployment", pending = { "Accepted", "Accepted" }, put_status = { 201, 200 }, delete = "location",
+  operation = "operationStatuses", below = true, retry = 1,
+  body = function(op)
+    return { status = op.status == "InProgress" and "Running" or op.status, error = op.error }
+  end }
 
 style.group = { name = "group", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "location",
   operation = "operationresults", retry = 15, body = style.network.body }

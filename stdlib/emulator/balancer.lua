@@ -94,7 +94,9 @@ end
 local function rules_of(owner)
   local list = {}
   for _, name in ipairs { "loadBalancingRules", "inboundNatRules" } do
-    for _, rule in ipairs(owner.body.properties[name] or {}) do list[#list + 1] = rule end
+    for _, rule in ipairs(owner.body.properties[name] or {}) do
+      if rule.properties.frontendPort then list[#list + 1] = rule end -- a range of ports has no listener
+    end
   end
   return list
 end

@@ -29,8 +29,7 @@ local function principal_of(identity)
   return { client_id = p.clientId, object_id = p.principalId, name = identity.name, resource = identity.id }
 end
 
-local function choose(req, machine)
-  local q = req.query
+local function choose(q, machine)
   if not machine then return world.store:get("principal", world.client_id) end
   local record = world.arm.get(machine)
   local list = record and identities(record) or {}
@@ -64,14 +63,16 @@ local function handle(req)
   end
   if path:find("^/metadata/instance") then return instance(machine) end
   if not path:find("^/metadata/identity/oauth2/token/?$") then return { status = 404, json = { error = "Not found" } } end
-  if not req.query.resource then
+  -- The older of Azure's clients post a form.
+  local asked = req.method == "POST" and world.entra.decode_form(req.body) or req.query
+  if not asked.resource then
     return refuse(400, "invalid_request", "Required audience parameter not specified")
   end
-  local principal = choose(req, machine)
+  local principal = choose(asked, machine)
   if not principal then return refuse(400, "invalid_request", "Identity not found") end
-  local token, expires = world.entra.issue(principal, req.query.resource)
+  local token, expires = world.entra.issue(principal, asked.resource)
   return { status = 200, json = { access_token = token, client_id = principal.client_id, expires_in = "3599", ext_expires_in = "3599",
-    expires_on = tostring(expires), not_before = tostring(expires - 3604), resource = req.query.resource, token_type = "Bearer" } }
+    expires_on = tostring(expires), not_before = tostring(expires - 3604), resource = asked.resource, token_type = "Bearer" } }
 end
 
 return { handle = handle }

@@ -5,6 +5,7 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, template, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.template", require "emulator.arm.value"
 local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
+local resources = require "emulator.arm.resources"
 
 local raise = problem.raise
 local DEPLOYMENT = "Microsoft.Resources/deployments"
@@ -39,6 +40,7 @@ local function new_scope(deployment, source, sent)
       return { id = "/subscriptions/" .. world.subscription, subscriptionId = world.subscription, tenantId = world.tenant,
         displayName = "vmrun emulator" }
     end,
+    provider = resources.provider,
     environment = function() return { name = "AzureCloud", resourceManager = deployment.origin, authentication = { tenant = "common" },
       suffixes = { keyvaultDns = "." .. world.vault_suffix, storage = "core.windows.net" } } end,
   }
@@ -405,7 +407,7 @@ local function described(id, ctx)
 end
 
 local function put_deployment(id, ctx)
-  requests.live_group(id)
+  local group = requests.live_group(id)
   if not id.name:find("^[%w_.()-]+$") or #id.name > 64 then
     raise(400, "InvalidDeploymentName", ("The deployment name '%s' is not valid: letters, digits, '-', '_', '.', '(' and ')', at most 64.")
       :format(id.name), { gateway = true })
@@ -416,7 +418,7 @@ local function put_deployment(id, ctx)
       .. "https://aka.ms/arm-deploy for usage details."):format(old.name), { gateway = true })
   end
   local _, body, private = described(id, ctx)
-  local record = old or records.new(DEPLOYMENT, id.scope .. "/providers/" .. DEPLOYMENT .. "/" .. id.name, body)
+  local record = old or records.new(DEPLOYMENT, (group and group.id or id.scope) .. "/providers/" .. DEPLOYMENT .. "/" .. id.name, body)
   record.body, record.private, record.state = body, private, "Accepted"
   local op = operations.start { verb = "deploy", resource = record.id, seconds = 1, style = "deployment", namespace = "Microsoft.Resources" }
   record.op = op.id
@@ -425,7 +427,7 @@ local function put_deployment(id, ctx)
 end
 
 records.define(DEPLOYMENT, {
-  style = style.deployment, located = false, final_status = 204, seconds = { delete = 2 },
+  style = style.deployment, located = false, uses = false, final_status = 204, seconds = { delete = 2 },
   answers = { PUT = put_deployment },
   not_found = function(id)
     raise(404, "DeploymentNotFound", ("Deployment '%s' could not be found."):format(id.name), { gateway = true })

@@ -7,6 +7,7 @@
 --   seconds                   nominal time of create, update, delete
 --   located = false           needs no location           stateless = true   shows no provisioningState
 --   children = {list = spec}  inline children of `properties`: {type=, defaults=, prepare(element, ctx), show(element, record)}
+--   uses = false              names others without keeping them in use
 --   fixed = {"sku.name", ..}  may not change
 --   kept = {"subnets", ..}    of `properties`: absent in a PUT means unchanged; `partial = true`: every absent top-level key
 --   prepare(body, ctx)        checks and completes a body (ctx.old is the record that was there, ctx.private what is not shown)
@@ -123,6 +124,7 @@ local function index(record)
   end
   mentions[own] = nil
   if not records.get(own) then return end
+  if statement_of(record.type).uses == false then return end
   local found = records.references(record.id, record.body)
   for _, entry in ipairs(found) do
     entry.record = own

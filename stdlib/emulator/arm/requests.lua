@@ -3,6 +3,7 @@ local crypto, json, task = require "crypto", require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
+local relaxed = require "emulator.arm.relaxed"
 local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 
 local raise = problem.raise
@@ -235,7 +236,7 @@ local function body_of(ctx)
   if not text or text == "" then
     raise(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized: 'the body is empty'.")
   end
-  local body, why = json.decode(text)
+  local body, why = relaxed.decode(text)
   if type(body) ~= "table" then
     raise(400, "InvalidRequestContent", ("The request content was invalid and could not be deserialized: '%s'."):format(tostring(why)),
       { gateway = true })

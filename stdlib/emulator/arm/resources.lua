@@ -236,4 +236,4 @@ local function handle(ctx)
   return nil
 end
 
-return { handle = handle }
+return { handle = handle, provider = provider }

@@ -184,12 +184,14 @@ local function settle(set)
   for _, record in ipairs(going) do operations.destroy(record, {}) end
 end
 
-local function complete_network(profile, flexible)
+local function complete_network(profile, flexible, api)
   local configurations = value.at(profile, "networkProfile.networkInterfaceConfigurations")
   if not configurations or #configurations == 0 then
     raise(400, "InvalidParameter", "Required parameter 'networkInterfaceConfigurations' is missing (null).",
       { target = "networkInterfaceConfigurations" })
   end
+  -- The field came with this version.
+  if flexible and api < "2021-03-01" then value.fill(profile.networkProfile, { networkApiVersion = "2020-11-01" }) end
   if flexible and not profile.networkProfile.networkApiVersion then
     raise(400, "InvalidParameter", "Required parameter 'networkApiVersion' is missing (null).", { target = "networkApiVersion" })
   end
@@ -240,7 +242,7 @@ local function complete_profile(body, ctx, flexible)
   end
   profile.osProfile.computerNamePrefix = profile.osProfile.computerNamePrefix or ctx.name:sub(1, 9)
   if flexible then profile.storageProfile.osDisk.deleteOption = profile.storageProfile.osDisk.deleteOption or "Delete" end
-  complete_network(profile, flexible)
+  complete_network(profile, flexible, ctx.api or "2025-04-01")
   local sent = ctx.sent_profile
   profile.timeCreated = (not sent and old_profile) and old_profile.timeCreated or clock.iso()
   if old_profile and sent then

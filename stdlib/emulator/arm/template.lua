@@ -184,6 +184,15 @@ function functions.tenant(scope) return { tenantId = scope.tenant } end
 function functions.deployment(scope) return scope.deployment end
 function functions.environment(scope) return scope.lookup.environment() end
 
+function functions.providers(scope, namespace, type_name)
+  local provider = scope.lookup.provider(namespace)
+  if not type_name then return provider end
+  for _, entry in ipairs(provider.resourceTypes) do
+    if entry.resourceType:lower() == type_name:lower() then return entry end
+  end
+  invalid("The resource type '%s' of '%s' is not found", type_name, namespace)
+end
+
 function functions.reference(scope, target, api, full)
   if not scope.lookup.resource then invalid("The template function 'reference' is not expected at this location") end
   local id = template.target(target, scope)

@@ -60,13 +60,25 @@ const struct vr_command vr_commands[] = {
      "1 when one failed."},
     {"repl", vr_cmd_repl, "[RECIPE]",
      "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
-    {"emulator", vr_cmd_emulator, "start|status|list|env|stop|reset|serve",
+    {"emulator", vr_cmd_emulator, "start|status|list|env|approve|fault|evict|stop|reset|serve",
      "the built-in emulator of a state folder", vr_emulator_options,
      "start: start it unless it runs; status: whether it runs; list: everything that exists in it; "
      "env: variables for az,\n"
-     "SDKs and Terraform, for a shell's eval; stop: end it, its world stays; reset: end it and "
-     "remove its world;\n"
+     "SDKs and Terraform, for a shell's eval; approve CODE: what a person does who logs in by "
+     "device "
+     "code;\n"
+     "fault NAME [KEY=VALUE ...] | list | clear: what is to go wrong from now on (throttle, error, "
+     "reset-before,\n"
+     "reset-after, stuck, fail, absent, expired, slow, zone-outage; method=, path=, times=, ...); "
+     "evict ID: take a\n"
+     "Spot machine's capacity back; stop: end it, its world stays; reset: end it and remove its "
+     "world;\n"
      "serve: run it here, in the foreground."},
+    {"login", vr_cmd_login, "", "log in to Azure by device code, or say which credential is used",
+     vr_login_options,
+     "Credentials are looked for in this order: environment (AZURE_TENANT_ID, AZURE_CLIENT_ID and "
+     "AZURE_CLIENT_SECRET\nor AZURE_CLIENT_CERTIFICATE_PATH), workload identity "
+     "(AZURE_FEDERATED_TOKEN_FILE), managed identity, Azure CLI,\nand this login."},
     {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes",
      vr_kinds_options, NULL},
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules",

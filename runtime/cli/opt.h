@@ -28,8 +28,8 @@ struct vr_args {
     const char *yes_stack; /* --yes=STACK */
     bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw, reveal;
     const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours, *until,
-        *reason, *junit;
-    bool merge, tty, release;
+        *reason, *junit, *profile, *seed;
+    bool merge, tty, release, show, forget, cloud;
     struct vr_texts targets, excludes, replace, groups, policies;
 };
 

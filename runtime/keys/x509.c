@@ -490,7 +490,23 @@ static unsigned char *der_from_raw(const unsigned char *raw, size_t *length)
     return copy;
 }
 
-char *vr_jwt_sign(const json_t *claims, const char *key_text, const char *kid, struct vr_error *err)
+static bool add_thumbprint(json_t *header, const char *cert_text, struct vr_error *err)
+{
+    X509 *cert = read_cert(cert_text, err);
+    if (!cert)
+        return false;
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int length = 0;
+    X509_digest(cert, EVP_sha1(), digest, &length);
+    X509_free(cert);
+    char *encoded = vr_base64url(digest, length);
+    json_object_set_new(header, "x5t", json_string(encoded));
+    free(encoded);
+    return true;
+}
+
+char *vr_jwt_sign(const json_t *claims, const char *key_text, const char *kid,
+                  const char *cert_text, struct vr_error *err)
 {
     EVP_PKEY *key = vr_key_read(key_text, err);
     if (!key)
@@ -498,6 +514,11 @@ char *vr_jwt_sign(const json_t *claims, const char *key_text, const char *kid, s
     json_t *header = json_pack("{s:s, s:s}", "alg", is_ec(key) ? "ES256" : "RS256", "typ", "JWT");
     if (kid)
         json_object_set_new(header, "kid", json_string(kid));
+    if (cert_text && !add_thumbprint(header, cert_text, err)) {
+        json_decref(header);
+        EVP_PKEY_free(key);
+        return NULL;
+    }
     struct vr_buf token = {0};
     add_part(&token, header);
     add_part(&token, claims);
@@ -542,7 +563,14 @@ static EVP_PKEY *verifying_key(const char *text, struct vr_error *err)
     return key;
 }
 
-static bool signature_fits(EVP_PKEY *key, const char *token, size_t signed_length,
+static bool is_of_key(const char *alg, EVP_PKEY *key)
+{
+    if (is_ec(key))
+        return strcmp(alg, "ES256") == 0;
+    return strcmp(alg, "RS256") == 0 || strcmp(alg, "PS256") == 0;
+}
+
+static bool signature_fits(EVP_PKEY *key, const char *alg, const char *token, size_t signed_length,
                            const char *encoded)
 {
     size_t length;
@@ -557,7 +585,10 @@ static bool signature_fits(EVP_PKEY *key, const char *token, size_t signed_lengt
         signature = der;
     }
     EVP_MD_CTX *context = EVP_MD_CTX_new();
-    bool ok = EVP_DigestVerifyInit(context, NULL, EVP_sha256(), NULL, key) &&
+    EVP_PKEY_CTX *how = NULL;
+    bool ok = EVP_DigestVerifyInit(context, &how, EVP_sha256(), NULL, key) &&
+              (strcmp(alg, "PS256") != 0 ||
+               EVP_PKEY_CTX_set_rsa_padding(how, RSA_PKCS1_PSS_PADDING) > 0) &&
               EVP_DigestVerify(context, signature, length, (const unsigned char *)token,
                                signed_length) == 1;
     EVP_MD_CTX_free(context);
@@ -602,8 +633,8 @@ json_t *vr_jwt_verify(const char *token, const char *key_text, struct vr_error *
     json_t *header = part(token, (size_t)(first - token));
     json_t *claims = part(first + 1, (size_t)(second - first - 1));
     const char *alg = json_string_value(json_object_get(header, "alg"));
-    bool ok = claims && alg && strcmp(alg, is_ec(key) ? "ES256" : "RS256") == 0 &&
-              signature_fits(key, token, (size_t)(second - token), second + 1);
+    bool ok = claims && alg && is_of_key(alg, key) &&
+              signature_fits(key, alg, token, (size_t)(second - token), second + 1);
     if (!ok)
         vr_error_set(err, "token", "the token's signature does not fit");
     else

@@ -45,9 +45,11 @@ json_t *vr_x509_read(const char *pem, struct vr_error *err);
 /* Whether cert was signed by ca and is valid now: false with the reason. */
 bool vr_x509_verify(const char *cert, const char *ca, struct vr_error *err);
 
-/* JSON Web Tokens, RS256 or ES256 by the key. kid may be NULL. */
-char *vr_jwt_sign(const json_t *claims, const char *key, const char *kid, struct vr_error *err);
-/* The claims when the signature fits the key (a certificate, or a public or private key) and exp
+/* JSON Web Tokens, RS256 or ES256 by the key. kid and cert may be NULL; of a certificate the header
+ * has the thumbprint, by which Microsoft Entra ID finds it (RFC 7515, x5t). */
+char *vr_jwt_sign(const json_t *claims, const char *key, const char *kid, const char *cert,
+                  struct vr_error *err);
+/* The claims of a token of RS256, PS256 or ES256 when the signature fits the key (a certificate, or a public or private key) and exp
  * and nbf allow it. */
 json_t *vr_jwt_verify(const char *token, const char *key, struct vr_error *err);
 

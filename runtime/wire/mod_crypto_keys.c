@@ -223,12 +223,12 @@ static int crypto_jwt_sign(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     const char *key = luaL_checkstring(L, 2);
-    const char *kid = opt_text(L, 3, "kid", NULL);
+    const char *kid = opt_text(L, 3, "kid", NULL), *cert = opt_text(L, 3, "cert", NULL);
     struct vr_error err = {0};
     json_t *claims = vr_value_get(L, 1, &err);
     if (!claims)
         return vr_script_fail(L, &err);
-    char *token = vr_jwt_sign(claims, key, kid, &err);
+    char *token = vr_jwt_sign(claims, key, kid, cert, &err);
     json_decref(claims);
     return push_secret(L, token, &err);
 }

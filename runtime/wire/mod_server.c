@@ -277,6 +277,12 @@ static int handled(lua_State *L, int status, lua_KContext ctx)
     if (!lua_istable(L, -1))
         return luaL_error(L, "the handler returned %s, not a table", luaL_typename(L, -1));
     int answer = lua_gettop(L);
+    /* Nobody answers: the connection is closed when the exchange is freed. */
+    lua_getfield(L, answer, "drop");
+    if (lua_toboolean(L, -1)) {
+        job->answered = true;
+        return 0;
+    }
     int code = read_status(L, answer);
     int type = lua_getfield(L, answer, "headers");
     if (type == LUA_TTABLE)

@@ -125,7 +125,11 @@ function client:request(method, url, body, options)
       again = { code = "401", message = "the token was refused", now = true }
     elseif answer.status >= 400 and not (options.ok and options.ok[answer.status]) then
       local problem = read_error(answer)
-      if RETRIED[answer.status] or RETRIED_CODES[problem.code] then
+      local namespace = problem.code == "MissingSubscriptionRegistration" and url:match(".*/providers/([%w.]+)/")
+      if namespace and not self.registering[namespace] then
+        self:register(namespace)
+        again = { code = problem.code, message = problem.message, now = true }
+      elseif RETRIED[answer.status] or RETRIED_CODES[problem.code] then
         again = problem
         if answer.status == 429 then self.not_before = task.now() + retry_after(answer, attempt) end
       else
@@ -145,6 +149,26 @@ function client:request(method, url, body, options)
       task.sleep(retry_after(answer, attempt))
     end
   end
+end
+
+local REGISTER_API, REGISTERING = "2021-04-01", 600 -- seconds that a registration may take
+
+--- Registers a resource provider with the subscription, and waits until it is.
+function client:register(namespace)
+  self.registering[namespace] = true
+  log.info("the subscription is not registered for %s: registering it", namespace)
+  local path = ("/subscriptions/%s/providers/%s"):format(self.subscription, namespace)
+  local started = task.now()
+  local answer = self:request("POST", self:url(path .. "/register", REGISTER_API))
+  while answer.json.registrationState ~= "Registered" do
+    if task.now() - started > REGISTERING then
+      error(fail { ("the registration of %s does not end"):format(namespace), code = "MissingSubscriptionRegistration",
+        hint = "az provider register --namespace " .. namespace })
+    end
+    task.sleep(retry_after(answer, 2, self.cloud.kind == "emulator" and 0.05 or 5))
+    answer = self:request("GET", self:url(path, REGISTER_API))
+  end
+  self.registering[namespace] = nil
 end
 
 function client:url(id, api) return self.cloud.arm .. id .. (id:find("?", 1, true) and "&" or "?") .. "api-version=" .. api end
@@ -348,13 +372,15 @@ local function open(target)
   local cloud = cloud_of(target)
   local key = cloud.arm .. " " .. cloud.subscription
   if clients[key] then return clients[key] end
-  local found, reasons = cloud.credential, nil
-  if not found then found, reasons = credential.find(cloud) end
+  local found, tried = cloud.credential, nil
+  if not found then found, tried = credential.find(cloud) end
   if not found then
+    local reasons = {}
+    for i, source in ipairs(tried) do reasons[i] = source.name .. ": " .. source.why end
     error(fail { "no Azure credential was found (" .. table.concat(reasons, "; ") .. ")", code = "auth",
-      hint = "run 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
+      hint = "run 'vmrun login' or 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
   end
-  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {}, pace = pace.new(),
+  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {}, registering = {}, pace = pace.new(),
     correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self

@@ -1,5 +1,5 @@
 --- Where a target's Azure answers: endpoints, trust and credential of the real clouds and of the emulator.
-local fs, json, process = require "fs", require "json", require "process"
+local fs, http, json, process = require "fs", require "http", require "json", require "process"
 local credential = require "azure.credential"
 local fail = require "fail"
 
@@ -39,6 +39,23 @@ local function emulator(target)
   return cloud
 end
 
+-- A cloud of its own, as its metadata endpoint describes it.
+local function described(url, ca)
+  local answer = fail.check(http.request { method = "GET", url = url:gsub("/+$", "") .. "/metadata/endpoints?api-version=2023-11-01",
+    ca = ca, timeout = 30 })
+  local body = answer.status == 200 and json.decode(answer.body)
+  local login = type(body) == "table" and (body.authentication or {}).loginEndpoint
+  if not login or not body.resourceManager then
+    error(fail { url .. " does not describe a cloud: HTTP " .. answer.status, code = "cloud",
+      hint = "AZURE_CLOUD wants a cloud's name or the address of its Resource Manager" })
+  end
+  local function bare(text) return (text:gsub("/+$", "")) end
+  local suffix = (body.suffixes or {}).keyVaultDns
+  suffix = suffix and suffix:gsub("^%.", "")
+  return { arm = bare(body.resourceManager), login = bare(login), audience = bare(body.authentication.audiences[1]), vault_suffix = suffix,
+    vault_audience = suffix and "https://" .. suffix }
+end
+
 local cache = {}
 
 --- `target`: `{kind = "emulator", emulator_dir=}` or `{kind = "azure", cloud=, subscription=, tenant=}`.
@@ -52,11 +69,14 @@ return function(target)
     return cloud
   end
   local name = target.cloud or env("AZURE_CLOUD") or "AzureCloud"
-  local known = CLOUDS[name]
+  local bundle = env "SSL_CERT_FILE"
+  local ca = bundle and bundle ~= "" and fail.check(fs.read(bundle)) or nil
+  local known = name:find("^https?://") and described(name, ca) or CLOUDS[name]
   if not known then
-    error(fail { "no cloud is named '" .. name .. "'", hint = "one of AzureCloud, AzureUSGovernment, AzureChinaCloud" })
+    error(fail { "no cloud is named '" .. name .. "'", hint = "one of AzureCloud, AzureUSGovernment, AzureChinaCloud, or the https:// address of a Resource Manager" })
   end
-  local cloud = { kind = "azure", subscription = target.subscription, tenant = target.tenant or env("AZURE_TENANT_ID"), env = env }
+  local cloud = { kind = "azure", subscription = target.subscription, tenant = target.tenant or env("AZURE_TENANT_ID"), env = env,
+    ca = ca }
   for key, value in pairs(known) do cloud[key] = value end
   cloud.login = env("AZURE_AUTHORITY_HOST") and env("AZURE_AUTHORITY_HOST"):gsub("/$", "") or cloud.login
   return cloud

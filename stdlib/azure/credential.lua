@@ -3,18 +3,7 @@
 -- says why instead, so that "no credential" can list what was tried.
 local crypto, fs, http, json = require "crypto", require "fs", require "http", require "json"
 local process, task = require "process", require "task"
-local fail = require "fail"
-
-local function urlencode(text)
-  return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
-end
-
-local function form(fields)
-  local parts = {}
-  for key, value in pairs(fields) do parts[#parts + 1] = urlencode(key) .. "=" .. urlencode(value) end
-  table.sort(parts)
-  return table.concat(parts, "&")
-end
+local entra, fail, login = require "azure.entra", require "fail", require "azure.login"
 
 -- The seconds until a time by the wall clock; a few minutes where the answer names none.
 local function left(expires_on)
@@ -25,15 +14,9 @@ end
 --- Asks the token endpoint; `fields` are the grant's own form fields.
 local function request_token(cloud, tenant, fields, audience)
   fields.scope = audience .. "/.default"
-  local url = ("%s/%s/oauth2/v2.0/token"):format(cloud.login, tenant)
-  local answer = fail.check(http.request {
-    method = "POST", url = url, body = form(fields), ca = cloud.ca, timeout = 60,
-    headers = { ["Content-Type"] = "application/x-www-form-urlencoded", Accept = "application/json" },
-  })
-  local body = json.decode(answer.body)
-  if answer.status ~= 200 or type(body) ~= "table" or not body.access_token then
-    local text = type(body) == "table" and (body.error_description or body.error) or ("HTTP " .. answer.status)
-    error(fail { "Microsoft Entra ID refused the token: " .. tostring(text), code = "auth",
+  local body, status = entra.post(cloud, tenant, "token", fields)
+  if status ~= 200 or not body.access_token then
+    error(fail { "Microsoft Entra ID refused the token: " .. tostring(body.error_description or body.error), code = "auth",
       hint = "check the credential that 'AZURE_*' or 'az login' gives, and its tenant " .. tenant })
   end
   return body.access_token, tonumber(body.expires_in) or 3600
@@ -44,7 +27,7 @@ local function assertion(cloud, tenant, client, pem)
   return fail.check(crypto.jwt_sign({
     aud = ("%s/%s/oauth2/v2.0/token"):format(cloud.login, tenant), iss = client, sub = client,
     jti = crypto.uuid(), nbf = now, iat = now, exp = now + 600,
-  }, pem.key, { x5t = pem.cert }))
+  }, pem.key, { cert = pem.cert }))
 end
 
 local JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -93,11 +76,13 @@ function sources.managed_identity(cloud)
   local base = cloud.imds or "http://169.254.169.254"
   local probe = http.request { method = "GET", url = base .. "/metadata/identity/oauth2/token", timeout = 1,
     connect_timeout = 1 }
+  -- Azure's answers 400 to who does not say `Metadata: true`; other clouds have one at this address, too.
   if not probe then return nil, "no instance metadata service answers" end
+  if probe.status ~= 400 then return nil, "the instance metadata service that answers here is not Azure's" end
   local client = cloud.env("AZURE_CLIENT_ID")
   return { name = "managed identity" .. (client and (" " .. client) or ""), token = function(audience)
     local url = ("%s/metadata/identity/oauth2/token?api-version=2018-02-01&resource=%s%s"):format(
-      base, urlencode(audience .. "/"), client and ("&client_id=" .. urlencode(client)) or "")
+      base, entra.urlencode(audience .. "/"), client and ("&client_id=" .. entra.urlencode(client)) or "")
     local answer = fail.check(http.request { method = "GET", url = url, headers = { Metadata = "true" }, timeout = 30 })
     local body = json.decode(answer.body)
     if answer.status ~= 200 or not body then
@@ -127,18 +112,27 @@ function sources.azure_cli(cloud)
   end }
 end
 
-local order = { "environment", "workload_identity", "managed_identity", "azure_cli" }
-
---- The first credential that is configured, and the reasons why earlier ones were passed over.
--- `cloud`: `{login, ca, imds, tenant, env = function(name)}`.
-local function find(cloud)
-  local reasons = {}
-  for _, name in ipairs(order) do
-    local credential, why = sources[name](cloud)
-    if credential then return credential, reasons end
-    reasons[#reasons + 1] = (name:gsub("_", " ")) .. ": " .. why
-  end
-  return nil, reasons
+function sources.device_code(cloud)
+  local kept = login.kept(cloud)
+  if not kept then return nil, "nobody logged in here: vmrun login" end
+  return { name = "login of " .. tostring(kept.user or kept.tenant), token = function(audience) return login.token(cloud, audience) end }
 end
 
-return { find = find, request_token = request_token, urlencode = urlencode }
+local order = { "environment", "workload_identity", "managed_identity", "azure_cli", "device_code" }
+
+--- The first credential that is configured; and every source in its order as `{name, credential, why}`: the one that is used, why those
+-- before it are not there, nothing of those behind it, which are not asked.
+-- `cloud`: `{login, ca, imds, tenant, env = function(name)}`.
+local function find(cloud)
+  local found, tried = nil, {}
+  for i, name in ipairs(order) do
+    tried[i] = { name = (name:gsub("_", " ")) }
+    if not found then
+      found, tried[i].why = sources[name](cloud)
+      tried[i].credential = found
+    end
+  end
+  return found, tried
+end
+
+return { find = find, request_token = request_token }

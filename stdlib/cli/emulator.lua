@@ -1,4 +1,4 @@
---- `vmrun emulator start|status|list|env|stop|reset|serve`: the emulator of a state folder.
+--- `vmrun emulator start|status|list|env|approve|fault|evict|stop|reset|serve`: the emulator of a state folder.
 local fail, json, near = require "fail", require "json", require "recipe.nearest"
 
 local M = {}
@@ -21,11 +21,20 @@ local function wanted(dir)
   return value, status
 end
 
+local function profile_of(call)
+  local profiles = require("emulator.clock").profiles
+  if call.profile and not profiles[call.profile] then
+    error(fail { ("no profile is named '%s'%s"):format(call.profile, near.hint(call.profile, profiles)), code = "usage",
+      hint = "it is 'instant' or 'azure'" })
+  end
+  return call.profile
+end
+
 local verbs = {}
 
 function verbs.start(call)
   local factor = call.clock and (tonumber(call.clock) or error(fail { ("--clock wants a number, got '%s'"):format(call.clock), code = "usage" }))
-  local value = launch().ensure(call.dir, { factor = factor })
+  local value = launch().ensure(call.dir, { factor = factor, profile = profile_of(call), seed = call.seed })
   if call.json then return { text = json.encode({ arm = value.arm, pid = value.pid, subscription = value.subscription }, { indent = 2 }) } end
   return { text = ("the emulator answers at %s (pid %d, subscription %s)"):format(value.arm, value.pid, value.subscription) }
 end
@@ -77,13 +86,74 @@ local function quote(text) return "'" .. tostring(text):gsub("'", "'\\''") .. "'
 
 function verbs.env(call)
   local value = wanted(call.dir)
-  local variables = launch().env(value, call.dir)
+  local variables = launch().env(value, call.dir, call.cloud)
   if call.json then return { text = json.encode(variables, { indent = 2, sort = true }) } end
   local names, lines = {}, {}
   for name in pairs(variables) do names[#names + 1] = name end
   table.sort(names)
   for i, name in ipairs(names) do lines[i] = ("export %s=%s"):format(name, quote(variables[name])) end
   return { text = table.concat(lines, "\n") }
+end
+
+function verbs.approve(call)
+  local value = wanted(call.dir)
+  local code = call.words[1] or error(fail { "approve wants the code that the login shows", code = "usage" })
+  local answer, status = endpoint().ask(value, "POST", "approve?code=" .. code)
+  if not answer or status ~= 200 then
+    error(fail { ("no login waits for the code %s"):format(code), code = "absent", hint = "a code is good for 15 minutes, once" })
+  end
+  return { text = "approved" }
+end
+
+local NUMBERS = { status = true, times = true, skip = true, retry_after = true, delay = true }
+local TEXTS = { method = true, path = true, code = true, message = true, fail = true, zone = true, reset = true }
+
+local function rule_of(words)
+  local named = require("emulator.faults").named
+  local base = named[words[1]]
+  if not base then
+    error(fail { ("no fault is named '%s'%s"):format(words[1], near.hint(words[1], named)), code = "usage",
+      hint = "it is one of absent, error, expired, fail, reset-after, reset-before, slow, stuck, throttle, zone-outage; or list, clear" })
+  end
+  local rule = {}
+  for key, item in pairs(base) do rule[key] = item end
+  for i = 2, #words do
+    local key, item = words[i]:match("^([%w_]+)=(.+)$")
+    local number = NUMBERS[key or ""] and tonumber(item)
+    if not number and not TEXTS[key or ""] then
+      error(fail { ("'%s' says nothing of a fault"):format(words[i]), code = "usage",
+        hint = "method=, path=, times=, skip=, status=, code=, message=, retry_after=, delay= or zone=" })
+    end
+    rule[key] = number or item
+  end
+  if words[1] == "zone-outage" and not rule.zone then error(fail { "which zone? zone=1", code = "usage" }) end
+  return rule
+end
+
+function verbs.fault(call)
+  local value = wanted(call.dir)
+  local what = call.words[1] or "list"
+  if what == "clear" then
+    fail.check(endpoint().ask(value, "PUT", "faults", json.array {}))
+    return { text = "no faults" }
+  elseif what == "list" then
+    local rules = fail.check(endpoint().ask(value, "GET", "faults")).rules
+    if call.json then return { text = json.encode(rules, { indent = 2, sort = true }) } end
+    local lines = {}
+    for i, rule in ipairs(rules) do lines[i] = json.encode(rule, { sort = true }) end
+    return { text = #lines > 0 and table.concat(lines, "\n") or "no faults" }
+  end
+  local answer = fail.check(endpoint().ask(value, "POST", "faults", rule_of(call.words)))
+  return { text = answer.machines and ("%d machines went down"):format(answer.machines) or "from now on" }
+end
+
+--- Azure takes the capacity of a Spot machine back.
+function verbs.evict(call)
+  local value = wanted(call.dir)
+  local id = call.words[1] or error(fail { "evict wants the id of a machine", code = "usage", hint = "vmrun emulator list shows them" })
+  local _, status = endpoint().ask(value, "POST", "evict?id=" .. id)
+  if status ~= 200 then error(fail { ("no machine has the id %s"):format(id), code = "absent" }) end
+  return { text = "evicted" }
 end
 
 function verbs.stop(call)
@@ -97,7 +167,7 @@ function verbs.reset(call)
 end
 
 function verbs.serve(call)
-  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or ""), ready = function()
+  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or ""), profile = profile_of(call), seed = call.seed, ready = function()
     io.stdout:write("ready\n")
     io.stdout:flush()
   end })
@@ -108,7 +178,7 @@ function M.run(call)
   local verb = verbs[call.verb]
   if not verb then
     error(fail { ("the emulator has no verb '%s'%s"):format(call.verb, near.hint(call.verb, verbs)), code = "usage",
-      hint = "it is one of start, status, list, env, stop, reset, serve" })
+      hint = "it is one of start, status, list, env, approve, fault, evict, stop, reset, serve" })
   end
   return verb(call)
 end

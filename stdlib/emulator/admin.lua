@@ -91,11 +91,21 @@ routes["GET /emulator/list"] = function()
     leftovers = json.array(world.machines and world.machines.leftovers and world.machines.leftovers() or {}) }
 end
 
+routes["GET /emulator/faults"] = function() return answer { rules = json.array(world.faults.rules) } end
+
 routes["PUT /emulator/faults"] = function(req)
   local rules = json.decode(req.body)
   if type(rules) ~= "table" then return answer({ error = { code = "BadRequest", message = "wants a JSON list of rules" } }, 400) end
   world.faults.rules = rules
   return answer {}
+end
+
+--- One rule more; a rule with a zone takes the zone's machines down.
+routes["POST /emulator/faults"] = function(req)
+  local rule = json.decode(req.body)
+  if type(rule) ~= "table" then return answer({ error = { code = "BadRequest", message = "wants a rule as a JSON object" } }, 400) end
+  table.insert(world.faults.rules, rule)
+  return answer { machines = rule.zone and world.faults.darken(rule.zone) or nil }
 end
 
 routes["PUT /emulator/clock"] = function(req)
@@ -113,6 +123,17 @@ routes["POST /emulator/evict"] = function(req)
   if not record then return answer({ error = { code = "NotFound", message = "no machine has this id" } }, 404) end
   world.arm.statement("Microsoft.Compute/virtualMachines").actions.simulateEviction.run(record, {}, {})
   return answer {}
+end
+
+--- The key and certificate of the principal whose client id endpoint.json has.
+routes["POST /emulator/certificate"] = function()
+  return answer { pem = world.entra.certificate(world.store:get("principal", world.client_id)) }
+end
+
+--- A person approves a device code: `code`, the one to be typed.
+routes["POST /emulator/approve"] = function(req)
+  if world.entra.approve(req.query.code or "") then return answer {} end
+  return answer({ error = { code = "NotFound", message = "no login waits for this code" } }, 404)
 end
 
 routes["POST /emulator/stop"] = function()

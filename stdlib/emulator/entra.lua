@@ -35,6 +35,26 @@ function entra.add_application(name)
   return principal, secret
 end
 
+--- A principal's key and certificate in PEM, for a login without a secret; made when somebody first asks.
+function entra.certificate(principal)
+  local pair = world.store:get("certificate", principal.client_id)
+  if not pair then
+    pair = fail.check(crypto.x509_ca { cn = principal.name, o = { "vmrun emulator" }, days = 825, key_type = "rsa" })
+    world.store:put("certificate", principal.client_id, pair)
+  end
+  return pair.key .. pair.cert
+end
+
+--- The person of this directory, who logs in by device code.
+function entra.person()
+  for _, principal in pairs(world.store:all("principal")) do
+    if principal.type == "User" then return principal end
+  end
+  local person = { client_id = crypto.uuid(), object_id = crypto.uuid(), name = "person@vmrun.example", type = "User", owner = true }
+  world.store:put("principal", person.client_id, person)
+  return person
+end
+
 --- A principal by client id: an application or a managed identity.
 function entra.by_client(client_id)
   local principal = world.store:get("principal", client_id:lower())
@@ -66,7 +86,8 @@ function entra.issue(principal, audience)
   local claims = { aud = audience, iss = ("https://sts.windows.net/%s/"):format(world.tenant), iat = now, nbf = now - 5, exp = now + LIFE,
     appid = principal.client_id, appidacr = "1", oid = principal.object_id, sub = principal.object_id, tid = world.tenant,
     idp = ("https://sts.windows.net/%s/"):format(world.tenant), idtyp = "app", ver = "1.0", uti = crypto.base64url(crypto.random(12)),
-    xms_mirid = principal.resource }
+    xms_mirid = principal.resource, upn = principal.type == "User" and principal.name or nil }
+  if principal.type == "User" then claims.idtyp = "user" end
   return fail.check(crypto.jwt_sign(claims, world.token_key, { kid = "emulator" })), claims.exp
 end
 
@@ -143,36 +164,110 @@ local function decode_form(text)
 end
 entra.decode_form = decode_form
 
-local function token(req, tenant)
-  local form = decode_form(req.body)
-  if tenant and tenant:lower() ~= world.tenant and tenant ~= "adfs" and tenant ~= "organizations" and tenant ~= "common" then
-    return refuse(400, "invalid_request", 90002, ("Tenant '%s' not found."):format(tenant))
+-- The audience that a request wants; or nil and the refusal.
+local function wanted_audience(form)
+  local resource = form.scope and form.scope:match("(%S+)/%.default") or form.resource or form.scope
+  if not resource then return nil, refuse(400, "invalid_request", 900144, "The request body must contain the following parameter: 'scope'.") end
+  if not audience_kind(resource) then
+    return nil, refuse(400, "invalid_resource", 500011, ("The resource principal named %s was not found in the tenant named %s."):format(
+      resource, world.tenant))
   end
-  if form.grant_type ~= "client_credentials" then
-    return refuse(400, "unsupported_grant_type", 70003, ("The app requested an unsupported grant type '%s'."):format(
-      tostring(form.grant_type)))
-  end
+  return resource
+end
+
+-- Whether an assertion is of a client (RFC 7523): signed by its certificate, by it, of it and for this endpoint.
+local function asserted(principal, form, tenant)
+  local pair = world.store:get("certificate", principal.client_id)
+  local claims = pair and crypto.jwt_verify(form.client_assertion, pair.cert)
+  return claims and claims.iss == principal.client_id and claims.sub == principal.client_id
+    and tostring(claims.aud):lower():find("/" .. (tenant or ""):lower() .. "/", 1, true) ~= nil
+end
+
+local GRANTS = {}
+
+function GRANTS.client_credentials(form, _, tenant)
   local principal = entra.by_client(form.client_id or "")
   if not principal then
     return refuse(400, "unauthorized_client", 700016, ("Application with identifier '%s' was not found in the directory '%s'."):format(
       tostring(form.client_id), world.tenant))
   end
   if form.client_assertion then
-    return refuse(401, "invalid_client", 700027, "Client assertion failed signature validation: no certificate or federated "
-      .. "credential is registered with this application.")
-  end
-  if not principal.secret_hash or crypto.sha256(form.client_secret or "") ~= principal.secret_hash then
+    if not asserted(principal, form, tenant) then
+      return refuse(401, "invalid_client", 700027, "Client assertion failed signature validation: no certificate that is registered with "
+        .. "this application signed it, or it is of another client, for another endpoint or too old.")
+    end
+  elseif not principal.secret_hash or crypto.sha256(form.client_secret or "") ~= principal.secret_hash then
     return refuse(401, "invalid_client", 7000215, ("Invalid client secret provided. Ensure the secret being sent in the request is the "
       .. "client secret value, not the client secret ID, for a secret added to app '%s'."):format(principal.client_id))
   end
-  local resource = form.scope and form.scope:match("(%S+)/%.default") or form.resource or form.scope
-  if not resource then return refuse(400, "invalid_request", 900144, "The request body must contain the following parameter: 'scope'.") end
-  if not audience_kind(resource) then
-    return refuse(400, "invalid_resource", 500011, ("The resource principal named %s was not found in the tenant named %s."):format(
-      resource, world.tenant))
+  local resource, refusal = wanted_audience(form)
+  if not resource then return refusal end
+  return answer(200, { token_type = "Bearer", expires_in = LIFE, ext_expires_in = LIFE, access_token = entra.issue(principal, resource) })
+end
+
+-- A person's tokens: with one that gets the next.
+local function person_tokens(form)
+  local resource, refusal = wanted_audience(form)
+  if not resource then return refusal end
+  local person, refresh = entra.person(), crypto.base64url(crypto.random(48))
+  world.store:put("refresh", crypto.sha256(refresh), { at = task.time() })
+  local id_token = crypto.jwt_sign({ aud = form.client_id, iss = ("https://login.microsoftonline.com/%s/v2.0"):format(world.tenant),
+    oid = person.object_id, tid = world.tenant, preferred_username = person.name, exp = math.floor(task.time()) + LIFE }, world.token_key)
+  return answer(200, { token_type = "Bearer", scope = form.scope, expires_in = LIFE, ext_expires_in = LIFE, refresh_token = refresh,
+    access_token = entra.issue(person, resource), id_token = id_token })
+end
+
+function GRANTS.refresh_token(form)
+  local key = crypto.sha256(form.refresh_token or "")
+  if not world.store:get("refresh", key) then
+    return refuse(400, "invalid_grant", 70000, "The refresh token is invalid or was used before.")
   end
-  local signed = entra.issue(principal, resource)
-  return answer(200, { token_type = "Bearer", expires_in = LIFE, ext_expires_in = LIFE, access_token = signed })
+  world.store:delete("refresh", key)
+  return person_tokens(form)
+end
+
+GRANTS["urn:ietf:params:oauth:grant-type:device_code"] = function(form)
+  local pending = world.store:get("device_code", crypto.sha256(form.device_code or ""))
+  if not pending then return refuse(400, "bad_verification_code", 70000, "The device code is not known.") end
+  if task.time() > pending.expires then return refuse(400, "expired_token", 70020, "The device code has expired.") end
+  if not pending.approved then return refuse(400, "authorization_pending", 70016, "The person has not typed the code yet.") end
+  world.store:delete("device_code", crypto.sha256(form.device_code))
+  form.scope = pending.scope
+  return person_tokens(form)
+end
+
+-- RFC 8628: a code for the program, and one that a person types elsewhere.
+local function device_code(req, origin)
+  local form = decode_form(req.body)
+  local code, user_code = crypto.base64url(crypto.random(32)), crypto.base64url(crypto.random(12)):gsub("[^%w]", "X"):upper():sub(1, 9)
+  world.store:put("device_code", crypto.sha256(code), { user_code = user_code, scope = form.scope, expires = task.time() + 900 })
+  return answer(200, { device_code = code, user_code = user_code, verification_uri = origin .. "/devicelogin", expires_in = 900, interval = 1,
+    message = ("To sign in to the emulator, approve the code %s: vmrun emulator approve %s"):format(user_code, user_code) })
+end
+
+--- A person types a code; false when there is none like it.
+function entra.approve(user_code)
+  for key, pending in pairs(world.store:all("device_code")) do
+    if pending.user_code == user_code:upper() and task.time() < pending.expires then
+      pending.approved = true
+      world.store:put("device_code", key, pending)
+      return true
+    end
+  end
+  return false
+end
+
+local function token(req, tenant)
+  local form = decode_form(req.body)
+  if tenant and tenant:lower() ~= world.tenant and tenant ~= "adfs" and tenant ~= "organizations" and tenant ~= "common" then
+    return refuse(400, "invalid_request", 90002, ("Tenant '%s' not found."):format(tenant))
+  end
+  local grant = GRANTS[form.grant_type]
+  if not grant then
+    return refuse(400, "unsupported_grant_type", 70003, ("The app requested an unsupported grant type '%s'."):format(
+      tostring(form.grant_type)))
+  end
+  return grant(form, req, tenant)
 end
 
 local function configuration(origin, tenant)
@@ -196,6 +291,7 @@ function entra.handle(req)
     if req.method ~= "POST" then return refuse(400, "invalid_request", 900561, "The endpoint only accepts POST requests.") end
     return token(req, tenant)
   end
+  if rest == "oauth2/v2.0/devicecode" or rest == "oauth2/devicecode" then return device_code(req, origin) end
   if rest == "v2.0/.well-known/openid-configuration" or rest == ".well-known/openid-configuration" then
     return configuration(origin, tenant)
   end

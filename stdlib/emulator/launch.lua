@@ -27,6 +27,12 @@ local function start(dir, options)
     argv[#argv + 1] = "--clock"
     argv[#argv + 1] = tostring(options.factor)
   end
+  for _, name in ipairs { "profile", "seed" } do
+    if options[name] then
+      argv[#argv + 1] = "--" .. name
+      argv[#argv + 1] = tostring(options[name])
+    end
+  end
   local stdlib = process.env "VMRUN_STDLIB" -- it may be relative, and the emulator stands elsewhere
   local env = stdlib and { VMRUN_STDLIB = fs.realpath(stdlib) } or nil
   local child = fail.check(process.spawn { argv = argv, cwd = "/", env = env, stdin = "null", stdout = "pipe", stderr = log, detached = true })
@@ -51,7 +57,7 @@ local function await(dir, deadline)
   end
 end
 
---- The endpoint of a folder's emulator, which is started when it does not run. options: factor. Two who ask at once start one.
+--- The endpoint of a folder's emulator, which is started when it does not run. options: factor, profile, seed. Two who ask at once start one.
 function launch.ensure(dir, options)
   local value = running(dir)
   if value then return value end
@@ -107,15 +113,34 @@ local function bundle(value, dir)
   return path
 end
 
+-- The default principal's key and certificate, in a file of their own.
+local function certificate(value, dir)
+  local path = dir .. "/client.pem"
+  local answer, why, code = endpoint.ask(value, "POST", "certificate")
+  if not answer or not answer.pem then error(fail { why or "the emulator gives no certificate", code = code }) end
+  fail.check(fs.write(path, answer.pem, { mode = 384, atomic = true }))
+  return path
+end
+
 --- The environment in which `az`, the SDKs and Terraform talk to the emulator.
-function launch.env(value, dir)
+-- As Azure itself, by a proxy that ends TLS for its names; with `cloud`, by its own addresses as a cloud of its own.
+function launch.env(value, dir, cloud)
   local ca = bundle(value, dir)
-  local proxy = "http://" .. value.arm:match("^https://(.+)$")
-  -- Azure's names lead here by the proxy that ends TLS; plain HTTP is the instance metadata service.
-  return { HTTPS_PROXY = proxy, HTTP_PROXY = value.imds, NO_PROXY = "localhost,127.0.0.0/8", REQUESTS_CA_BUNDLE = ca, SSL_CERT_FILE = ca,
-    NODE_EXTRA_CA_CERTS = ca, AZURE_TENANT_ID = value.tenant, AZURE_SUBSCRIPTION_ID = value.subscription,
-    AZURE_CLIENT_ID = value.client_id, AZURE_CLIENT_SECRET = value.client_secret, ARM_TENANT_ID = value.tenant,
-    ARM_SUBSCRIPTION_ID = value.subscription, ARM_CLIENT_ID = value.client_id, ARM_CLIENT_SECRET = value.client_secret }
+  local variables = { REQUESTS_CA_BUNDLE = ca, SSL_CERT_FILE = ca, NODE_EXTRA_CA_CERTS = ca, AZURE_TENANT_ID = value.tenant,
+    AZURE_SUBSCRIPTION_ID = value.subscription, AZURE_CLIENT_ID = value.client_id, AZURE_CLIENT_SECRET = value.client_secret,
+    AZURE_CLIENT_CERTIFICATE_PATH = certificate(value, dir), ARM_TENANT_ID = value.tenant, ARM_SUBSCRIPTION_ID = value.subscription,
+    ARM_CLIENT_ID = value.client_id, ARM_CLIENT_SECRET = value.client_secret }
+  if cloud then
+    local host = value.arm:match("^https://(.+)$")
+    variables.AZURE_CLOUD, variables.AZURE_AUTHORITY_HOST, variables.ARM_CLOUD_METADATA_URL = value.arm, value.entra, value.arm
+    variables.ARM_METADATA_HOSTNAME, variables.ARM_ENVIRONMENT = host, "vmrun"
+    variables.AZURE_POD_IDENTITY_AUTHORITY_HOST = value.imds
+  else
+    -- Plain HTTP is the instance metadata service.
+    variables.HTTPS_PROXY, variables.HTTP_PROXY = "http://" .. value.arm:match("^https://(.+)$"), value.imds
+    variables.NO_PROXY = "localhost,127.0.0.0/8"
+  end
+  return variables
 end
 
 return launch

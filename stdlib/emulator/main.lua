@@ -33,6 +33,9 @@ local function open_world(dir, options)
   end)
   clock.factor = options.factor or tonumber(process.env("VMRUN_EMULATOR_FACTOR") or "") or world.store:get("world", "factor") or 600
   if options.factor then world.store:put("world", "factor", options.factor) end
+  if options.profile then world.store:put("world", "profile", options.profile) end
+  clock.profile = world.store:get("world", "profile") or "instant"
+  clock.seed(options.seed)
   world.stopping = task.event()
 end
 
@@ -124,7 +127,7 @@ local function close_parts(https, plain)
   world.store:close()
 end
 
---- Serves until it is stopped. `options`: `factor`; `ready(endpoint)` is called when it answers.
+--- Serves until it is stopped. `options`: `factor`, `profile`, `seed` (clock.lua); `ready(endpoint)` is called when it answers.
 local function serve(dir, options)
   options = options or {}
   fail.check(fs.mkdir(dir, 448))

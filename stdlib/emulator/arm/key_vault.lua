@@ -21,7 +21,11 @@ local function system_data(record, ctx)
     lastModifiedBy = who, lastModifiedByType = "Application", lastModifiedAt = clock.iso() }
 end
 
-local function uri(name) return ("https://%s.%s/"):format(name:lower(), world.vault_suffix) end
+-- Who asks by Azure's own name meets the vaults by theirs.
+local function uri(name, ctx)
+  local real = ctx and ctx.req and ctx.req.headers.host == "management.azure.com"
+  return ("https://%s.%s/"):format(name:lower(), real and "vault.azure.net" or world.vault_suffix)
+end
 
 local function check_policies(p)
   for _, policy in ipairs(p.accessPolicies or {}) do
@@ -84,6 +88,7 @@ records.define(VAULT, {
   end,
   show = function(record, body, ctx)
     body.systemData = system_data(record, ctx)
+    body.properties.vaultUri = uri(record.name, ctx)
     if record.state == "RegisteringDns" and ctx and ctx.req and ctx.req.method == "PUT" then
       body.properties.vaultUri = body.properties.vaultUri:gsub("/$", "")
     end

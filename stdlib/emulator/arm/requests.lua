@@ -585,6 +585,10 @@ function requests.handle(ctx)
     raise(405, "HttpMethodNotAllowed", ("The method '%s' is not allowed on '%s'."):format(method, ctx.path))
   end
   local statement = records.statement(id.type)
+  if method == "PUT" and world.store:get("provider", id.namespace:lower()) == "NotRegistered" then
+    raise(409, "MissingSubscriptionRegistration", ("The subscription is not registered to use namespace '%s'. See "
+      .. "https://aka.ms/rps-not-found for how to register subscriptions."):format(id.namespace), { gateway = true, target = id.namespace })
+  end
   local own = statement.answers and statement.answers[method]
   local answer = own and own(id, ctx)
   if answer then return answer end

@@ -1,6 +1,6 @@
 --- Azure Resource Manager's front: token, api-version, routing, headers, errors.
-local crypto, json, log = require "crypto", require "json", require "log"
-local world = require "emulator.world"
+local crypto, json, log, task = require "crypto", require "json", require "log", require "task"
+local world, clock = require "emulator.world", require "emulator.clock"
 local operations, requests = require "emulator.arm.operations", require "emulator.arm.requests"
 local problem, ids = require "emulator.arm.problem", require "emulator.arm.id"
 local resources, key_vault = require "emulator.arm.resources", require "emulator.arm.key_vault"
@@ -84,11 +84,12 @@ end
 
 deployments.send = route
 
---- A fault that somebody asked for (`PUT /emulator/faults`): a status instead of an answer.
+--- A fault that somebody asked for (faults.lua): an answer instead of the right one, or whether the right one gets lost.
 local function fault_of(ctx)
   local fault = world.faults and world.faults.request(ctx.req.method, ctx.path)
   if not fault then return nil end
-  if fault.delay then require "task".sleep(fault.delay) end
+  if fault.delay then task.sleep(fault.delay) end
+  if fault.reset then return fault.reset == "before" and { drop = true } or nil, fault.reset == "after" end
   if not fault.status then return nil end
   local headers = { ["Retry-After"] = fault.retry_after and tostring(fault.retry_after) or nil }
   return { status = fault.status, headers = headers, json = { error = { code = fault.code or "InternalServerError",
@@ -99,10 +100,13 @@ end
 local function handle(req)
   local ctx = { req = req, query = req.query or {}, path = (req.path:gsub("//+", "/"):gsub("(.)/$", "%1")),
     origin = "https://" .. (req.headers.host or req.host), request_id = crypto.uuid() }
+  clock.sleep(clock.latency(req.method))
+  local lost
   local ok, answer = pcall(function()
     check_token(ctx)
     check_version(ctx)
-    local fault = fault_of(ctx)
+    local fault
+    fault, lost = fault_of(ctx)
     if fault then return fault end
     world.entra.authorize(ctx.principal, req.method, ctx.path)
     return route(ctx)
@@ -119,8 +123,10 @@ local function handle(req)
       answer = { status = 500, json = { error = { code = "InternalServerError", message = tostring(why) } }, headers = {} }
     end
   end
+  if answer.drop then return answer end
   if answer.status < 400 and is_write(req.method, ctx.path) then world.writes.add("arm", req.method, ctx.path, answer.status) end
   world.store:sync()
+  if lost then return { drop = true } end
   local headers = common_headers(ctx, answer.headers or {})
   local body
   if answer.json ~= nil and req.method ~= "HEAD" then

@@ -124,7 +124,7 @@ static void check_token(char *key)
 {
     struct vr_error err = {0};
     json_t *claims = json_pack("{s:s, s:I}", "aud", "arm", "exp", (json_int_t)4102444800);
-    char *token = vr_jwt_sign(claims, key, "k1", &err);
+    char *token = vr_jwt_sign(claims, key, "k1", NULL, &err);
     json_t *back = vr_jwt_verify(token, key, &err);
     ck_assert_msg(back != NULL, "%s", err.message);
     ck_assert(json_equal(claims, back));
@@ -134,7 +134,7 @@ static void check_token(char *key)
     ck_assert_str_eq(err.code, "token");
     free(token);
     json_object_set_new(claims, "exp", json_integer(1));
-    token = vr_jwt_sign(claims, key, NULL, &err);
+    token = vr_jwt_sign(claims, key, NULL, NULL, &err);
     ck_assert_ptr_null(vr_jwt_verify(token, key, &err));
     ck_assert_str_eq(err.code, "expired");
     free(token);

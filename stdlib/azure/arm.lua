@@ -58,6 +58,27 @@ local function retry_after(answer, attempt, default)
   return math.min(60, (2 ^ attempt - 1) * 0.8 * (0.8 + 0.5 * math.random()))
 end
 
+-- The credential that is configured; looked for once, when the first token is wanted.
+local function credential_of(self)
+  while self.finding do self.finding:wait() end
+  if self.credential then return self.credential end
+  self.finding = task.event()
+  local done <close> = setmetatable({}, { __close = function()
+    local finding = self.finding
+    self.finding = nil
+    finding:set()
+  end })
+  local found, tried = credential.find(self.cloud)
+  if not found then
+    local reasons = {}
+    for i, source in ipairs(tried) do reasons[i] = source.name .. ": " .. source.why end
+    error(fail { "no Azure credential was found (" .. table.concat(reasons, "; ") .. ")", code = "auth",
+      hint = "run 'vmrun login' or 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
+  end
+  self.credential = found
+  return found
+end
+
 --- A token for an audience; one request serves all that wait for it.
 function client:token(audience)
   local entry = self.tokens[audience]
@@ -69,7 +90,7 @@ function client:token(audience)
   end
   entry = { event = task.event() }
   self.tokens[audience] = entry
-  local ok, token, seconds = pcall(self.credential.token, audience)
+  local ok, token, seconds = pcall(function() return credential_of(self).token(audience) end)
   local event = entry.event
   entry.event = nil
   if ok then
@@ -372,15 +393,7 @@ local function open(target)
   local cloud = cloud_of(target)
   local key = cloud.arm .. " " .. cloud.subscription
   if clients[key] then return clients[key] end
-  local found, tried = cloud.credential, nil
-  if not found then found, tried = credential.find(cloud) end
-  if not found then
-    local reasons = {}
-    for i, source in ipairs(tried) do reasons[i] = source.name .. ": " .. source.why end
-    error(fail { "no Azure credential was found (" .. table.concat(reasons, "; ") .. ")", code = "auth",
-      hint = "run 'vmrun login' or 'az login', or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET" })
-  end
-  local self = setmetatable({ cloud = cloud, credential = found, tokens = {}, queues = {}, registering = {}, pace = pace.new(),
+  local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, registering = {}, pace = pace.new(),
     correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self

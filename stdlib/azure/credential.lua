@@ -99,14 +99,28 @@ function sources.azure_cli(cloud)
     if fs.stat(folder .. "/az", { follow = true }) then found = folder .. "/az" break end
   end
   if not found then return nil, "the Azure CLI (az) is not on PATH" end
-  return { name = "Azure CLI", token = function(audience)
+  local function ask(audience)
     local argv = { found, "account", "get-access-token", "--output", "json", "--resource", audience }
     if cloud.tenant then argv[#argv + 1] = "--tenant" argv[#argv + 1] = cloud.tenant end
     local result = fail.check(process.run { argv = argv, timeout = 60 })
     local body = result.code == 0 and json.decode(result.stdout)
+    if body then return body end
+    return nil, (result.stderr:gsub("%s+$", ""))
+  end
+  -- Whether somebody is logged in is known only by asking; the answer serves the first who wants a token.
+  local first, why = ask(cloud.audience)
+  if not first then
+    if why:find("az login", 1, true) then return nil, "nobody is logged in to the Azure CLI: az login" end
+    return nil, "the Azure CLI gives no token: " .. why
+  end
+  return { name = "Azure CLI", token = function(audience)
+    local body = audience == cloud.audience and first or nil
+    first = nil
     if not body then
-      error(fail { "az account get-access-token failed: " .. (result.stderr:gsub("%s+$", "")), code = "auth",
-        hint = "run 'az login'" })
+      body, why = ask(audience)
+      if not body then
+        error(fail { "az account get-access-token failed: " .. why, code = "auth", hint = "run 'az login'" })
+      end
     end
     return body.accessToken, left(body.expires_on)
   end }

@@ -218,11 +218,9 @@ local function person_tokens(form)
 end
 
 function GRANTS.refresh_token(form)
-  local key = crypto.sha256(form.refresh_token or "")
-  if not world.store:get("refresh", key) then
-    return refuse(400, "invalid_grant", 70000, "The refresh token is invalid or was used before.")
+  if not world.store:get("refresh", crypto.sha256(form.refresh_token or "")) then
+    return refuse(400, "invalid_grant", 70000, "The provided value for the input parameter 'refresh_token' is not valid.")
   end
-  world.store:delete("refresh", key)
   return person_tokens(form)
 end
 

@@ -81,6 +81,12 @@ const struct vr_command vr_commands[] = {
      "(AZURE_FEDERATED_TOKEN_FILE), managed identity, Azure CLI,\nand this login."},
     {"kinds", vr_cmd_kinds, "[NAME]", "the kinds of resources, and what each takes",
      vr_kinds_options, NULL},
+    {"schema", vr_cmd_schema, "add|list|remove [TYPE@VERSION ...]",
+     "the schemas that azure.resource is checked by", vr_schema_options,
+     "add: take a type's schema from a checkout of https://github.com/Azure/bicep-types-az or from "
+     "JSON Schema;\n"
+     "remove: check this type no more; list: those that are kept (in $XDG_DATA_HOME/vmrun/schemas, "
+     "or below\n~/.local/share)."},
     {"lua", vr_cmd_lua, "FILE [ARGUMENT ...]", "run a Lua file as a task, with vmrun's modules",
      NULL, NULL},
     {"version", vr_cmd_version, "", "print the version", NULL, NULL},

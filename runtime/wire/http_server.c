@@ -228,16 +228,31 @@ void vr_server_kick(struct vr_server *server)
 
 /* Peers */
 
-static void forget_peer(struct peer *peer)
+static void unlink_peer(struct peer *peer)
 {
-    vr_poll_free(peer->poll);
-    vr_timer_cancel(peer->timer);
     if (peer->prev)
         peer->prev->next = peer->next;
     else
         peer->server->peers = peer->next;
     if (peer->next)
         peer->next->prev = peer->prev;
+}
+
+static void link_peer(struct peer *peer, struct vr_server *server)
+{
+    peer->server = server;
+    peer->prev = NULL;
+    peer->next = server->peers;
+    if (server->peers)
+        server->peers->prev = peer;
+    server->peers = peer;
+}
+
+static void forget_peer(struct peer *peer)
+{
+    vr_poll_free(peer->poll);
+    vr_timer_cancel(peer->timer);
+    unlink_peer(peer);
     if (peer->ask)
         peer->ask->peer = NULL;
     vr_buf_free(&peer->head);
@@ -524,6 +539,12 @@ static void read_first_byte(struct peer *peer)
         start_hello(peer);
         return;
     }
+    if (byte != 'C' && peer->server->plain) {
+        unlink_peer(peer);
+        link_peer(peer, peer->server->plain);
+        hand_over(peer, NULL);
+        return;
+    }
     peer->stage = HEAD;
     read_head(peer);
 }
@@ -555,14 +576,10 @@ static void add_peer(struct vr_server *server, int fd, const struct sockaddr_sto
     set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     struct peer *peer = vr_alloc(sizeof *peer);
-    peer->server = server;
     peer->fd = fd;
     peer->address = *address;
     peer->address_length = length;
-    peer->next = server->peers;
-    if (peer->next)
-        peer->next->prev = peer;
-    server->peers = peer;
+    link_peer(peer, server);
     if (!server->options.ask_proxy && !(server->options.tls && server->options.ask_names)) {
         hand_over(peer, server->cert);
         return;
@@ -794,10 +811,29 @@ int vr_server_port(const struct vr_server *server)
     return server->port;
 }
 
+static void part(struct vr_server *server)
+{
+    if (server->plain)
+        server->plain->plain_of = NULL;
+    server->plain = NULL;
+}
+
+void vr_server_plain(struct vr_server *server, struct vr_server *plain)
+{
+    part(server);
+    if (plain->plain_of)
+        part(plain->plain_of);
+    server->plain = plain;
+    plain->plain_of = server;
+}
+
 /* Closing */
 
 static void stop_listening(struct vr_server *server)
 {
+    part(server);
+    if (server->plain_of)
+        part(server->plain_of);
     vr_poll_free(server->listener);
     server->listener = NULL;
     vr_timer_cancel(server->retry);

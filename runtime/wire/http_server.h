@@ -32,6 +32,9 @@ struct vr_server_options {
 struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_options *options,
                                 struct vr_error *err);
 int vr_server_port(const struct vr_server *server);
+/* Connections that speak plain HTTP to a TLS server go to another one, which does not: a proxy's
+ * port serves both `CONNECT` and `GET http://...`. Ends when one of them stops listening. */
+void vr_server_plain(struct vr_server *server, struct vr_server *plain);
 
 /* Stops listening now, ends streams, lets answers under way be sent for at most `grace` seconds;
  * then closes what is left, frees the server and calls closed (may be NULL). grace 0: all of it

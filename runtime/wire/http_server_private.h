@@ -42,6 +42,8 @@ struct vr_server {
     struct vr_certs *certs;
     const struct vr_cert *cert; /* the listener's own */
     struct peer *peers;         /* accepted, not handed over yet */
+    struct vr_server *plain;    /* whose what comes without TLS is; may be NULL */
+    struct vr_server *plain_of; /* the other way round */
     struct vr_exchange *exchanges;
 };
 

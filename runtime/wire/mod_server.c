@@ -528,7 +528,10 @@ static void read_options(lua_State *L, struct vr_server_options *o)
     read_tls(L, o);
 }
 
-/*** Listens. Each request is a task that runs `handler`.
+/*** Listens. Each request is a task that runs `handler(request)`, which returns `{status, headers,
+body}`, or
+`{status, headers, stream = function(writer)}`, or `{drop = true}`: the connection is closed without
+an answer.
 @function listen
 @tparam table options `host, port, tls={cert, key, client_ca, sni}, proxy, handler, max_body`
 @return the server with `port` and `close`; or nil, a message and a code */
@@ -560,6 +563,17 @@ static int server_port(lua_State *L)
 {
     lua_pushinteger(L, check_server(L)->port);
     return 1;
+}
+
+/*** Connections that speak plain HTTP to this TLS server go to another, plain one.
+@function plain
+@param server the other one */
+static int server_plain(lua_State *L)
+{
+    struct server *s = check_server(L), *other = luaL_checkudata(L, 2, SERVER);
+    if (s->server && other->server && !s->closing && !other->closing)
+        vr_server_plain(s->server, other->server);
+    return 0;
 }
 
 static void closed(void *payload)
@@ -632,6 +646,7 @@ static const luaL_Reg functions[] = {
 static const luaL_Reg server_methods[] = {
     {"port", server_port},
     {"close", server_close},
+    {"plain", server_plain},
     {NULL, NULL},
 };
 

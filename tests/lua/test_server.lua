@@ -363,3 +363,24 @@ test("a TLS hello in pieces is understood; a silent peer costs no time", functio
 end)
 
 test.done()
+
+test("one port for TLS and for plain HTTP; an answer that never comes", function(t)
+  local answers = { lost = { drop = true } }
+  local function handler(name)
+    return function(req) return answers[req.path:sub(2)] or { status = 200, body = name .. " " .. req.path } end
+  end
+  local secure, url = listen(t, { tls = leaf, handler = handler "secure", proxy = function() return false end })
+  local plain = listen(t, { handler = handler "plain" })
+  local bare = "http://127.0.0.1:" .. secure:port()
+  t.eq(request { url = bare .. "/a", method = "GET" }.status, 400)
+  secure:plain(plain)
+  t.eq(request { url = bare .. "/a", method = "GET" }.body, "plain /a")
+  t.eq(request { url = url .. "/b", method = "GET", ca = ca.cert }.body, "secure /b")
+  local curl = process.run { argv = { "curl", "-s", "-x", bare, "http://169.254.169.254/metadata" } }
+  t.eq(curl.stdout, "plain /metadata")
+  local answer, _, code = request { url = url .. "/lost", method = "GET", ca = ca.cert }
+  t.eq(answer, nil)
+  t.eq(code, "reset")
+  plain:close()
+  t.eq(request { url = bare .. "/a", method = "GET" }.status, 400)
+end)

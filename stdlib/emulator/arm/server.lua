@@ -96,9 +96,15 @@ local function fault_of(ctx)
     message = fault.message or "A fault that was asked for." } } }
 end
 
+--- A path in its usual form; deployments have an older one, without their provider.
+local function usual(path)
+  path = path:gsub("//+", "/"):gsub("(.)/$", "%1")
+  return (path:gsub("^(/[^/]+/[^/]+/[rR]esource[gG]roups/[^/]+)(/deployments/)", "%1/providers/Microsoft.Resources%2"))
+end
+
 --- Answers one request to ARM.
 local function handle(req)
-  local ctx = { req = req, query = req.query or {}, path = (req.path:gsub("//+", "/"):gsub("(.)/$", "%1")),
+  local ctx = { req = req, query = req.query or {}, path = usual(req.path),
     origin = "https://" .. (req.headers.host or req.host), request_id = crypto.uuid() }
   clock.sleep(clock.latency(req.method))
   local lost

@@ -1,6 +1,6 @@
 --- Any ARM resource: a type, an api-version and a body. What the body declares is compared; the rest is ARM's.
 local arm, field, statement = require "azure.arm", require "field", require "azure.statement"
-local kind = require "kind"
+local kind, schema = require "kind", require "azure.schema"
 
 local function id_of(f, target)
   if not f.name or not f.type then return nil end
@@ -32,6 +32,15 @@ local function write(ctx)
   return { outputs = { id = made.id, body = made } }
 end
 
+-- Only a type of which `vmrun schema add` took the schema is checked.
+local function check(f, problem)
+  if type(f.type) ~= "string" or type(f.api_version) ~= "string" then return end
+  local known, message = schema.load(f.type, f.api_version)
+  if message then return problem({ "type" }, ("cannot be checked: %s; add the schema anew or remove it"):format(message)) end
+  if not known then return end
+  for _, p in ipairs(schema.check(known, f.body, f.name)) do problem(p.path, p.text, p.part) end
+end
+
 return kind "azure.resource" {
   doc = "Any Azure resource by type, api-version and body.", provider = "azure",
   fields = {
@@ -44,6 +53,7 @@ return kind "azure.resource" {
   outputs = { id = field.string {}, body = field.any { doc = "The resource as ARM shows it." } },
   identity = id_of,
   predict = function(f, target) return { id = id_of(f, target) } end,
+  check = check,
   read = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     local body = client:get(id_of(f, ctx.target) or ctx.prior.id, f.api_version)

@@ -11,6 +11,13 @@ require "emulator.arm.scale_set"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
 require "emulator.arm.storage"
+require "emulator.arm.insights"
+require "emulator.arm.operational_insights"
+require "emulator.arm.private_link"
+require "emulator.arm.private_dns_records"
+require "emulator.arm.route_tables"
+require "emulator.arm.vault_keys"
+require "emulator.arm.disk_encryption_sets"
 local deployments = require "emulator.arm.deployments"
 
 local raise = problem.raise

@@ -21,6 +21,15 @@ routes["GET /emulator/writes"] = function()
   return answer { counts = world.writes.counts, last = json.array(world.writes.last) }
 end
 
+--- How many requests came since this was last asked with `reset=1`. `bodies=1` keeps what is sent from now on, and gives what was.
+routes["POST /emulator/traffic"] = function(req)
+  local traffic, q = world.traffic, req.query
+  local told = { counts = traffic.counts(), bodies = traffic.bodies and json.array(traffic.bodies) or nil }
+  if q.reset then traffic.reset() end
+  if q.bodies then traffic.bodies = {} end
+  return answer(told)
+end
+
 --- What ran and how long it was scheduled to take (nominal seconds): the weights of a critical path.
 routes["GET /emulator/operations"] = function()
   local items = {}

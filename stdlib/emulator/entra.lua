@@ -256,6 +256,7 @@ function entra.approve(user_code)
 end
 
 local function token(req, tenant)
+  world.traffic.other "token"
   local form = decode_form(req.body)
   if tenant and tenant:lower() ~= world.tenant and tenant ~= "adfs" and tenant ~= "organizations" and tenant ~= "common" then
     return refuse(400, "invalid_request", 90002, ("Tenant '%s' not found."):format(tenant))

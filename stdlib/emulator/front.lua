@@ -66,7 +66,10 @@ end
 
 local function route(req)
   local name = vault_of(req.host)
-  if name then return world.vault.handle(name, req) end
+  if name then
+    world.traffic.other "vault"
+    return world.vault.handle(name, req)
+  end
   local path = req.path:gsub("//+", "/")
   if path:find("^/emulator/") then return admin.handle(req) end
   if path == "/metadata/endpoints" then return { status = 200, json = metadata(req) } end

@@ -1,21 +1,51 @@
 #!/usr/bin/env bash
-# The emulator beside what Azure answered: every story of the folder that VMRUN_ARM_RECORDINGS names is sent to it by the folder's judge.
+# The Azure half of recipes/cluster.lua in the latencies of Azure: wall over critical path, and requests. Then the emulator beside what Azure
+# answered: every story of the folder that VMRUN_ARM_RECORDINGS names is sent to it by the folder's judge.
 #   script/bench azure [-v] [STORY ...]
 # What disagrees is listed in azure.tsv with the reason; one that is not there, or a reason that nothing needs, is an error.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 verbose=0
 [ "${1:-}" = -v ] && { verbose=1; shift; }
-if [ -z "${VMRUN_ARM_RECORDINGS:-}" ]; then
-  echo "no recordings: VMRUN_ARM_RECORDINGS names no folder" >&2
-  exit 0
-fi
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmrun-bench-XXXXXX")
 finish() {
   "$VMRUN" emulator stop --state-dir "$work/state" >/dev/null 2>&1 || true
   rm -rf "$work"
 }
 trap finish EXIT
+
+# Half a minute of Azure's is half a second here.
+"$VMRUN" emulator start --state-dir "$work/state" --profile azure --seed "${SEED:-1}" --clock 60 >/dev/null
+run() { "$VMRUN" "$1" "$here/../../recipes/cluster.lua" --target 'azure.*' --state-dir "$work/state" "${@:2}" >/dev/null 2>"$work/err" || [ $? -eq 2 ]; }
+traffic() {
+  curl -sf --noproxy '*' --cacert "$work/ca.pem" -X POST -H "Authorization: Bearer $(jq -r .token "$work/state/emulator/endpoint.json")" \
+    "$(jq -r .arm "$work/state/emulator/endpoint.json")/emulator/traffic?reset=1" >"$work/traffic"
+}
+# requests NAME COMMAND...: what a command sends, to ARM, the vaults and for tokens.
+requests() {
+  local name=$1
+  shift
+  traffic
+  "$@"
+  traffic
+  jq -r --arg name "$name" '"bench azure.requests.\($name) \(.counts | .arm + .vault + .token) requests"' "$work/traffic"
+}
+jq -r .ca "$work/state/emulator/endpoint.json" >"$work/ca.pem"
+began=$(date +%s.%N)
+requests first run apply --emulator --yes
+ended=$(date +%s.%N)
+path=$("$VMRUN" lua "$here/critical_path.lua" "$work/state/stacks/cluster/report.json")
+awk -v a="$began" -v b="$ended" -v p="$path" 'BEGIN { printf "wall %.2f s, critical path %.2f s\n", b - a, p; printf "bench azure.makespan %.3f x\n", (b - a) / p }'
+requests noop run plan
+cp "$work/traffic" "$work/noop"; cp "$work/noop" /tmp/rp/noop.json
+echo "collections and audiences of the no-op: $(jq '[.counts.by | to_entries[] | select(.key | startswith("GET"))] | length + 1' "$work/noop")"
+requests onefield run apply admin_cidr=198.51.100.0/24 --yes
+"$VMRUN" emulator reset --state-dir "$work/state" >/dev/null
+
+if [ -z "${VMRUN_ARM_RECORDINGS:-}" ]; then
+  echo "no recordings: VMRUN_ARM_RECORDINGS names no folder" >&2
+  exit 0
+fi
 stories=()
 for story in "$@"; do stories+=("$VMRUN_ARM_RECORDINGS/$story.json"); done
 [ $# -gt 0 ] || stories=("$VMRUN_ARM_RECORDINGS"/*.json)

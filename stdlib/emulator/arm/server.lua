@@ -1,6 +1,7 @@
 --- Azure Resource Manager's front: token, api-version, routing, headers, errors.
 local crypto, json, log, task = require "crypto", require "json", require "log", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
+local traffic = require "emulator.traffic"
 local operations, requests = require "emulator.arm.operations", require "emulator.arm.requests"
 local problem, ids = require "emulator.arm.problem", require "emulator.arm.id"
 local resources, key_vault = require "emulator.arm.resources", require "emulator.arm.key_vault"
@@ -113,6 +114,7 @@ end
 local function handle(req)
   local ctx = { req = req, query = req.query or {}, path = usual(req.path),
     origin = "https://" .. (req.headers.host or req.host), request_id = crypto.uuid() }
+  traffic.arm(req, ctx.path)
   clock.sleep(clock.latency(req.method))
   local lost
   local ok, answer = pcall(function()

@@ -1,0 +1,72 @@
+--- Microsoft.Compute: disk encryption sets.
+local crypto, json = require "crypto", require "json"
+local world, clock = require "emulator.world", require "emulator.clock"
+local records = require "emulator.arm.records"
+local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
+local keys = require "emulator.keys"
+
+local SET = "Microsoft.Compute/diskEncryptionSets"
+
+local TYPES = { "EncryptionAtRestWithCustomerKey", "EncryptionAtRestWithPlatformAndCustomerKeys", "ConfidentialVmEncryptedWithCustomerKey" }
+
+local function bad_parameter(target, message) problem.raise(400, "InvalidParameter", message, { target = target }) end
+
+--- The set's own identity, or those that it was given, as the service shows them.
+local function complete_identity(body, old)
+  local identity = body.identity
+  if not identity or identity.type == "None" then return end
+  if identity.type:find("SystemAssigned", 1, true) then
+    identity.principalId = value.at(old or {}, "identity.principalId") or crypto.uuid()
+    identity.tenantId = world.tenant
+  end
+  for id in pairs(identity.userAssignedIdentities or {}) do
+    local record = records.get(id)
+    if not record then bad_parameter("identity", ("The identity '%s' was not found."):format(id)) end
+    local p = record.body.properties
+    identity.userAssignedIdentities[id] = { principalId = p.principalId, clientId = p.clientId }
+  end
+end
+
+local function check_key(p)
+  local url = value.at(p, "activeKey.keyUrl")
+  if type(url) ~= "string" or not url:find("^https://[^/]+/keys/[^/]+/%x+$") then
+    bad_parameter("activeKey.keyUrl", ("The value '%s' of 'activeKey.keyUrl' is no URL of a key's version."):format(tostring(url)))
+  end
+  local vault, name, version = url:match("^https://([^.]+)%.[^/]+/keys/([^/]+)/(%x+)$")
+  local key = vault and keys.find(vault, name)
+  if not key or not keys.version(key, version) then
+    problem.raise(404, "KeyVaultKeyNotFound", ("The key '%s' was not found."):format(url))
+  end
+  local record = world.vaults.by_name(vault)
+  if record and not record.body.properties.enablePurgeProtection then
+    bad_parameter("activeKey.sourceVault", ("The vault '%s' must have purge protection to be used for disk encryption."):format(vault))
+  end
+end
+
+records.define(SET, {
+  style = style.disk, name = "^[%w_-]+$", longest = 80, seconds = { create = 5, update = 4, delete = 5 }, output = true,
+  fixed = { "properties.encryptionType" }, read_only = { "previousKeys", "lastKeyRotationTimestamp" },
+  prepare = function(body, ctx)
+    local p, old = body.properties, ctx.old and ctx.old.body
+    value.fill(p, { encryptionType = old and old.properties.encryptionType or TYPES[1], rotationToLatestKeyVersionEnabled = false })
+    check_key(p)
+    complete_identity(body, old)
+    local was = old and old.properties
+    p.previousKeys = was and was.previousKeys and json.array(value.copy(was.previousKeys)) or json.array {}
+    if was and was.activeKey.keyUrl ~= p.activeKey.keyUrl then
+      table.insert(p.previousKeys, value.copy(was.activeKey))
+      p.lastKeyRotationTimestamp = clock.iso()
+    end
+  end,
+  busy = function(record)
+    for disk in records.each("Microsoft.Compute/disks") do
+      local used = value.at(disk.body, "properties.encryption.diskEncryptionSetId")
+      if used and used:lower() == record.id:lower() then
+        problem.raise(409, "OperationNotAllowed", ("Disk encryption set '%s' cannot be deleted: disk '%s' is encrypted with it."):format(
+          record.name, disk.id))
+      end
+    end
+  end,
+})
+
+return {}

@@ -208,11 +208,39 @@ end
 local ENDED = { succeeded = true, failed = true, canceled = true }
 local SETTLE = 45 -- seconds: less than a read may take
 
---- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
-function client:settled(id, api)
+--- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil when it
+-- is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
+function client:gathered(key, id, all)
+  local batch = self.batches[key]
+  if batch then
+    batch.count = batch.count + 1
+    batch.event:wait()
+  else
+    batch = { count = 1, event = task.event() }
+    self.batches[key] = batch
+    task.sleep(0)
+    self.batches[key] = nil
+    local ok, items
+    if batch.count > 1 then ok, items = pcall(all) end
+    batch.items = {}
+    for _, item in ipairs(ok and items or {}) do batch.items[item.id:lower()] = item end
+    batch.event:set()
+    if ok == false and type(items) == "table" and items.code == "cancelled" then error(items, 0) end
+  end
+  return batch.items[id:lower()]
+end
+
+--- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long. `alone`: lists
+-- do not show all of it.
+function client:settled(id, api, alone)
   local started, url = task.now(), self:url(id, api)
+  local collection = id:match("^(.*/providers/.*)/[^/]+$")
+  local listed = not alone and collection and self:gathered(collection:lower() .. " " .. api, id, function()
+    return self:list(collection, api)
+  end)
   while true do
-    local answer = self:request("GET", url, nil, { ok = { [404] = true } })
+    local answer = listed and { status = 200, json = listed, headers = {} } or self:request("GET", url, nil, { ok = { [404] = true } })
+    listed = nil
     if answer.status == 404 then return self:get(id, api) end
     local state = type(answer.json.properties) == "table" and answer.json.properties.provisioningState
     if type(state) ~= "string" or ENDED[state:lower()] or task.now() - started > SETTLE then return answer.json end
@@ -393,7 +421,7 @@ local function open(target)
   local cloud = cloud_of(target)
   local key = cloud.arm .. " " .. cloud.subscription
   if clients[key] then return clients[key] end
-  local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, registering = {}, pace = pace.new(),
+  local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, batches = {}, registering = {}, pace = pace.new(),
     correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self

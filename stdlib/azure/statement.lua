@@ -277,7 +277,7 @@ end
 -- that holds the parent resource), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
 -- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
--- `observed(f, body)` (fields without an `arm` path), `status(ctx, client, body)`, `members(ctx, client, body)`.
+-- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `status(ctx, client, body)`, `members(ctx, client, body)`.
 local function define(statement)
   statement.outputs = statement.outputs or {}
   statement.outputs.id = statement.outputs.id or field.string { arm = "id", doc = "The resource id." }
@@ -353,7 +353,7 @@ local function define(statement)
     end,
     read = function(ctx)
       local client, id = arm.open(ctx.target), id_of(ctx)
-      local body = client:settled(id, statement.api)
+      local body = client:settled(id, statement.api, statement.alone)
       if not body then return nil end
       local read = result(ctx, client, body)
       read.fields = observe(statement, with_defaults(ctx.fields), body)

@@ -7,9 +7,16 @@ local API = "2025-04-01"
 local ACTIONS = { running = "start", deallocated = "deallocate" }
 
 --- "running", "stopped", "deallocated", or nil when Azure does not say; a machine on its way up counts as running.
-local function power_of(client, id)
-  local answer = client:request("GET", client:url(id .. "/instanceView", API), nil, { ok = { [404] = true } })
-  local power = answer.status == 200 and profile.power(answer.json) or nil
+local function power_of(client, id, gather)
+  local listed = gather and client:gathered("power", id, function()
+    return client:list(("/subscriptions/%s/providers/Microsoft.Compute/virtualMachines?statusOnly=true"):format(client.subscription), API)
+  end)
+  local view = listed and listed.properties.instanceView
+  if not view then
+    local answer = client:request("GET", client:url(id .. "/instanceView", API), nil, { ok = { [404] = true } })
+    view = answer.status == 200 and answer.json or nil
+  end
+  local power = view and profile.power(view)
   return power == "starting" and "running" or power
 end
 
@@ -53,7 +60,7 @@ return statement.define {
   found = function(ctx, client, body, outputs)
     outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
       or (ctx.prior and ctx.prior.outputs.private_ip)
-    ctx.power = power_of(client, body.id)
+    ctx.power = power_of(client, body.id, ctx.verb == "read")
   end,
   status = function(ctx) return ctx.power ~= "running" and ctx.power or nil end,
   made = function(ctx, client, body)

@@ -275,7 +275,8 @@ records.define(VM, {
     end
   end,
   show = function(record, body, ctx)
-    if ctx and ((ctx.query or {})["$expand"] or ""):lower() == "instanceview" then
+    local query = ctx and ctx.query or {}
+    if (query["$expand"] or ""):lower() == "instanceview" or query.statusOnly == "true" then
       body.properties.instanceView = machine.view(record)
     end
     if body.identity and body.identity.userAssignedIdentities then

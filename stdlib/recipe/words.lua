@@ -119,7 +119,7 @@ local function checked(page, name, file, line, given)
   if fields and not page.check then return fields, more end
   local problems = {}
   if not fields then fields, more = field.check_fields(page.fields, given, {}, problems, LIFECYCLE) end
-  if page.check then page.check(fields, function(path, message) problems[#problems + 1] = { path = path, text = message } end) end
+  if page.check then page.check(fields, function(path, message, part) problems[#problems + 1] = { path = path, text = message, part = part } end) end
   report({ word = page.word, page = page, name = name }, { file = file, line = line }, problems)
   return fields, more
 end

@@ -4,7 +4,7 @@ local crypto = require "crypto"
 local json = require "json"
 local value = require "emulator.kubernetes.value"
 local status = require "emulator.kubernetes.status"
-local regex = require "emulator.kubernetes.regex"
+local regex = require "regex"
 
 local validate = {}
 local field = status.field

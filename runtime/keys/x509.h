@@ -49,8 +49,8 @@ bool vr_x509_verify(const char *cert, const char *ca, struct vr_error *err);
  * has the thumbprint, by which Microsoft Entra ID finds it (RFC 7515, x5t). */
 char *vr_jwt_sign(const json_t *claims, const char *key, const char *kid, const char *cert,
                   struct vr_error *err);
-/* The claims of a token of RS256, PS256 or ES256 when the signature fits the key (a certificate, or a public or private key) and exp
- * and nbf allow it. */
+/* The claims of a token of RS256, PS256 or ES256 when the signature fits the key (a certificate, or
+ * a public or private key) and exp and nbf allow it. */
 json_t *vr_jwt_verify(const char *token, const char *key, struct vr_error *err);
 
 #endif

@@ -64,8 +64,11 @@ local function make_interface(record)
     configurations[1] = { name = "privateEndpointIpConfig." .. crypto.uuid(),
       properties = { subnet = { id = p.subnet.id }, primary = true } }
   end
-  return network.instance_interface(("%s/providers/%s/%s"):format(group, INTERFACE, name),
-    { name = name, properties = { ipConfigurations = configurations } }, INTERFACE, record.body.location).id
+  local made = network.instance_interface(("%s/providers/%s/%s"):format(group, INTERFACE, name),
+    { name = name, properties = { ipConfigurations = configurations } }, INTERFACE, record.body.location)
+  made.body.properties.privateEndpoint = { id = record.id }
+  records.save(made)
+  return made.id
 end
 
 --- The public names that lead to the endpoint, for those who write DNS themselves.
@@ -85,8 +88,7 @@ records.define(ENDPOINT, {
   style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 30, update = 3, delete = 15 },
   fixed = { "properties.subnet.id", "properties.customNetworkInterfaceName" },
   read_only = { "resourceGuid", "networkInterfaces", "customDnsConfigs" },
-  children = { [AUTOMATIC] = { type = ENDPOINT .. "/" .. AUTOMATIC }, [MANUAL] = { type = ENDPOINT .. "/" .. MANUAL },
-    ipConfigurations = { type = ENDPOINT .. "/ipConfigurations" } },
+  children = { [AUTOMATIC] = { type = ENDPOINT .. "/" .. AUTOMATIC }, [MANUAL] = { type = ENDPOINT .. "/" .. MANUAL } },
   prepare = function(body, ctx)
     local p = body.properties
     if not value.at(p, "subnet.id") then
@@ -99,7 +101,7 @@ records.define(ENDPOINT, {
     end
     check_connection(list[1], ctx)
     p.resourceGuid = ctx.old and ctx.old.body.properties.resourceGuid or crypto.uuid()
-    value.fill(p, { customNetworkInterfaceName = "", ipVersionType = "IPv4" })
+    value.fill(p, { customNetworkInterfaceName = "", ipVersionType = "IPv4", ipConfigurations = json.array {} })
   end,
   provision = function(record, op)
     if op.created then

@@ -25,8 +25,10 @@ local function came_with(client, item, ours)
   if type(item.managedBy) == "string" and is_ours(item.managedBy, ours) then return true end
   if item.type:lower() == "microsoft.network/networkinterfaces" then
     local nic = client:get(item.id, NETWORK_API)
-    local machine = nic and nic.properties and nic.properties.virtualMachine
-    return type(machine) == "table" and machine.id ~= nil and is_ours(machine.id, ours)
+    for _, owner in ipairs { "virtualMachine", "privateEndpoint" } do
+      local with = nic and nic.properties and nic.properties[owner]
+      if type(with) == "table" and with.id and is_ours(with.id, ours) then return true end
+    end
   end
   return false
 end

@@ -273,11 +273,49 @@ local function common_fields(statement)
   end
 end
 
+-- What the state knows is read where it is, and compared with what is declared by then: behind the id of another name or parent there is
+-- nothing yet.
+local function read_where_it_is(statement, read, ctx)
+  local prior = ctx.prior
+  local declared = prior and prior.id and prior.fields and statement.identity(ctx.fields, ctx.target)
+  if not declared or declared:lower() == prior.id:lower() then return read(ctx) end
+  local seen = read(setmetatable({ fields = prior.fields }, { __index = ctx }))
+  if seen then seen.outputs.id = prior.id end
+  return seen
+end
+
+-- The changes of which one forces replacement by its values, or nil.
+local function forced_changes(forces, seen, fields)
+  local replaces = {}
+  for name, is in pairs(forces) do
+    local old, new = seen.fields[name], fields[name]
+    if new ~= nil and old ~= new and is(old, new) then replaces[name] = true end
+  end
+  if not next(replaces) then return nil end
+  -- A diff of our own stands instead of the engine's, so it names the other changes too.
+  local changes = {}
+  for name, new in pairs(fields) do
+    local old = seen.fields[name]
+    if old ~= new then changes[#changes + 1] = { path = name, old = old, new = new, replace = replaces[name] } end
+  end
+  return changes
+end
+
+local function reading(statement)
+  local read = statement.read
+  return function(ctx)
+    local seen = read_where_it_is(statement, read, ctx)
+    if seen and statement.forces then seen.changes = forced_changes(statement.forces, seen, ctx.fields) or seen.changes end
+    return seen
+  end
+end
+
 --- Makes the kind. Beyond a kind's own keys a statement has: `type`, `api`, `parent` ("group" or the name of the field
 -- that holds the parent resource), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
 -- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
--- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `status(ctx, client, body)`, `members(ctx, client, body)`.
+-- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `forces`
+-- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`, `members(ctx, client, body)`.
 local function define(statement)
   statement.outputs = statement.outputs or {}
   statement.outputs.id = statement.outputs.id or field.string { arm = "id", doc = "The resource id." }
@@ -376,6 +414,7 @@ local function define(statement)
     end,
   }
   for name, verb in pairs(verbs) do statement[name] = statement.verbs and statement.verbs[name] or verb end
+  statement.read = reading(statement)
   statement.provider = "azure"
   return kind("azure." .. statement.kind)(statement)
 end

@@ -9,6 +9,7 @@ return statement.define {
     cidr = field.cidr { required = true, arm = "properties.addressPrefix", doc = "The address range." },
     security_group = field.resource { "azure.network_security_group", arm = "properties.networkSecurityGroup",
       doc = "The network security group." },
+    route_table = field.resource { "azure.route_table", arm = "properties.routeTable", doc = "The routes of its own." },
     nat_gateway = field.resource { "azure.nat_gateway", arm = "properties.natGateway", doc = "The way out." },
     default_outbound = field.boolean { default = false, arm = "properties.defaultOutboundAccess",
       doc = "Whether machines get an implicit way out; production uses a NAT gateway instead." },

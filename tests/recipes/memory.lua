@@ -1,4 +1,4 @@
 local list = {}
 for i = 1, 100 do
-  list[i] = ("x"):rep(1024):rep(64 * 1024)
+  list[i] = ("x"):rep(1024):rep(600 * 1024)
 end

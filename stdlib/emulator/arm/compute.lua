@@ -35,6 +35,7 @@ end
 
 local FILLED = { "diskIOPSReadWrite", "diskMBpsReadWrite", "encryption", "networkAccessPolicy", "publicNetworkAccess", "timeCreated",
   "diskState", "diskSizeBytes", "uniqueId" }
+local SERVICE = { timeCreated = true, diskState = true, uniqueId = true } -- whatever is sent
 
 records.define("Microsoft.Compute/disks", {
   style = style.disk, name = "^[%w_][%w_.-]*$", seconds = { create = 3, update = 2, delete = 5 }, output = true,
@@ -49,7 +50,10 @@ records.define("Microsoft.Compute/disks", {
       if p.diskSizeGB < old.properties.diskSizeGB then
         raise(400, "BadRequest", "The value of property 'diskSizeGB' cannot be decreased.")
       end
-      for _, key in ipairs(FILLED) do p[key] = old.properties[key] end
+      for _, key in ipairs(FILLED) do
+        if p[key] == nil or SERVICE[key] then p[key] = old.properties[key] end
+      end
+      p.diskSizeBytes = p.diskSizeGB * 1024 ^ 3 // 1 | 0
       body.sku, body.managedBy = body.sku or old.sku, old.managedBy
     end
   end,

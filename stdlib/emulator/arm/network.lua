@@ -759,6 +759,8 @@ local function lower_id(id)
   end))
 end
 
+local LINK = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
+
 records.define("Microsoft.Network/privateDnsZones", {
   style = style.dns, seconds = { create = 30, update = 10, delete = 30 }, longest = 63,
   new_id = function(id, group) return lower_id(("%s/providers/Microsoft.Network/privateDnsZones/%s"):format(group.id, id.name)) end,
@@ -771,11 +773,14 @@ records.define("Microsoft.Network/privateDnsZones", {
   end,
   show = function(record, body)
     local links = 0
-    for _ in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do links = links + 1 end
+    for _ in records.each(LINK, record.id .. "/") do links = links + 1 end
     body.properties.numberOfVirtualNetworkLinks = links
+    for child in records.each(nil, record.id .. "/") do
+      if child.type ~= LINK then body.properties.numberOfRecordSets = body.properties.numberOfRecordSets + 1 end
+    end
   end,
   busy = function(record)
-    for link in records.each("Microsoft.Network/privateDnsZones/virtualNetworkLinks", record.id .. "/") do
+    for link in records.each(LINK, record.id .. "/") do
       if link.state ~= "Deleting" then
         raise(409, "CannotDeleteResource", "Cannot delete resource while nested resources exist. Some existing nested resource IDs include: '"
           .. record.id .. "/virtualNetworkLinks'. Please delete all nested resources before deleting this resource.")
@@ -784,7 +789,7 @@ records.define("Microsoft.Network/privateDnsZones", {
   end,
 })
 
-records.define("Microsoft.Network/privateDnsZones/virtualNetworkLinks", {
+records.define(LINK, {
   style = style.dns, seconds = { create = 35, update = 20, delete = 30 },
   new_id = function(id)
     local zone = records.get(id.parent)

@@ -262,7 +262,8 @@ local function common_fields(statement)
   fields.name = fields.name or field.string { required = true, replace = true, default_name = true,
     match = statement.match or "^[%w_][%w_.-]*$", doc = "The name in Azure; the resource's own name unless given." }
   if statement.parent == "group" then
-    fields.group = field.resource { "azure.resource_group", required = true, replace = true, doc = "The resource group." }
+    fields.group = field.resource { "azure.resource_group", "azure.existing", required = true, replace = true,
+      doc = "The resource group." }
   end
   if statement.located then
     fields.location = field.string { replace = true, arm = "location", doc = "The region; the group's unless given.",
@@ -360,10 +361,11 @@ local function define(statement)
     local f = with_defaults(ctx.fields)
     local function put()
       local now = current and client:get(id, statement.api)
+      local etag = now and now.etag -- the body is made of `now`, which then has none
       local alter = statement.prepare and statement.prepare(ctx, client, f, now)
       local body = full_body(statement, f, now, ctx.prior)
       if alter then alter(body) end
-      return client:put(id, statement.api, body, { etag = now and now.etag, ctx = ctx })
+      return client:put(id, statement.api, body, { etag = etag, ctx = ctx })
     end
     -- Somebody else wrote between our reading and our writing: ours is laid over theirs again.
     local function put_over()

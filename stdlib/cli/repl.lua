@@ -72,6 +72,7 @@ local HELP = [[
 An expression is evaluated and shown; a statement runs. What waits can be called as if it blocked; Ctrl-C cancels it.
   resources["ADDRESS"]   fields and outputs of a resource of the stack       outputs    the stack's outputs
   session                the stack: rows, target, folder                     help       this text
+  azure.list(TYPE, GROUP), azure.get(ID), azure.request(METHOD, PATH, BODY)  of the stack's target
 modules: ]] .. table.concat(MODULES, ", ")
 
 --- Begins a session. `session` is what vr_session_describe gives, or null.
@@ -83,6 +84,7 @@ function M.open(session)
   local known = {}
   for _, name in ipairs(MODULES) do known[name] = true end
   env = setmetatable(words, { __index = function(_, name)
+    if name == "azure" then return require "azure.console" (session.target) end
     if known[name] then
       local ok, module = pcall(require, name)
       if ok then return module end

@@ -139,6 +139,16 @@ routes["POST /emulator/certificate"] = function()
   return answer { pem = world.entra.certificate(world.store:get("principal", world.client_id)) }
 end
 
+--- The key by which tokens of an issuer are believed (`{issuer=, key=}`, PEM): what its discovery document would lead to.
+routes["PUT /emulator/issuers"] = function(req)
+  local body = json.decode(req.body)
+  if type(body) ~= "table" or type(body.issuer) ~= "string" or type(body.key) ~= "string" then
+    return answer({ error = { code = "BadRequest", message = "wants {\"issuer\": URL, \"key\": PEM}" } }, 400)
+  end
+  world.store:put("issuer", body.issuer, body.key)
+  return answer {}
+end
+
 --- A person approves a device code: `code`, the one to be typed.
 routes["POST /emulator/approve"] = function(req)
   if world.entra.approve(req.query.code or "") then return answer {} end

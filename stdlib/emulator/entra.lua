@@ -183,6 +183,24 @@ local function asserted(principal, form, tenant)
     and tostring(claims.aud):lower():find("/" .. (tenant or ""):lower() .. "/", 1, true) ~= nil
 end
 
+-- Whether an assertion is of somebody whom an identity trusts: of an issuer whose key is known here, for the subject and audience of one
+-- of its federated credentials.
+local function federated(principal, form)
+  local middle = form.client_assertion:match("^[^.]+%.([^.]+)%.")
+  local claims = middle and json.decode(crypto.unbase64url(middle) or "")
+  if type(claims) ~= "table" or not principal.resource then return false end
+  for record in world.arm.each("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials", principal.resource .. "/") do
+    local p = record.body.properties
+    local key = p.issuer == claims.iss and p.subject == claims.sub and world.store:get("issuer", p.issuer)
+    local fits = false
+    for _, audience in ipairs(p.audiences) do
+      for _, own in ipairs(type(claims.aud) == "table" and claims.aud or { claims.aud }) do fits = fits or own == audience end
+    end
+    if key and fits and crypto.jwt_verify(form.client_assertion, key) then return true end
+  end
+  return false
+end
+
 local GRANTS = {}
 
 function GRANTS.client_credentials(form, _, tenant)
@@ -192,7 +210,7 @@ function GRANTS.client_credentials(form, _, tenant)
       tostring(form.client_id), world.tenant))
   end
   if form.client_assertion then
-    if not asserted(principal, form, tenant) then
+    if not asserted(principal, form, tenant) and not federated(principal, form) then
       return refuse(401, "invalid_client", 700027, "Client assertion failed signature validation: no certificate that is registered with "
         .. "this application signed it, or it is of another client, for another endpoint or too old.")
     end

@@ -21,9 +21,9 @@ function traffic.arm(req, path)
   local what = id.type or "Microsoft.Resources" .. (id.rest and "/" .. id.rest:match("[^/]+") or "")
   local key = ("%s %s%s"):format(req.method, what, id.type and not id.whole and "[]" or "")
   counts.by[key] = (counts.by[key] or 0) + 1
-  local kept = traffic.bodies
-  if kept and id.whole and (req.method == "PUT" or req.method == "PATCH") then
-    kept[#kept + 1] = { method = req.method, type = id.type, api = req.query["api-version"], body = req.body }
+  local kept, is_group = traffic.bodies, id.group and not id.type and not id.rest
+  if kept and (id.whole or is_group) and (req.method == "PUT" or req.method == "PATCH") then
+    kept[#kept + 1] = { method = req.method, type = is_group and "Microsoft.Resources/resourceGroups" or id.type, api = req.query["api-version"], body = req.body }
   end
 end
 

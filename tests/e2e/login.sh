@@ -27,7 +27,40 @@ exits "so is a wrong secret" 1 env AZURE_CLIENT_SECRET=wrong "$VMRUN" login --sh
 has "in Entra ID's words" "AADSTS7000215"
 lacks "and it is not repeated" "wrong"
 
-unset AZURE_CLIENT_ID AZURE_CLIENT_SECRET AZURE_CLIENT_CERTIFICATE_PATH
+# Workload identity: a token that a cluster signed, for an identity that trusts its issuer and subject.
+cat >"$work/identity.lua" <<'LUA'
+local azure = use "azure"
+local g = azure.resource_group "w" { location = "westeurope" }
+local id = azure.user_assigned_identity "pods" { name = "pods", group = g }
+azure.resource "trust" { type = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials", api_version = "2024-11-30",
+  parent = id, name = "cluster", body = { properties = { issuer = "https://issuer.example", subject = "system:serviceaccount:infra:vmrun",
+  audiences = { "api://AzureADTokenExchange" } } } }
+azure.role_assignment "reader" { scope = g, principal = id, role = "Reader" }
+outputs { client = id.client_id }
+LUA
+cat >"$work/token.lua" <<'LUA'
+local crypto, fs, task = require "crypto", require "fs", require "task"
+local key = crypto.rsa_key(2048)
+local now = math.floor(task.time())
+for name, subject in pairs { good = "system:serviceaccount:infra:vmrun", other = "system:serviceaccount:infra:other" } do
+  fs.write(arg[1] .. "/" .. name .. ".jwt", crypto.jwt_sign({ iss = "https://issuer.example", sub = subject, aud = { "api://AzureADTokenExchange" },
+    iat = now, exp = now + 600 }, key) .. "\n")
+end
+fs.write(arg[1] .. "/issuer.pem", key)
+LUA
+check "tokens of an issuer" "$VMRUN" lua "$work/token.lua" "$work"
+exits "an identity that trusts it" 0 vmrun apply "$work/identity.lua" --emulator --yes
+jq -n --rawfile key "$work/issuer.pem" '{issuer: "https://issuer.example", key: $key}' >"$work/issuer.json"
+ask --fail -X PUT "$(endpoint arm)/emulator/issuers" -H "Authorization: Bearer $(endpoint token)" --data "@$work/issuer.json" >/dev/null
+AZURE_CLIENT_ID=$(vmrun output "$work/identity.lua" client --raw)
+unset AZURE_CLIENT_SECRET AZURE_CLIENT_CERTIFICATE_PATH
+exits "a federated token" 0 env AZURE_FEDERATED_TOKEN_FILE="$work/good.jwt" "$VMRUN" login --show
+matches "is the second source" "^\* workload identity +workload identity $AZURE_CLIENT_ID$"
+matches "with the reason of the first" "^  environment +neither AZURE_CLIENT_SECRET nor"
+exits "another subject's" 1 env AZURE_FEDERATED_TOKEN_FILE="$work/other.jwt" "$VMRUN" login --show
+has "is refused" "AADSTS700027"
+
+unset AZURE_CLIENT_ID
 exits "the instance metadata service" 0 login --show
 matches "is asked next" "^\* managed identity"
 matches "with the reasons of the others" "^  environment +AZURE_TENANT_ID and AZURE_CLIENT_ID are not set$"
@@ -89,6 +122,12 @@ azure.public_ip_address "ip2" { group = g, location = "westeurope" }
 LUA
 exits "does not make it twice, nor lose it" 0 azure apply "$work/file.lua" --yes
 exits "and nothing is left to do" 0 azure plan "$work/file.lua" --detailed-exitcode
+# The REPL, on what stands.
+out=$(printf '%s\n' '#azure.list("Microsoft.Network/publicIPAddresses")' 'azure.get(azure.list(nil, "g")[1].id).type' \
+  'select(2, azure.request("GET", "/subscriptions?api-version=2021-04-01"))' | azure repl "$work/file.lua" 2>&1)
+same "azure.list, azure.get and azure.request in the REPL" "$out" "$(printf '2\n"Microsoft.Network/publicIPAddresses"\n200')"
+out=$(echo 'azure.list("Microsoft.Nope/x")' | azure repl "$work/file.lua" 2>&1)
+has "a wrong type is told" "there is no type 'Microsoft.Nope/x'"
 exits "the faults end" 0 vmrun emulator fault clear
 exits "it is destroyed" 0 azure destroy "$work/file.lua" --yes=file
 

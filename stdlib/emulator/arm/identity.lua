@@ -1,8 +1,8 @@
 --- Microsoft.ManagedIdentity: user-assigned identities.
-local crypto = require "crypto"
+local crypto, json = require "crypto", require "json"
 local world = require "emulator.world"
 local records = require "emulator.arm.records"
-local style = require "emulator.arm.style"
+local problem, style = require "emulator.arm.problem", require "emulator.arm.style"
 records.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
   style = style.plain, stateless = true, name = "^[%w][%w_-]*$", shortest = 3, longest = 128,
   new_id = function(id, group)
@@ -17,6 +17,19 @@ records.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
   end,
   put_headers = function(record, headers, created)
     if created then headers.Location = record.id end
+  end,
+})
+
+records.define("Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials", {
+  style = style.plain, stateless = true, located = false, name = "^[%w][%w_-]*$", shortest = 3, longest = 120,
+  prepare = function(body)
+    local p = body.properties
+    for _, key in ipairs { "issuer", "subject" } do
+      if type(p[key]) ~= "string" or p[key] == "" then
+        problem.raise(400, "BadRequest", ("The federated identity credential needs '%s'."):format(key))
+      end
+    end
+    p.audiences = p.audiences or json.array { "api://AzureADTokenExchange" }
   end,
 })
 

@@ -19,7 +19,7 @@ require "emulator.arm.private_dns_records"
 require "emulator.arm.route_tables"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
-local deployments = require "emulator.arm.deployments"
+local deployments, preflight = require "emulator.arm.deployments", require "emulator.arm.preflight"
 
 local raise = problem.raise
 
@@ -28,7 +28,7 @@ local POLLS = { operations = "status", operationresults = "result", operationsta
   operationsstatus = "status" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
-  retrievebootdiagnosticsdata = true, checkavailability = true, listusages = true }
+  retrievebootdiagnosticsdata = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }
 
 --- Whether a request is a write as we count them.
 local function is_write(method, path)
@@ -85,7 +85,7 @@ local function route(ctx)
   end
   local vault = ctx.req.method == "POST" and ctx.path:lower():match("/microsoft%.keyvault/locations/[^/]+/deletedvaults/([^/]+)/purge$")
   if vault then return key_vault.purge(vault, ctx) end
-  answer = requests.handle(ctx)
+  answer = preflight.handle(ctx) or requests.handle(ctx)
   if answer then return answer end
   raise(404, "NotFound", ("No resource or operation answers at '%s'."):format(ctx.path), { gateway = true })
 end

@@ -216,16 +216,18 @@ function client:gathered(key, id, all)
     batch.count = batch.count + 1
     batch.event:wait()
   else
-    batch = { count = 1, event = task.event() }
+    batch = { count = 1, event = task.event(), items = {} }
     self.batches[key] = batch
+    local release <close> = setmetatable({}, { __close = function() -- also when this task is cancelled: nobody waits for ever
+      if self.batches[key] == batch then self.batches[key] = nil end
+      batch.event:set()
+    end })
     task.sleep(0)
     self.batches[key] = nil
     local ok, items
     if batch.count > 1 then ok, items = pcall(all) end
-    batch.items = {}
-    for _, item in ipairs(ok and items or {}) do batch.items[item.id:lower()] = item end
-    batch.event:set()
     if ok == false and type(items) == "table" and items.code == "cancelled" then error(items, 0) end
+    for _, item in ipairs(ok and items or {}) do batch.items[item.id:lower()] = item end
   end
   return batch.items[id:lower()]
 end

@@ -149,3 +149,42 @@ test("a write says what it saw; a reading waits for what is under way", function
 end)
 
 test.done()
+
+test("reads of one collection that are wanted at once are one request; who is alone, absent or refused is asked for by name", function(t)
+  local answers = {}
+  local client, keys = cloud(t, answers)
+  local base = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Network/publicIPAddresses"
+  local function item(name) return { id = base .. "/" .. name, properties = { provisioningState = "Succeeded" } } end
+  answers["GET " .. base] = { { 200, { value = { item "a", item "B" } } } }
+  answers["GET " .. base .. "/a"], answers["GET " .. base .. "/b"] = { { 200, item "a" } }, { { 200, item "b" } }
+  local function all(names)
+    local before, jobs, found = #keys(), {}, {}
+    for i, name in ipairs(names) do jobs[i] = task.spawn(client.settled, client, base .. "/" .. name, "1") end
+    for i in ipairs(names) do
+      local body = select(2, jobs[i]:join())
+      found[i] = body and body.id:match("[^/]+$") or "none"
+    end
+    return found, #keys() - before
+  end
+  t.eq({ all { "a", "b" } }, { { "a", "B" }, 1 })
+  t.eq({ all { "a" } }, { { "a" }, 1 })
+  -- The absent one is asked for twice more: a parent that is not there is another answer.
+  t.eq((all { "a", "none" }), { "a", "none" })
+  answers["GET " .. base] = { { 403, problem "AuthorizationFailed" } }
+  t.eq({ all { "a", "b" } }, { { "a", "b" }, 3 })
+  -- Who leads a batch and is cancelled keeps nobody waiting.
+  local first = task.spawn(client.settled, client, base .. "/a", "1")
+  local second = task.spawn(client.settled, client, base .. "/b", "1")
+  first:cancel()
+  t.eq(select(2, second:join()).id, base .. "/b")
+end)
+
+test("a provider that is missing is registered once, and the write goes on", function(t)
+  local client, keys = cloud(t, {
+    ["PUT /subscriptions/s/providers/Microsoft.X/a"] = { { 409, problem "MissingSubscriptionRegistration", SOON }, { 200, { id = "a" } } },
+    ["POST /subscriptions/s/providers/Microsoft.X/register"] = { { 200, { registrationState = "Registering" }, SOON } },
+    ["GET /subscriptions/s/providers/Microsoft.X"] = { { 200, { registrationState = "Registering" }, SOON }, { 200, { registrationState = "Registered" } } },
+  })
+  t.eq(client:put("/subscriptions/s/providers/Microsoft.X/a", "1", {}).id, "a")
+  t.eq(#keys(), 5)
+end)

@@ -148,7 +148,6 @@ test("a write says what it saw; a reading waits for what is under way", function
   t.eq(#keys(), 3)
 end)
 
-test.done()
 
 test("reads of one collection that are wanted at once are one request; who is alone, absent or refused is asked for by name", function(t)
   local answers = {}
@@ -188,3 +187,5 @@ test("a provider that is missing is registered once, and the write goes on", fun
   t.eq(client:put("/subscriptions/s/providers/Microsoft.X/a", "1", {}).id, "a")
   t.eq(#keys(), 5)
 end)
+
+test.done()

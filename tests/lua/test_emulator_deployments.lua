@@ -149,3 +149,5 @@ test("deployments: order, failure, what stays of them", function(t)
   t.eq(status_of("~/Microsoft.Network/networkSecurityGroups/only"), 200)
   t.eq(status_of("~/Microsoft.Network/virtualNetworks/v"), 404)
 end)
+
+test.done()

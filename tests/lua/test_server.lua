@@ -362,7 +362,6 @@ test("a TLS hello in pieces is understood; a silent peer costs no time", functio
   eventually(t, "descriptors are given back", function() return descriptors() <= before end)
 end)
 
-test.done()
 
 test("one port for TLS and for plain HTTP; an answer that never comes", function(t)
   local answers = { lost = { drop = true } }
@@ -384,3 +383,5 @@ test("one port for TLS and for plain HTTP; an answer that never comes", function
   plain:close()
   t.eq(request { url = bare .. "/a", method = "GET" }.status, 400)
 end)
+
+test.done()

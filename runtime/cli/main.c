@@ -33,6 +33,11 @@ const struct vr_command vr_commands[] = {
      vr_why_options,
      "And what needs it, and its part in the last run. Parameters that are not given are those of "
      "the last apply."},
+    {"permissions", vr_cmd_permissions, RECIPE, "the custom role of Azure that a recipe needs",
+     vr_permissions_options,
+     "As JSON for 'az role definition create'. Its scope is the subscription of --subscription, of "
+     "the stack, of\nAZURE_SUBSCRIPTION_ID or of the folder's emulator. Nothing is asked or "
+     "written."},
     {"graph", vr_cmd_graph, RECIPE, "what needs what", vr_graph_options, NULL},
     {"output", vr_cmd_output, "RECIPE [NAME]", "what the last apply gave out", vr_output_options,
      NULL},

@@ -29,7 +29,7 @@ struct vr_args {
     bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw, reveal;
     const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours, *until,
         *reason, *junit, *profile, *seed, *from;
-    bool merge, tty, release, show, forget, cloud;
+    bool merge, tty, release, show, forget, cloud, no_preflight;
     struct vr_texts targets, excludes, replace, groups, policies;
 };
 
@@ -82,7 +82,9 @@ struct vr_opt {
                "make this anew, whatever it looks like")
 #define VR_OPT_POLICY                                                                              \
     VR_OPT("policy", 0, VR_OPT_TEXTS, policies, "DIR",                                             \
-           "ask the policies in this folder, which may deny the plan")
+           "ask the policies in this folder, which may deny the plan"),                            \
+        VR_OPT("no-preflight", 0, VR_OPT_FLAG, no_preflight, NULL,                                 \
+               "do not ask Azure first whether it would take the plan")
 #define VR_OPT_LOCK                                                                                \
     VR_OPT("lock-timeout", 0, VR_OPT_TEXT, lock_timeout, "TIME",                                   \
            "wait so long (90s, 5m) while another run has the stack")

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "cli/cli.h"
+#include "cli/target.h"
 
 static json_t *resource_of(struct vr_session *session, const struct vr_node *node)
 {
@@ -26,24 +27,80 @@ static json_t *plan_of(struct vr_session *session)
     return plan;
 }
 
-static bool tell(const json_t *said)
+/* The rows that write a resource of Azure's. */
+static json_t *azure_writes(struct vr_session *session)
 {
-    const char *level = json_string_value(json_object_get(said, "level")),
-               *file = json_string_value(json_object_get(said, "file"));
-    bool denies = strcmp(level, "deny") == 0;
-    struct vr_error err = {0};
-    vr_error_set(&err, "policy", "%s%s: %s (policy %s)",
-                 denies ? "" : "warning: ", json_string_value(json_object_get(said, "address")),
-                 json_string_value(json_object_get(said, "message")),
-                 json_string_value(json_object_get(said, "policy")));
-    if (file)
-        vr_error_place(&err, file, (int)json_integer_value(json_object_get(said, "line")));
-    vr_cli_error(&err);
-    vr_error_clear(&err);
-    return denies;
+    json_t *rows = json_array();
+    for (size_t i = 0; i < vr_plan_count(session->plan); i++) {
+        const struct vr_node *node = vr_plan_at(session->plan, i);
+        bool writes = node->action == VR_ACTION_CREATE || node->action == VR_ACTION_UPDATE ||
+                      node->action == VR_ACTION_REPLACE || node->action == VR_ACTION_DELETE ||
+                      node->action == VR_ACTION_ADD;
+        if (writes && strncmp(node->kind->name, "azure.", 6) == 0)
+            json_array_append_new(rows, resource_of(session, node));
+    }
+    return rows;
 }
 
-bool vr_policy_allows(struct vr_session *session, struct vr_error *err)
+static const char *prefix(const char *level)
+{
+    return strcmp(level, "deny") == 0 ? "" : strcmp(level, "warn") == 0 ? "warning: " : "note: ";
+}
+
+/* Tells as errors are told. True when it denies. */
+static bool tell(const json_t *said, const char *who)
+{
+    const char *level = json_string_value(json_object_get(said, "level")),
+               *address = json_string_value(json_object_get(said, "address")),
+               *file = json_string_value(json_object_get(said, "file")),
+               *policy = json_string_value(json_object_get(said, "policy")),
+               *hint = json_string_value(json_object_get(said, "hint"));
+    struct vr_error err = {0};
+    vr_error_set(&err, who, "%s%s%s%s (%s%s%s)", prefix(level), address ? address : "",
+                 address ? ": " : "", json_string_value(json_object_get(said, "message")), who,
+                 policy ? " " : "", policy ? policy : "");
+    if (file)
+        vr_error_place(&err, file, (int)json_integer_value(json_object_get(said, "line")));
+    if (hint)
+        vr_error_hint(&err, "%s", hint);
+    vr_cli_error(&err);
+    vr_error_clear(&err);
+    return strcmp(level, "deny") == 0;
+}
+
+/* Tells all and steals the list; how many deny. */
+static size_t tell_all(json_t *said, const char *who)
+{
+    size_t denied = 0;
+    for (size_t i = 0; i < json_array_size(said); i++)
+        denied += tell(json_array_get(said, i), who);
+    json_decref(said);
+    return denied;
+}
+
+/* Whether Azure would take the plan, as far as it tells before a write. */
+static bool preflight(struct vr_session *session, size_t *denied, struct vr_error *err)
+{
+    bool azure =
+        vr_target_is(session->target, "azure") || vr_target_is(session->target, "emulator");
+    if (!azure || session->args->no_preflight || session->args->refresh_only)
+        return true;
+    json_t *rows = azure_writes(session);
+    if (json_array_size(rows) == 0) {
+        json_decref(rows);
+        return true;
+    }
+    json_t *said = vr_session_call(session, "azure.preflight", "run",
+                                   json_pack("{s:O, s:s, s:o}", "target", session->target, "recipe",
+                                             session->args->recipe, "resources", rows),
+                                   err);
+    if (!said)
+        return false;
+    *denied = tell_all(said, "preflight");
+    return true;
+}
+
+static bool policies_allow(struct vr_session *session, size_t *denied, struct vr_error *err)
 {
     const struct vr_texts *policies = &session->args->policies;
     if (policies->count == 0)
@@ -54,12 +111,23 @@ bool vr_policy_allows(struct vr_session *session, struct vr_error *err)
     json_t *said =
         vr_session_call(session, "cli.policy", "run",
                         json_pack("{s:o, s:o}", "folders", folders, "plan", plan_of(session)), err);
-    size_t denied = 0;
-    for (size_t i = 0; i < json_array_size(said); i++)
-        denied += tell(json_array_get(said, i));
-    bool asked = said != NULL;
-    json_decref(said);
-    return asked &&
+    if (!said)
+        return false;
+    *denied = tell_all(said, "policy");
+    return true;
+}
+
+bool vr_policy_allows(struct vr_session *session, struct vr_error *err)
+{
+    size_t denied = 0, refused = 0;
+    if (!policies_allow(session, &denied, err) || !preflight(session, &refused, err))
+        return false;
+    if (refused > 0) {
+        vr_error_set(err, "preflight", "%zu %s would fail; nothing was changed", refused + denied,
+                     refused + denied == 1 ? "thing" : "things");
+        vr_error_hint(err, "--no-preflight goes on without asking");
+    }
+    return refused == 0 &&
            (denied == 0 ||
             vr_error_set(err, "policy", "%zu denied by policy; nothing was changed", denied));
 }

@@ -118,7 +118,7 @@ function client:request(method, url, body, options)
   options = options or {}
   local audience = options.audience or self.cloud.audience
   local what = options.what or (method .. " " .. (url:gsub("^https?://[^/]+", ""):gsub("%?.*", "")))
-  local started, refreshed = task.now(), false
+  local started, refreshed, registered = task.now(), false, false
   for attempt = 1, ATTEMPTS do
     hold_back(self)
     local paced = audience == self.cloud.audience
@@ -147,7 +147,8 @@ function client:request(method, url, body, options)
     elseif answer.status >= 400 and not (options.ok and options.ok[answer.status]) then
       local problem = read_error(answer)
       local namespace = problem.code == "MissingSubscriptionRegistration" and url:match(".*/providers/([%w.]+)/")
-      if namespace and not self.registering[namespace] then
+      if namespace and not registered then
+        registered = true
         self:register(namespace)
         again = { code = problem.code, message = problem.message, now = true }
       elseif RETRIED[answer.status] or RETRIED_CODES[problem.code] then
@@ -174,9 +175,16 @@ end
 
 local REGISTER_API, REGISTERING = "2021-04-01", 600 -- seconds that a registration may take
 
---- Registers a resource provider with the subscription, and waits until it is.
+--- Registers a resource provider with the subscription, and waits until it is; once, however many need it.
 function client:register(namespace)
-  self.registering[namespace] = true
+  local under_way = self.registering[namespace]
+  if under_way then return under_way:wait() end
+  under_way = task.event()
+  self.registering[namespace] = under_way
+  local release <close> = setmetatable({}, { __close = function()
+    self.registering[namespace] = nil
+    under_way:set()
+  end })
   log.info("the subscription is not registered for %s: registering it", namespace)
   local path = ("/subscriptions/%s/providers/%s"):format(self.subscription, namespace)
   local started = task.now()
@@ -189,7 +197,6 @@ function client:register(namespace)
     task.sleep(retry_after(answer, 2, self.cloud.kind == "emulator" and 0.05 or 5))
     answer = self:request("GET", self:url(path, REGISTER_API))
   end
-  self.registering[namespace] = nil
 end
 
 function client:url(id, api) return self.cloud.arm .. id .. (id:find("?", 1, true) and "&" or "?") .. "api-version=" .. api end

@@ -188,4 +188,20 @@ test("a provider that is missing is registered once, and the write goes on", fun
   t.eq(#keys(), 5)
 end)
 
+test("two that need a provider at once wait for one registration", function(t)
+  local missing = { 409, problem "MissingSubscriptionRegistration", SOON }
+  local client, keys = cloud(t, {
+    ["PUT /subscriptions/s/providers/Microsoft.X/a"] = { missing, { 200, { id = "a" } } },
+    ["PUT /subscriptions/s/providers/Microsoft.X/b"] = { missing, { 200, { id = "b" } } },
+    ["POST /subscriptions/s/providers/Microsoft.X/register"] = { { 200, { registrationState = "Registering" }, SOON } },
+    ["GET /subscriptions/s/providers/Microsoft.X"] = { { 200, { registrationState = "Registered" } } },
+  })
+  local a = task.spawn(client.put, client, "/subscriptions/s/providers/Microsoft.X/a", "1", {})
+  local b = task.spawn(client.put, client, "/subscriptions/s/providers/Microsoft.X/b", "1", {})
+  t.eq({ select(2, a:join()).id, select(2, b:join()).id }, { "a", "b" })
+  local count = 0
+  for _, key in ipairs(keys()) do count = count + (key:find("/register$") and 1 or 0) end
+  t.eq(count, 1)
+end)
+
 test.done()

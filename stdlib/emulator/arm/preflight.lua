@@ -70,8 +70,9 @@ answers["GET microsoft.compute/skus"] = function(_, ctx)
   return requests.page(items, ctx)
 end
 
-local LABELS = { cores = "Total Regional vCPUs", lowPriorityCores = "Total Regional Low-priority vCPUs", virtualMachines = "Virtual Machines",
-  PublicIPAddresses = "Public IP Addresses", StandardSkuPublicIpAddresses = "Public IPv4 Addresses - Standard" }
+local LABELS = { cores = "Total Regional vCPUs", lowPriorityCores = "Total Regional Low-priority vCPUs",
+  virtualMachines = "Virtual Machines", PublicIPAddresses = "Public IP Addresses",
+  StandardSkuPublicIpAddresses = "Public IPv4 Addresses - Standard" }
 
 local function usage(name, used, plenty)
   local limit, series = (limits().quota or {})[name] or plenty, name:match("^standard(%w+)Family$")

@@ -1,0 +1,79 @@
+-- What of Azure's roles a kind needs (azure.permission), without an emulator; tests/e2e/preflight.sh asks one.
+local test = require "tap"
+local kind, permission = require "kind", require "azure.permission"
+
+local BASE = "/subscriptions/s/resourceGroups/g/providers/"
+
+local function has(list, item)
+  for _, other in ipairs(list) do
+    if other == item then return true end
+  end
+  return false
+end
+
+test("wildcards and what is taken out again", function(t)
+  local all_but = { { actions = { "*" }, notActions = { "Microsoft.Authorization/*/Write" } } }
+  t.ok(permission.admits(all_but, "Microsoft.Network/virtualNetworks/write"))
+  t.ok(not permission.admits(all_but, "Microsoft.Authorization/roleAssignments/write"))
+  local other = { all_but[1], { actions = { "microsoft.authorization/roleAssignments/*" } } }
+  t.ok(permission.admits(other, "Microsoft.Authorization/roleAssignments/write"), "another role's own")
+  t.ok(not permission.admits({ { actions = { "Microsoft.Network/*/read" } } }, "Microsoft.Network/virtualNetworks/write"))
+  t.ok(not permission.admits({ { actions = { "Microsoft.Network/virtualNetworks" } } }, "Microsoft.Network/virtualNetworks/write"))
+  t.ok(not permission.admits({}, "Microsoft.Network/virtualNetworks/read"))
+end)
+
+test("the type of an id", function(t)
+  t.eq(permission.type_of_id(BASE .. "Microsoft.Network/virtualNetworks/v/subnets/s"), "microsoft.network/virtualnetworks/subnets")
+  t.eq(permission.type_of_id(BASE .. "Microsoft.Network/virtualNetworks/v/providers/Microsoft.Authorization/roleAssignments/r"),
+    "microsoft.authorization/roleassignments")
+  t.eq(permission.type_of_id("/subscriptions/s/resourceGroups/g"), nil)
+end)
+
+test("what a resource asks of those that it mentions", function(t)
+  local subnet = BASE .. "Microsoft.Network/virtualNetworks/v/subnets/s"
+  local pool = BASE .. "Microsoft.Network/loadBalancers/l/backendAddressPools/p"
+  local list = permission.mentions(kind.find "azure.network_interface", { name = "n", group = { id = "/subscriptions/s/resourceGroups/g" },
+    subnet = { id = subnet, vnet = { id = BASE .. "Microsoft.Network/virtualNetworks/v" } }, pools = { pool, pool } })
+  t.eq(list, { { action = "Microsoft.Network/loadBalancers/backendAddressPools/join/action", id = pool },
+    { action = "Microsoft.Network/virtualNetworks/subnets/join/action", id = subnet } })
+  local vnet = BASE .. "Microsoft.Network/virtualNetworks/"
+  t.eq(permission.mentions(kind.find "azure.virtual_network_peering", { vnet = { id = vnet .. "a" }, remote = { id = vnet .. "b" } }),
+    { { action = "Microsoft.Network/virtualNetworks/peer/action", id = vnet .. "b" } })
+  local identity = { id = BASE .. "Microsoft.ManagedIdentity/userAssignedIdentities/i" }
+  t.eq(permission.mentions(kind.find "azure.role_assignment", { scope = { id = vnet .. "a" }, principal = identity }), {})
+end)
+
+test("a role has what its kinds need, and no more", function(t)
+  local actions, data = permission.role { { kind = "azure.subnet", fields = {} }, { kind = "azure.network_security_group", fields = {} } }
+  t.ok(has(actions, "Microsoft.Network/virtualNetworks/subnets/delete"))
+  t.ok(has(actions, "Microsoft.Network/networkSecurityGroups/join/action"))
+  t.ok(not has(actions, "Microsoft.Network/routeTables/join/action"), "there is no route table")
+  t.ok(not has(actions, "Microsoft.Compute/skus/read"), "nor a machine")
+  t.eq(data, {})
+  actions = permission.role { { kind = "azure.subnet", fields = {} }, { kind = "azure.existing", fields = {} } }
+  t.ok(has(actions, "Microsoft.Network/routeTables/join/action"), "what exists may be one")
+
+  actions, data = permission.role { { kind = "azure.key_vault_key", fields = {} }, { kind = "azure.vault_random", fields = {} } }
+  t.eq(actions, { "Microsoft.KeyVault/vaults/keys/read" })
+  t.ok(has(data, "Microsoft.KeyVault/vaults/keys/create/action") and has(data, "Microsoft.KeyVault/vaults/secrets/setSecret/action"))
+  actions = permission.role { { kind = "azure.resource", fields = { type = "Microsoft.Cache/redis" } },
+    { kind = "azure.action", fields = { action = "restart", resource = { ["$kind"] = "azure.virtual_machine" } } },
+    { kind = "azure.action", fields = { action = "listKeys", resource = BASE .. "Microsoft.Storage/storageAccounts/a" } } }
+  t.ok(has(actions, "Microsoft.Cache/redis/write") and has(actions, "Microsoft.Cache/register/action"))
+  t.ok(has(actions, "Microsoft.Compute/virtualMachines/restart/action"))
+  t.ok(has(actions, "microsoft.storage/storageaccounts/listKeys/action"))
+  t.eq({ permission.role {} }, { {}, {} })
+end)
+
+test("each kind of Azure's has its actions", function(t)
+  local declare = require "declare"
+  local without = { action = true, existing = true, principal = true, resource = true }
+  for _, path in ipairs(declare.stdlib()) do
+    local name = path:match("^azure/([%w_]+)%.lua$")
+    local ok, page = pcall(kind.find, "azure." .. tostring(name))
+    if name and ok and page and not without[name] then
+      local actions, data = permission.role { { kind = page.name, fields = {} } }
+      t.ok(#actions + #data > 0, page.name)
+    end
+  end
+end)

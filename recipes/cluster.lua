@@ -1,16 +1,19 @@
 -- A Kubernetes cluster on Azure: from an empty subscription to a cluster that follows a Git
 -- repository. `vmrun recipes/cluster.lua` runs it; `vmrun plan recipes/cluster.lua` only tells.
-local azure, ssh, git = use("azure", "ssh", "git")
-local linux, containerd, kubeadm = use("linux", "containerd", "kubeadm")
-local kubernetes, flannel, flux = use("kubernetes", "flannel", "flux")
+local azure, ssh, git, linux, containerd = use("azure", "ssh", "git", "linux", "containerd")
+local kubeadm, kubernetes, flannel, flux = use("kubeadm", "kubernetes", "flannel", "flux")
 
 local p = params {
   name           = param.string  { default = "demo", match = "^%l[%l%d-]*%w$", help = "prefix" },
   location       = param.string  { default = "westus2", help = "Azure region" },
   control_planes = param.choice  { 1, 3, 5, default = 3, help = "odd, for etcd's majority" },
-  workers        = param.integer { default = 2, min = 0, max = 100, help = "how many workers" },
+  workers        = param.range   { default = 2, min = 0, max = 100, help = "3, or 2-5 by itself" },
   user           = param.string  { default = "azureuser", help = "who logs in to the machines" },
-  network        = param.cidr    { default = "10.0.0.0/16", help = "the virtual network's range" },
+  network        = param.cidr    { default = "10.0.0.0/16", help = "its range, or our part of it" },
+  group_id       = param.string  { optional = true, help = "a resource group that exists" },
+  network_id     = param.string  { optional = true, help = "a virtual network that exists" },
+  subnet_id      = param.string  { optional = true, help = "one with rules and a way out" },
+  egress_ip      = param.ip      { optional = true, help = "how network_id goes out, not by NAT" },
   size           = param.string  { default = "Standard_D2s_v5", help = "size of the machines" },
   image          = param.string  { default = "debian-12", help = "image of the machines" },
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
@@ -29,34 +32,39 @@ local p = params {
   kubernetes_repository = param.string { optional = true, help = "not pkgs.k8s.io" },
 }
 local tags, zones = { environment = p.environment, stack = p.name }, #p.zones > 0 and p.zones or nil
-local group = azure.resource_group "main" {
-  name = p.name .. "-rg", location = p.location, tags = tags,
-}
-
+-- What is given by its id exists, and stays its owner's; machines live where their network does.
+local function existing(name, id) return id and azure.existing(name) { id = id } end
+local group = existing("group", p.group_id) or
+  azure.resource_group "main" { name = p.name .. "-rg", location = p.location, tags = tags }
+local vnet_id = p.network_id or p.subnet_id and p.subnet_id:match("^(.+)/subnets/")
+local given_network, given_subnet = existing("main", vnet_id), existing("nodes", p.subnet_id)
 -- What all resources of the group have: a name with our prefix, the group, the tags.
 local function own(suffix, fields)
   fields.name, fields.group, fields.tags = p.name .. "-" .. suffix, group, tags
+  fields.location = given_network and given_network.location
   return fields
 end
 
 -- Network: what comes in is listed here, port by port; what goes out leaves by the NAT gateway.
 local api_ip = azure.public_ip_address "api" (own("api-ip", { zones = zones }))
-local nat_ip = azure.public_ip_address "nat" (own("nat-ip", { zones = zones }))
-local nat = azure.nat_gateway "nat" (own("nat", { public_ips = { nat_ip } }))
-local network = azure.virtual_network "main" (own("vnet", { cidr = p.network }))
+local has_egress = given_subnet or given_network and p.egress_ip
+local nat_ip = not has_egress and azure.public_ip_address "nat" (own("nat-ip", { zones = zones }))
+local nat = nat_ip and azure.nat_gateway "nat" (own("nat", { public_ips = { nat_ip } })) or nil
+local egress = nat and nat_ip.ip or p.egress_ip
+local network = given_network or azure.virtual_network "main" (own("vnet", { cidr = p.network }))
 local nodes, inside = cidr_subnet(p.network, 8, 1), { p.admin_cidr, p.network }
-local admin = p.admin_network and azure.existing "admin" { id = p.admin_network }
+local admin = existing("admin", p.admin_network)
 if admin then inside = concat(inside, admin.body.properties.addressSpace.addressPrefixes) end
-local rules = azure.network_security_group "nodes" (own("nsg", { rules = {
+local rules = not given_subnet and azure.network_security_group "nodes" (own("nsg", { rules = {
   { name = "ssh",       priority = 100, port = 22,    source = inside },
-  { name = "api",       priority = 110, port = 6443,  source = concat(inside, { nat_ip.ip }) },
+  { name = "api",       priority = 110, port = 6443,  source = concat(inside, { egress }) },
   { name = "api-probe", priority = 120, port = 6443,  source = "AzureLoadBalancer" },
   { name = "etcd",      priority = 130, port = "2379-2380", source = nodes },
   { name = "kubelet",   priority = 140, port = 10250, source = nodes },
   { name = "flannel",   priority = 150, port = 8472,  source = nodes, protocol = "Udp" },
   { name = "node-port", priority = 160, port = "30000-32767", source = p.network },
 } }))
-local subnet = azure.subnet "nodes" {
+local subnet = given_subnet or azure.subnet "nodes" {
   name = p.name .. "-nodes", vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules
 }
 if admin then
@@ -65,8 +73,7 @@ if admin then
 end
 local public = p.access == "public"
 local balancer = azure.load_balancer "api" (own("lb", {
-  frontends = { { name = "api", public_ip = api_ip } },
-  pools  = { { name = "control-planes" } },
+  frontends = { { name = "api", public_ip = api_ip } }, pools = { { name = "control-planes" } },
   probes = { { name = "readyz", protocol = "Https", port = 6443, path = "/readyz", interval = 5 } },
   rules  = { { name = "api", frontend = "api", pool = "control-planes", probe = "readyz",
                frontend_port = 6443, backend_port = 6443, disable_outbound_snat = true } },
@@ -88,8 +95,7 @@ local control_identity = azure.user_assigned_identity "control" (own("control", 
 local worker_identity = azure.user_assigned_identity "worker" (own("worker", {}))
 azure.role_assignment "control" { scope = group, principal = control_identity, role = "Reader" }
 
--- Machines. Control planes are named, so that their identity is known before they exist; workers
--- are instances of a scale set, of which Azure says how many there are.
+-- Machines. Control planes are known by name before they exist; of workers Azure says how many.
 local function machine(suffix, fields)
   fields.size, fields.image, fields.user = p.size, p.image, p.user
   fields.public_key, fields.custom_data = key.public_key, file("cluster/cloud-init.yaml")
@@ -103,7 +109,6 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
   health = { protocol = "tcp", port = 22 },
 }))
-
 -- What is on every machine before it joins: a host to reach, the system, a runtime, the tools.
 local node = component "node" {
   inputs = {
@@ -120,10 +125,9 @@ local node = component "node" {
     }
     local base = linux.base "base" { host = host, hostname = input.hostname }
     local runtime = containerd.runtime "runtime" { host = host, after = { base } }
-    local tools = kubeadm.node "tools" {
+    return { host = host, tools = kubeadm.node "tools" {
       host = host, runtime = runtime, version = p.version, repository = p.kubernetes_repository,
-    }
-    return { host = host, tools = tools }
+    } }
   end,
 }
 local jump_host = p.access:match("^jump:(.+)$")
@@ -146,8 +150,7 @@ for i = 1, p.control_planes do
     group = "control_plane", through = entry and api_ip.ip or nil, jump = jump,
   }
   local fields = {
-    host = cp.host, node = cp.tools, address = interface.private_ip,
-    encryption_key = etcd_key.value,
+    host = cp.host, node = cp.tools, address = interface.private_ip, encryption_key = etcd_key.value
   }
   if i == 1 then
     jump = entry and cp.host or jump
@@ -178,23 +181,20 @@ end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }
 
 -- Git and Flux: the layout is written once and then the team's; only flux-system/ stays ours.
-local repository = p.git_url and git.repository "cluster" {
+local repo = p.git_url and git.repository "cluster" {
   url = p.git_url, branch = p.git_branch, key = p.git_key, known_hosts = p.git_hosts,
 } or git.emulator_repository "cluster" { branch = p.git_branch }
 local layout = git.files "layout" {
-  repository = repository, files = files("cluster/gitops"), keep_existing = true,
+  repository = repo, files = files("cluster/gitops"), keep_existing = true,
   message = "Add the clusters, the infrastructure and the apps",
 }
 local gitops = flux.bootstrap "flux" {
-  cluster = cluster, repository = repository, path = "clusters/" .. p.environment,
-  after = { layout },
+  cluster = cluster, repository = repo, path = "clusters/" .. p.environment, after = { layout },
 }
-
 outputs {
-  resource_group_id = group.id, resource_group_name = group.name,
-  virtual_network_name = network.name, subnet_name = subnet.name, load_balancer_ip = api_ip.ip,
-  vmss_name = worker_set.name, key_vault_name = vault.name,
-  key_vault_secret_names = { "nodes-public-key", "nodes-private-key" },
+  resource_group_id = group.id, resource_group_name = group.name, subnet_name = subnet.name,
+  virtual_network_name = network.name, load_balancer_ip = api_ip.ip, vmss_name = worker_set.name,
+  key_vault_name = vault.name, key_vault_secret_names = { "nodes-public-key", "nodes-private-key" },
   endpoint = "https://" .. endpoint .. ":6443", revision = gitops.revision,
-  git_url = repository.url, git_key_file = repository.key_file,
+  git_url = repo.url, git_key_file = repo.key_file,
 }

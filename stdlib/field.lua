@@ -38,7 +38,7 @@ local function spec(type_name, given, positional)
   return setmetatable(made, spec_meta)
 end
 
-for _, name in ipairs { "string", "integer", "number", "boolean", "cidr", "ip", "any" } do
+for _, name in ipairs { "string", "integer", "range", "number", "boolean", "cidr", "ip", "any" } do
   M[name] = function(given) return spec(name, given) end
 end
 
@@ -89,7 +89,7 @@ end
 local NOUN = {
   string = "text", integer = "an integer", number = "a number", boolean = "true or false", list = "a list", map = "a table",
   object = "a table", cidr = "an address range such as \"10.0.0.0/16\"", ip = "an IP address", secret = "a secret",
-  any = "a value",
+  any = "a value", range = "a number or a range such as \"2-5\"",
 }
 
 local function quoted(text)
@@ -271,6 +271,28 @@ function checks.integer(s, value, path, problems)
   return bounds(s, n, path, problems, "") and n
 end
 
+-- A number stays one; a range is { min =, max = }, however it was written.
+function checks.range(s, value, path, problems)
+  local low, high = value, value
+  if type(value) == "string" then
+    low, high = value:match("^%s*(%d+)%s*%-%s*(%d+)%s*$")
+    low, high = tonumber(low), tonumber(high)
+  elseif type(value) == "table" then
+    low, high = value.min, value.max
+    for key in next, value do
+      if key ~= "min" and key ~= "max" then return wrong(problems, s, path, value) end
+    end
+  end
+  low, high = math.type(low) and math.tointeger(low), math.type(high) and math.tointeger(high)
+  if not low or not high then return wrong(problems, s, path, value) end
+  if low > high then
+    problem(problems, path, ("'%s' wants a range from less to more, got %d-%d"):format(M.path_text(path), low, high))
+    return nil
+  end
+  if not (bounds(s, low, path, problems, "") and bounds(s, high, path, problems, "")) then return nil end
+  return math.type(value) and low or { min = low, max = high }
+end
+
 function checks.number(s, value, path, problems)
   if type(value) ~= "number" or value ~= value then return wrong(problems, s, path, value) end
   return bounds(s, value, path, problems, "") and value
@@ -437,6 +459,7 @@ local COMPATIBLE = {
   cidr = { string = true, cidr = true, list = true },
   ip = { string = true, ip = true },
   integer = { integer = true, number = true },
+  range = { integer = true, number = true, range = true },
   number = { integer = true, number = true },
   boolean = { boolean = true },
   list = { list = true },

@@ -68,3 +68,16 @@ case "what is wrong is told" {
     t:fails("did you mean 'workers'"):plan { wrokers = 3 }
   end,
 }
+
+case "a range of workers begins with the least, and what is inside of it is left alone" {
+  recipe = cluster, params = { control_planes = 1, workers = "2-5" },
+  run = function(t)
+    local plan = t:plan()
+    t:equal(plan.actions["azure.virtual_machine_scale_set.worker"].after.capacity.max, 5)
+    t:apply()
+    t:equal(t:plan { workers = "1-2" }.summary.add, 0, "two are in this range too")
+    plan = t:plan { workers = "3-5" }
+    t:equal(plan.actions["azure.virtual_machine_scale_set.worker"].after.capacity, 3)
+    t:fails("wants a range from less to more"):check { workers = "5-2" }
+  end,
+}

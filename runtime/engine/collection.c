@@ -14,13 +14,21 @@ char *vr_member_address(const struct vr_node *collection, const char *id)
     return vr_format("%s.%s[%s]", collection->address, collection->kind->collection, id);
 }
 
-bool vr_collection_wants(const struct vr_node *node, size_t *want)
+static bool is_count(const json_t *value)
+{
+    return json_is_integer(value) && json_integer_value(value) >= 0;
+}
+
+bool vr_collection_wants(const struct vr_node *node, size_t have, size_t *want)
 {
     const char *name = node->kind->count_field;
     const json_t *count = name ? json_object_get(node->private->fields, name) : NULL;
-    if (!json_is_integer(count) || json_integer_value(count) < 0)
+    const json_t *min = json_is_object(count) ? json_object_get(count, "min") : count,
+                 *max = json_is_object(count) ? json_object_get(count, "max") : count;
+    if (!is_count(min) || !is_count(max))
         return false;
-    *want = (size_t)json_integer_value(count);
+    size_t low = (size_t)json_integer_value(min), high = (size_t)json_integer_value(max);
+    *want = have < low ? low : have > high ? high : have;
     return true;
 }
 
@@ -194,8 +202,9 @@ static void change_count(struct vr_node *node, size_t have, size_t want)
         .after = json_integer((json_int_t)want),
         .why = VR_WHY_RECIPE,
     };
-    const json_t *recorded = json_object_get(node->private->inputs, node->kind->count_field);
-    if (json_is_integer(recorded) && (size_t)json_integer_value(recorded) == want)
+    const char *name = node->kind->count_field;
+    const json_t *recorded = json_object_get(node->private->inputs, name);
+    if (recorded && json_equal(recorded, json_object_get(node->private->fields, name)))
         changes[node->change_count - 1].why = VR_WHY_OUTSIDE;
     node->changes = changes;
 }
@@ -243,11 +252,11 @@ static void make_members(struct vr_node *node, const json_t *seen)
     struct vr_plan *plan = p->plan;
     struct vr_nodes there = {0};
     size_t want = 0;
-    bool counted = vr_collection_wants(node, &want);
     bool settled = p->blocked || p->left_out || node->action == VR_ACTION_UNKNOWN ||
                    plan->options.refresh_only;
     if (!is_made(node) || settled)
         take_there(node, seen, &there);
+    bool counted = vr_collection_wants(node, there.count, &want);
     if (counted && !settled && want > there.count)
         grow(node, there.count, want);
     else if (counted && !settled && want < there.count)
@@ -362,6 +371,15 @@ void vr_collection_plan(struct vr_node *node, const json_t *members)
     instantiate(node);
 }
 
+/* A collection that is replaced may count its members from the start again: the old ones' rows are
+ * gone by then. */
+static bool is_free(struct vr_plan *plan, const char *address)
+{
+    const struct vr_node *node = vr_map_get(&plan->by_address, address);
+    return !node ||
+           (node->action == VR_ACTION_FORGET && !vr_state_find(plan->options.state, address));
+}
+
 size_t vr_collection_bind(struct vr_node *node, const json_t *members)
 {
     struct vr_plan *plan = node->private->plan;
@@ -374,7 +392,7 @@ size_t vr_collection_bind(struct vr_node *node, const json_t *members)
         char *address = id ? vr_member_address(node, id) : NULL;
         while (next < list->count && list->items[next]->member)
             next++;
-        if (address && next < list->count && !vr_map_get(&plan->by_address, address)) {
+        if (address && next < list->count && is_free(plan, address)) {
             struct vr_node *member = list->items[next];
             const char *status = json_string_value(json_object_get(item, "status"));
             member->member = id;

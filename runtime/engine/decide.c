@@ -165,11 +165,23 @@ static void read_later(struct vr_node *node, struct vr_node *because)
     vr_node_planned(node);
 }
 
+static bool on_evicted(const struct vr_node *node)
+{
+    return node->private->type == VR_NODE_INSTANCE && node->parent->status &&
+           strcmp(node->parent->status, "evicted") == 0;
+}
+
+/* What is on an evicted member is expected not to answer: it is as it was when that comes back. */
 static void unreachable(struct vr_node *node, struct vr_error *err)
 {
-    vr_error_move(&node->error, err);
+    bool evicted = on_evicted(node) && node->private->was;
+    if (evicted)
+        vr_error_clear(err);
+    else
+        vr_error_move(&node->error, err);
     from_row(node);
-    set_reason(node, VR_ACTION_UNKNOWN, "unreachable");
+    set_reason(node, evicted ? VR_ACTION_NOOP : VR_ACTION_UNKNOWN,
+               evicted ? "its member is evicted" : "unreachable");
     vr_collection_plan(node, NULL);
     vr_node_planned(node);
 }

@@ -56,8 +56,9 @@ struct vr_kind {
     size_t output_count;
     const char
         *collection; /* the output that lists the members ("instances"); NULL: no collection */
-    const char *count_field; /* the field that says how many ("capacity"); NULL or not declared: as
-                                many as there are */
+    const char *count_field; /* the field that says how many ("capacity"): a number, or {min, max},
+                                between which somebody else decides; NULL or not declared: as many
+                                as there are */
     /* The identity before creation: a text that the caller frees, or NULL when it is not known yet
      * (fields may hold unknowns and whole references). NULL pointer: the kind knows its identity
      * only after creation. */

@@ -252,7 +252,9 @@ void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct v
                           size_t position);
 /* run.c: members that came */
 size_t vr_collection_bind(struct vr_node *node, const json_t *members);
-bool vr_collection_wants(const struct vr_node *node, size_t *want);
+/* How many there are to be where so many are there: inside of a range that is how many there are.
+ * false: as many as there are, or nobody knows yet */
+bool vr_collection_wants(const struct vr_node *node, size_t have, size_t *want);
 void vr_collection_list(struct vr_node *node); /* its output says who its members are now */
 char *vr_member_address(const struct vr_node *collection, const char *id);
 

@@ -319,7 +319,7 @@ static size_t members_to_come(const struct vr_node *node)
     while (count < members->count && !members->items[members->count - 1 - count]->member)
         count++;
     if (count > 0 && members->items[members->count - 1]->private->tentative &&
-        vr_collection_wants(node, &want))
+        vr_collection_wants(node, members->count - count, &want))
         return want - (members->count - count);
     return count;
 }

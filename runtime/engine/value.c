@@ -242,7 +242,8 @@ static size_t look_up_members(void *payload, const struct vr_scope *scope)
     size_t want = 0; /* where it could not be asked, there may be more than are known */
     bool open = count > 0 ? collection->private->members.items[count - 1]->private->tentative
                           : collection->private->partial || collection->action == VR_ACTION_UNKNOWN;
-    return open || (vr_collection_wants(collection, &want) && want > count) ? SIZE_MAX : count;
+    return open || (vr_collection_wants(collection, count, &want) && want > count) ? SIZE_MAX
+                                                                                   : count;
 }
 
 static void look_up_enter(void *payload, const struct vr_scope *scope, size_t index)

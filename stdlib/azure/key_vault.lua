@@ -39,6 +39,8 @@ return statement.define {
       body.properties.accessPolicies = json.array {}
     end
   end,
+  -- Azure leaves out what was never said: access policies decide.
+  observed = function(_, body) return { rbac = statement.get(body, "properties.enableRbacAuthorization") == true } end,
   prepare = function(ctx, client, f, current)
     f.tenant = client.cloud.tenant
     if current then return end

@@ -41,7 +41,7 @@ local function recover(client, f)
 end
 
 local function result(client, f)
-  local body = client:get(id_of(f), API)
+  local body = client:request("GET", client:url(id_of(f), API)).json -- one that is not there is told as ARM tells it
   return { outputs = { id = id_of(f), uri = body.properties.keyUri, uri_with_version = body.properties.keyUriWithVersion } }
 end
 

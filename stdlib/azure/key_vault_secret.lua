@@ -1,6 +1,6 @@
 --- A secret of a key vault. Its value is compared by digest and never stored.
 local arm, field = require "azure.arm", require "field"
-local kind = require "kind"
+local kind, kept = require "kind", require "azure.kept_secret"
 
 local PATIENCE = 600
 
@@ -28,16 +28,17 @@ return kind "azure.key_vault_secret" {
   outputs = { id = field.string {}, secret_id = field.string { doc = "The id with its version." } },
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
-  read = function(ctx)
+  read = kept.reading(id_of, function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     local secret = client:secret(ctx, f.vault.uri, f.name)
     if not secret then return nil end
     return { fields = { name = f.name, vault = f.vault, value = secret.value, content_type = secret.contentType,
       tags = secret.tags }, outputs = { id = id_of(f), secret_id = secret.id } }
-  end,
+  end),
   create = write, update = write,
   delete = function(ctx)
-    local client, f = arm.open(ctx.target), ctx.fields
-    client:vault("DELETE", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true } })
+    local client = arm.open(ctx.target)
+    local uri, name = kept.place(ctx)
+    client:vault("DELETE", uri, "/secrets/" .. name, nil, { ok = { [404] = true } })
   end,
 }

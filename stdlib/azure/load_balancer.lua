@@ -51,7 +51,7 @@ return statement.define {
   fields = {
     sku = field.choice { "Standard", "Gateway", default = "Standard", replace = true, arm = "sku.name" },
     frontends = field.list { field.object { name = name, public_ip = field.resource { "azure.public_ip_address" },
-      subnet = field.resource { "azure.subnet" }, private_ip = field.ip {}, zones = field.list { field.string {} } },
+      subnet = field.resource { "azure.subnet", "azure.existing" }, private_ip = field.ip {}, zones = field.list { field.string {} } },
       key = "name", owned_elements = true, required = true, arm = "properties.frontendIPConfigurations",
       to = function(list) return elements(list, function(item)
         return { publicIPAddress = reference(item.public_ip), subnet = reference(item.subnet),

@@ -10,12 +10,12 @@ end
 return statement.define {
   kind = "network_interface", doc = "A network interface.", type = "Microsoft.Network/networkInterfaces", api = "2025-05-01",
   fields = {
-    subnet = field.resource { "azure.subnet", required = true, doc = "The subnet." },
+    subnet = field.resource { "azure.subnet", "azure.existing", required = true, doc = "The subnet." },
     private_ip = field.ip { doc = "A fixed private address; else the first free one." },
     public_ip = field.resource { "azure.public_ip_address" },
     pools = field.list { field.string {}, doc = "Ids of the backend pools that it joins." },
     nat_rules = field.list { field.string {}, doc = "Ids of the inbound NAT rules that lead here." },
-    security_group = field.resource { "azure.network_security_group", arm = "properties.networkSecurityGroup" },
+    security_group = field.resource { "azure.network_security_group", "azure.existing", arm = "properties.networkSecurityGroup" },
     accelerated = field.boolean { arm = "properties.enableAcceleratedNetworking" },
     forwarding = field.boolean { arm = "properties.enableIPForwarding" },
   },

@@ -55,12 +55,20 @@ return kind "azure.resource" {
   predict = function(f, target) return { id = id_of(f, target) } end,
   check = check,
   read = function(ctx)
-    local client, f = arm.open(ctx.target), ctx.fields
-    local body = client:get(id_of(f, ctx.target) or ctx.prior.id, f.api_version)
+    local client, f, prior = arm.open(ctx.target), ctx.fields, ctx.prior
+    -- What the state knows is read where it is: behind the id of another name, type or parent there is nothing yet.
+    local id = prior and prior.id or id_of(f, ctx.target)
+    local was = prior and prior.fields and id:lower() ~= tostring(id_of(f, ctx.target)):lower() and prior.fields or f
+    local body = client:settled(id, was.api_version, true)
     if not body then return nil end
-    local fields = { name = f.name, type = f.type, api_version = f.api_version, parent = f.parent }
-    fields.body = statement.matches(f.body or {}, body) and f.body or body
-    return { fields = fields, outputs = { id = body.id, body = body }, etag = body.etag }
+    local fields = { name = was.name, type = was.type, api_version = f.api_version, parent = was.parent }
+    local same = statement.matches(f.body or {}, body)
+    fields.body = same and f.body or body
+    -- One whose last operation failed may show all that was declared and yet not be there in full.
+    local state = statement.get(body, "properties.provisioningState")
+    local mend = same and (state == "Failed" or state == "Canceled")
+      and { { path = "body.properties.provisioningState", old = state, new = "Succeeded" } } or nil
+    return { fields = fields, outputs = { id = body.id, body = body }, etag = body.etag, changes = mend }
   end,
   create = write, update = write,
   delete = function(ctx)

@@ -1,6 +1,6 @@
 --- An SSH key pair that lives in a key vault: made here, put into the vault, and only then used. ARM sees the public half.
 local arm, crypto, field, task = require "azure.arm", require "crypto", require "field", require "task"
-local kind = require "kind"
+local kind, kept = require "kind", require "azure.kept_secret"
 
 local PATIENCE = 600
 
@@ -30,13 +30,14 @@ return kind "azure.ssh_key_pair" {
   },
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
-  read = function(ctx)
+  read = kept.reading(id_of, function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     local private = client:secret(ctx, f.vault.uri, f.name .. "-private-key")
     local public = private and client:secret(ctx, f.vault.uri, f.name .. "-public-key")
     if not public then return nil end
-    return { fields = f, outputs = outputs(f, private.value, public.value) }
-  end,
+    local fields = { name = f.name, vault = f.vault, type = public.value:match "^ssh%-(%w+)" or "unknown", after_role = f.after_role }
+    return { fields = fields, outputs = outputs(f, private.value, public.value) }
+  end),
   create = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     -- A run that died between the two secrets left a private half that may be in use: it is kept.
@@ -59,9 +60,10 @@ return kind "azure.ssh_key_pair" {
     return { outputs = outputs(f, secret(client, f, "private"), secret(client, f, "public")) }
   end,
   delete = function(ctx)
-    local client, f = arm.open(ctx.target), ctx.fields
-    for _, half in ipairs { "private", "public" } do
-      client:vault("DELETE", f.vault.uri, ("/secrets/%s-%s-key"):format(f.name, half), nil, { ok = { [404] = true } })
+    local client = arm.open(ctx.target)
+    local uri, private = kept.place(ctx)
+    for _, name in ipairs { private, (private:gsub("%-private%-key$", "-public-key")) } do
+      client:vault("DELETE", uri, "/secrets/" .. name, nil, { ok = { [404] = true } })
     end
   end,
 }

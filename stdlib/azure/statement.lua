@@ -302,11 +302,24 @@ local function forced_changes(forces, seen, fields)
   return changes
 end
 
+-- A resource whose last operation failed may show all that it was given and yet not be there in full: it is written again.
+local function mending_changes(seen, fields)
+  local changes = { { path = "provisioningState", old = seen.failed, new = "Succeeded" } }
+  for name, new in pairs(fields) do
+    local old = seen.fields[name]
+    if old ~= nil and not matches(new, old) then changes[#changes + 1] = { path = name, old = old, new = new } end
+  end
+  return changes
+end
+
 local function reading(statement)
   local read = statement.read
   return function(ctx)
     local seen = read_where_it_is(statement, read, ctx)
-    if seen and statement.forces then seen.changes = forced_changes(statement.forces, seen, ctx.fields) or seen.changes end
+    if not seen then return nil end
+    if statement.forces then seen.changes = forced_changes(statement.forces, seen, ctx.fields) or seen.changes end
+    if seen.failed and not seen.changes then seen.changes = mending_changes(seen, ctx.fields) end
+    seen.failed = nil
     return seen
   end
 end
@@ -316,7 +329,8 @@ end
 -- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
 -- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `forces`
--- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`, `members(ctx, client, body)`.
+-- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`,
+-- `members(ctx, client, body)`. What `ctx.note` is set to is said when the run is over.
 local function define(statement)
   statement.outputs = statement.outputs or {}
   statement.outputs.id = statement.outputs.id or field.string { arm = "id", doc = "The resource id." }
@@ -353,7 +367,7 @@ local function define(statement)
     if own and type(outputs.id) == "string" and outputs.id:lower() == own:lower() then outputs.id = own end
     if statement.found then statement.found(ctx, client, body, outputs) end
     local members = statement.members and statement.members(ctx, client, body) or nil
-    return { outputs = outputs, etag = body.etag, members = members }
+    return { outputs = outputs, etag = body.etag, members = members, note = ctx.note }
   end
 
   local function write(ctx, current)
@@ -401,7 +415,7 @@ local function define(statement)
         for name, value in pairs(statement.observed(ctx.fields, body, ctx)) do read.fields[name] = value end
       end
       local state = get(body, "properties.provisioningState")
-      if state == "Failed" then read.status = "failed" end
+      if state == "Failed" or state == "Canceled" then read.status, read.failed = "failed", state end
       if statement.status then read.status = statement.status(ctx, client, body) or read.status end
       return read
     end,

@@ -1,5 +1,6 @@
 --- Random bytes that live in a key vault: made here once, put into the vault, and read from there ever after.
 local arm, crypto, field, kind = require "azure.arm", require "crypto", require "field", require "kind"
+local kept = require "azure.kept_secret"
 
 local PATIENCE = 600
 
@@ -22,13 +23,13 @@ return kind "azure.vault_random" {
   outputs = { id = field.string {}, value = field.secret { doc = "The bytes in base64." } },
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
-  read = function(ctx)
+  read = kept.reading(id_of, function(ctx)
     local secret = arm.open(ctx.target):secret(ctx, ctx.fields.vault.uri, ctx.fields.name)
     if not secret then return nil end
-    local told = found(ctx.fields, secret.value)
-    told.fields = ctx.fields
+    local told, bytes = found(ctx.fields, secret.value), crypto.unbase64(secret.value)
+    told.fields = { name = ctx.fields.name, vault = ctx.fields.vault, bytes = bytes and #bytes or 0 }
     return told
-  end,
+  end),
   create = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     -- A run that died after the write left a value that may be in use: it is kept.
@@ -43,7 +44,8 @@ return kind "azure.vault_random" {
   end,
   update = function(ctx) return found(ctx.fields, current(arm.open(ctx.target), ctx.fields)) end,
   delete = function(ctx)
-    local client, f = arm.open(ctx.target), ctx.fields
-    client:vault("DELETE", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true } })
+    local client = arm.open(ctx.target)
+    local uri, name = kept.place(ctx)
+    client:vault("DELETE", uri, "/secrets/" .. name, nil, { ok = { [404] = true } })
   end,
 }

@@ -1,8 +1,8 @@
 --- A virtual machine scale set and its collection of instances.
 --
 -- Capacity grows by a PUT of the capacity alone (absent means unchanged) and never goes down by one: instances leave by
--- their id, so that it is always known which one goes.
-local arm, field, json = require "azure.arm", require "field", require "json"
+-- their id, so that it is always known which one goes. Inside of a range it is an autoscaler's, and is never written.
+local arm, field, json, task = require "azure.arm", require "field", require "json", require "task"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local fail = require "fail"
 
@@ -15,15 +15,16 @@ for _, name in ipairs { "image", "public_key", "custom_data" } do fields[name].r
 fields.size.arm = "sku.name"
 fields.mode = field.choice { "Flexible", "Uniform", default = "Flexible", replace = true, arm = "properties.orchestrationMode",
   doc = "The orchestration mode." }
-fields.capacity = field.integer { min = 0, max = 1000, doc = "How many instances; absent: machines are attached from outside." }
+fields.capacity = field.range { min = 0, max = 1000,
+  doc = "How many instances, or between which numbers an autoscaler decides; absent: machines are attached from outside." }
 fields.fault_domains = field.integer { min = 1, max = 5, replace = true, arm = "properties.platformFaultDomainCount" }
-fields.subnet = field.resource { "azure.subnet", doc = "The instances' subnet." }
+fields.subnet = field.resource { "azure.subnet", "azure.existing", doc = "The instances' subnet." }
 fields.pools = field.list { field.string {}, doc = "Ids of the backend pools that instances join." }
 fields.zones = field.list { field.string {}, arm = "zones", doc = "Availability zones." }
 fields.prefix = field.string { replace = true, match = "^[%l%d][%l%d-]*$", doc = "The host names' prefix; the name unless given." }
 fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete" }, max_price = field.number {} }, replace = true,
   doc = "Spot instances: what eviction does, and the highest price an hour (-1: up to the regular price)." }
-fields.power = field.choice { "running", default = "running", doc = "Instances that were stopped are started; evicted ones are not." }
+fields.power = field.choice { "running", default = "running", doc = "Instances that were stopped or evicted are started." }
 fields.health = field.object { { protocol = field.choice { "tcp", "http", "https" }, port = field.integer { required = true },
   path = field.string {} }, doc = "The application health extension." }
 
@@ -69,6 +70,10 @@ local function evicted(power, spot)
   if power == "deallocated" and spot then return "evicted" end
   return power == "starting" and "running" or power
 end
+
+-- What Azure answers when it has no machine to give: a matter of time, not of the recipe.
+local NO_CAPACITY = { AllocationFailed = true, ZonalAllocationFailed = true, OverconstrainedAllocationRequest = true,
+  OverconstrainedZonalAllocationRequest = true, SkuNotAvailable = true }
 
 local STOPPED = { stopped = true, deallocated = true, stopping = true, deallocating = true }
 
@@ -129,8 +134,12 @@ local function members(ctx, client, body)
     if a.created ~= b.created then return tostring(a.created) < tostring(b.created) end
     return a.id < b.id
   end)
-  ctx.stopped = nil
+  ctx.stopped, ctx.evicted = nil, nil
   for _, member in ipairs(list) do
+    if member.status == "evicted" then
+      ctx.evicted = ctx.evicted or {}
+      table.insert(ctx.evicted, member)
+    end
     if STOPPED[member.status] then
       ctx.stopped = ctx.stopped or json.array {}
       table.insert(ctx.stopped, member.id)
@@ -139,11 +148,37 @@ local function members(ctx, client, body)
   return json.array(list)
 end
 
---- Starts what was stopped; the instances as they are then.
+--- Starts what was evicted, each for itself: there may be a place for one and none for another. Who gets none is said.
+local function start_evicted(ctx, client)
+  local starts, refused, failure = {}, {}, nil
+  for i, member in ipairs(ctx.evicted) do
+    starts[i] = task.spawn(function() client:post(member.resource_id, "start", API, nil, { ctx = ctx }) end)
+  end
+  for i, start in ipairs(starts) do
+    local ok, why = start:join()
+    local code = type(why) == "table" and why.code
+    if not ok and NO_CAPACITY[code] then
+      refused[#refused + 1] = ("%s (%s)"):format(ctx.evicted[i].name, code)
+    elseif not ok then
+      failure = failure or why
+    end
+  end
+  if failure then error(failure, 0) end
+  if refused[1] then ctx.note = "warning: Azure has no capacity to start what it evicted: " .. table.concat(refused, ", ") end
+end
+
+--- Starts what was stopped or evicted.
 local function start_stopped(ctx, client, body)
   members(ctx, client, body)
   if ctx.stopped then client:post(body.id, "start", API, { instanceIds = ctx.stopped }, { ctx = ctx }) end
+  if ctx.evicted then start_evicted(ctx, client) end
   return body
+end
+
+local function names_of(list)
+  local names = {}
+  for i, member in ipairs(list) do names[i] = member.name end
+  return table.concat(names, ", ")
 end
 
 return statement.define {
@@ -165,7 +200,8 @@ return statement.define {
     end
     body.identity = profile.identity(f)
     -- Capacity belongs to add and remove once the set exists.
-    body.sku = { name = f.size, tier = "Standard", capacity = current and current.sku and current.sku.capacity or f.capacity }
+    body.sku = { name = f.size, tier = "Standard", capacity = current and current.sku and current.sku.capacity
+      or type(f.capacity) == "table" and f.capacity.min or f.capacity }
     body.properties.virtualMachineProfile = machine_profile(f)
     body.properties.upgradePolicy = uniform(f) and { mode = "Manual" } or nil
     if uniform(f) then
@@ -183,7 +219,7 @@ return statement.define {
     if not machine then return {} end
     local shown = profile.observed(f, machine, body)
     shown.capacity = body.sku and body.sku.capacity
-    shown.power = f.power and (ctx.stopped and "stopped" or f.power)
+    shown.power = f.power and (ctx.stopped and "stopped" or ctx.evicted and "evicted" or f.power)
     local configuration = statement.get(machine, "networkProfile.networkInterfaceConfigurations")
     local address = configuration and configuration[1].properties.ipConfigurations[1].properties
     if f.subnet and address and address.subnet and address.subnet.id:lower() ~= tostring(f.subnet.id):lower() then
@@ -197,6 +233,7 @@ return statement.define {
   end,
   members = members,
   made = start_stopped,
+  status = function(ctx) return ctx.evicted and "evicted: " .. names_of(ctx.evicted) end,
   add = function(ctx, n)
     local client, id = arm.open(ctx.target), set_id(ctx)
     local body = client:get(id, API)

@@ -135,7 +135,11 @@ local function permit(ctx, permission, name)
     ctx.record.name, ctx.record.body.location), "AccessDenied")
 end
 
-local function base(ctx) return ("https://%s.%s"):format(ctx.record.name:lower(), world.vault_suffix) end
+-- Who asks by Azure's own name meets Azure's names in the answers.
+local function base(ctx)
+  local is_real = (ctx.req.headers.host or ""):lower():find("%.vault%.azure%.net")
+  return ("https://%s.%s"):format(ctx.record.name:lower(), is_real and "vault.azure.net" or world.vault_suffix)
+end
 
 local function bundle(ctx, key, version)
   local m = version.material

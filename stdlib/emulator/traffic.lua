@@ -23,7 +23,8 @@ function traffic.arm(req, path)
   counts.by[key] = (counts.by[key] or 0) + 1
   local kept, is_group = traffic.bodies, id.group and not id.type and not id.rest
   if kept and (id.whole or is_group) and (req.method == "PUT" or req.method == "PATCH") then
-    kept[#kept + 1] = { method = req.method, type = is_group and "Microsoft.Resources/resourceGroups" or id.type, api = req.query["api-version"], body = req.body }
+    kept[#kept + 1] = { method = req.method, type = is_group and "Microsoft.Resources/resourceGroups" or id.type,
+      api = req.query["api-version"], body = req.body }
   end
 end
 

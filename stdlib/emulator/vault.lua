@@ -87,7 +87,12 @@ local function permit(ctx, permission, name)
     ctx.record.name, ctx.record.body.location), "AccessDenied")
 end
 
-local function base(ctx) return ("https://%s.%s"):format(ctx.record.name:lower(), world.vault_suffix) end
+-- Who asks by Azure's own name meets Azure's names in the answers.
+local function is_real(ctx) return (ctx.req.headers.host or ""):lower():find("%.vault%.azure%.net") ~= nil end
+
+local function base(ctx)
+  return ("https://%s.%s"):format(ctx.record.name:lower(), is_real(ctx) and "vault.azure.net" or world.vault_suffix)
+end
 
 local function bundle(ctx, secret, version, with_value)
   return { value = with_value and version.value or nil, id = ("%s/secrets/%s/%s"):format(base(ctx), secret.name, version.version),
@@ -254,9 +259,10 @@ local READ_ONLY = { GET = true, HEAD = true }
 local function authenticate(ctx)
   local principal = world.entra.check(ctx.req.headers.authorization, "vault")
   if not principal then
-    raise(401, "Unauthorized", ("AKV10000: Request is missing a Bearer or PoP token, or the token is not valid for %s."):format(
-      world.vault_audience), nil, { ["WWW-Authenticate"] = ('Bearer authorization="https://%s/%s", resource="%s"'):format(
-      world.authority, world.tenant, world.vault_audience) })
+    local audience = is_real(ctx) and "https://vault.azure.net" or world.vault_audience
+    raise(401, "Unauthorized", ("AKV10000: Request is missing a Bearer or PoP token, or the token is not valid for %s."):format(audience),
+      nil, { ["WWW-Authenticate"] = ('Bearer authorization="https://%s/%s", resource="%s"'):format(
+      is_real(ctx) and "login.microsoftonline.com" or world.authority, world.tenant, audience) })
   end
   ctx.principal = principal
 end

@@ -73,15 +73,17 @@ local function belongs_to_daemon_set(pod)
 end
 
 -- Evicts all pods that can move, as `kubectl drain --ignore-daemonsets --delete-emptydir-data` does; a budget that says no is
--- asked again until the deadline.
+-- asked again until the deadline. Where no kubelet answers nothing ends: what was asked to go does so with the Node.
 local function drain(ctx, api, name)
   api:merge(handle(name), { spec = { unschedulable = true } })
   local deadline = task.now() + DRAIN
   while true do
-    local left = 0
+    local left, node = 0, get(api, name)
+    local silent = not node or client.condition(node, "Ready") == "Unknown"
     for _, pod in ipairs(api:list("v1", "Pod", { fields = "spec.nodeName=" .. name })) do
       local phase = pod.status and pod.status.phase
-      if not belongs_to_daemon_set(pod) and phase ~= "Succeeded" and phase ~= "Failed" then
+      local over = phase == "Succeeded" or phase == "Failed" or (silent and pod.metadata.deletionTimestamp)
+      if not (over or belongs_to_daemon_set(pod)) then
         left = left + 1
         if not pod.metadata.deletionTimestamp then
           local path = api:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"

@@ -6,7 +6,8 @@ local value = require "recipe.value"
 local M = {}
 
 local OPTIONS = { default = true, min = true, max = true, match = true, help = true, env = true, optional = true }
-local TYPES = { "string", "integer", "number", "boolean", "choice", "list", "map", "secret", "cidr", "ip", "any", "object", "resource", "file" }
+local TYPES = { "string", "integer", "range", "number", "boolean", "choice", "list", "map", "secret", "cidr", "ip", "any",
+  "object", "resource", "file" }
 local PLACES = setmetatable({}, { __mode = "k" })
 
 local function check_default(made, place)
@@ -75,7 +76,7 @@ end
 --- A text of the command line or the environment as a value of a type; text that does not fit is left for the check.
 function M.parse(spec, text)
   local t = spec.type
-  if t == "integer" then return text:find("^[-+]?%d+$") and math.tointeger(tonumber(text)) or text end
+  if t == "integer" or t == "range" then return text:find("^[-+]?%d+$") and math.tointeger(tonumber(text)) or text end
   if t == "number" then return tonumber(text) or text end
   if t == "boolean" then
     if text == "true" then return true elseif text == "false" then return false end
@@ -112,6 +113,11 @@ end
 local function source_word(place, name)
   local source = now.source(place)
   return source and source:word(place.line, name)
+end
+
+-- As a person writes it, and the state keeps it.
+local function written(spec, got)
+  return spec.type == "range" and type(got) == "table" and ("%d-%d"):format(got.min, got.max) or got
 end
 
 -- One parameter: what was given, else the environment that it names, else its default. Returns its value, whether it is missing,
@@ -165,7 +171,8 @@ local function settle(name, spec, given, environment)
     end
     return text, false, got
   end
-  return spec.type == "secret" and value.secret(got) or got
+  if spec.type == "secret" then return value.secret(got) end
+  return got, false, written(spec, got)
 end
 
 --- Settles declared parameters. Returns the table for the recipe, and what a person or the state needs to know of each:
@@ -197,7 +204,7 @@ function M.settle(specs, given, environment)
     values[name] = got
     if kept == nil then kept = got end
     local place = PLACES[spec]
-    told[#told + 1] = { name = name, type = spec.names_file and "a file" or field.wants(spec), help = spec.doc, default = spec.default,
+    told[#told + 1] = { name = name, type = spec.names_file and "a file" or field.wants(spec), help = spec.doc, default = written(spec, spec.default),
       value = not value.is(kept) and spec.type ~= "secret" and kept or nil, given = given[name] ~= nil or environment("VMRUN_PARAM_" .. name) ~= nil,
       secret = spec.type == "secret", missing = missing or false, required = spec.required or false, env = spec.env,
       file = place.file, line = place.line }

@@ -203,16 +203,22 @@ local function leave_set(record)
 end
 machine.leave_set = leave_set
 
+-- What a machine says of Spot; an instance of a Uniform set is as its set says.
+local function spot_of(record)
+  local set = not record.body.properties.priority and record.set_made and records.get(record.set_made)
+  return set and set.body.properties.virtualMachineProfile or record.body.properties
+end
+
 local actions = machine.actions()
 actions.generalize = { sync = true, run = function() return nil end }
 actions.simulateEviction = {
   seconds = 30, check = function(record)
-    if record.body.properties.priority ~= "Spot" then
+    if spot_of(record).priority ~= "Spot" then
       raise(409, "OperationNotAllowed", "Eviction can be simulated only for Azure Spot Virtual Machines.")
     end
   end,
   run = function(record)
-    if record.body.properties.evictionPolicy == "Delete" then
+    if spot_of(record).evictionPolicy == "Delete" then
       leave_set(record)
       operations.destroy(record, {})
       return

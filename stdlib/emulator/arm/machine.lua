@@ -170,12 +170,16 @@ local function power_action(seconds, verb, during, after)
   return {
     seconds = seconds, updating = true,
     began = function(record)
-      record.power = during
+      record.power_before, record.power = record.power, during
       records.save(record)
     end,
     run = function(record)
       if world.machines and world.machines.get(record.id) then world.machines[verb](record.id) end
-      record.power = after
+      record.power, record.power_before = after, nil
+      records.save(record)
+    end,
+    failed = function(record)
+      record.power, record.power_before = record.power_before, nil
       records.save(record)
     end,
   }

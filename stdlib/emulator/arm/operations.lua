@@ -41,6 +41,8 @@ local function run(op)
   else
     if not problem.is(why) then log.error("%s of %s: %s", op.verb, tostring(op.resource), tostring(why)) end
     local record = op.resource and records.get(op.resource)
+    local action = record and op.verb == "action" and records.statement(record.type).actions[op.action]
+    if action and action.failed then action.failed(record, op.input) end
     if record and record.op == op.id then
       record.state, record.op = "Failed", nil
       records.new_etag(record)

@@ -292,6 +292,9 @@ local function for_instances(verb, seconds)
     began = function(set, input)
       each_chosen(set, input, function(record) if one.began then one.began(record) end end)
     end,
+    failed = function(set, input)
+      each_chosen(set, input, function(record) if one.failed then one.failed(record) end end)
+    end,
     run = function(set, input) machine.all(each_chosen(set, input, nothing), function(record) one.run(record, input) end) end }
 end
 
@@ -483,6 +486,7 @@ local function stubs(set)
 end
 
 local instance_actions = machine.actions()
+instance_actions.simulateEviction = records.statement(VM).actions.simulateEviction
 
 records.define(INSTANCE, {
   style = style.compute, located = false, partial = true, seconds = { update = 5, delete = 30 },

@@ -7,7 +7,7 @@ state=$work/state
 recipe=$root/recipes/cluster.lua
 export NO_COLOR=1 VMRUN
 unset AZURE_SUBSCRIPTION_ID AZURE_TENANT_ID VMRUN_PATH VMRUN_STDLIB VMRUN_LOG KUBECONFIG
-passed=0 failed=0 began=$SECONDS
+passed=0 failed=0 skipped=0 began=$SECONDS
 
 # Every emulator of a state folder below $work ends with the story. KEEP=1 leaves a failed story's folder.
 finish() {
@@ -17,13 +17,14 @@ finish() {
   done
   if [ "$failed" -gt 0 ] && [ -n "${KEEP:-}" ]; then echo "kept: $work"; else rm -rf "$work"; fi
   echo "$((SECONDS - began)) s"
-  echo "$passed passed, $failed failed, 0 skipped"
+  echo "$passed passed, $failed failed, $skipped skipped"
   [ "$failed" -eq 0 ]
 }
 trap 'finish; exit $?' EXIT
 trap 'exit 130' INT TERM HUP
 
 pass() { passed=$((passed + 1)); echo "ok - $1"; }
+skip() { skipped=$((skipped + 1)); echo "skip - $1"; }
 fail() { failed=$((failed + 1)); echo "not ok - $1"; shift; [ $# -eq 0 ] || printf '%s\n' "$@" | sed 's/^/    /' | tail -n 60; }
 
 # check NAME COMMAND...: the command succeeds.

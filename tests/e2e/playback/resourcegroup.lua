@@ -1,0 +1,2 @@
+local azure = use "azure"
+azure.resource_group "main" { name = "aks-cit-ResourceGroup", location = "eastus" }

@@ -12,7 +12,7 @@ local world = require "emulator.world"
 
 local faults = { rules = {} }
 
---- Faults by name: what a rule of each says. `needs`: the fault is of requests with these methods, or of an operation's verb.
+--- Faults by name: what a rule of each says. `operation`: it is of an operation, not of a request.
 faults.named = {
   throttle = { status = 429, code = "TooManyRequests", message = "The request was throttled.", retry_after = 1 },
   error = { status = 503, code = "ServiceUnavailable", message = "The service is unavailable." },
@@ -53,20 +53,25 @@ function faults.request(method, path)
   return find(method, path, function(rule) return rule.status or rule.delay or rule.reset end)
 end
 
-local VERBS = { put = "PUT", delete = "DELETE", action = "POST" }
+local VERBS = { put = "PUT", delete = "DELETE", delete_group = "DELETE", action = "POST" }
 
-local function in_zone(id, zone)
-  local record = id and world.arm.get(id)
-  for _, own in ipairs(record and record.body.zones or {}) do
+local function names(zones, zone)
+  for _, own in ipairs(zones or {}) do
     if own == zone then return true end
   end
   return false
 end
 
+-- An operation that makes something says its zones; the record is kept only then.
+local function in_zone(op, zone)
+  local record = op.resource and world.arm.get(op.resource)
+  return names(op.zones or record and record.body.zones, zone)
+end
+
 --- The rule for an operation that starts, or nil.
 function faults.operation(op)
   return find(VERBS[op.verb], op.resource or "", function(rule)
-    return (rule.fail or rule.stuck) and (not rule.zone or in_zone(op.resource, rule.zone))
+    return (rule.fail or rule.stuck) and (not rule.zone or in_zone(op, rule.zone))
   end)
 end
 
@@ -75,7 +80,7 @@ function faults.darken(zone)
   local count = 0
   for _, type_name in ipairs { "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines" } do
     for record in world.arm.each(type_name) do
-      if in_zone(record.id, zone) then
+      if names(record.body.zones, zone) then
         world.arm.statement(type_name).actions.powerOff.run(record, {}, {})
         count = count + 1
       end

@@ -42,7 +42,8 @@ local function run(op)
     if not problem.is(why) then log.error("%s of %s: %s", op.verb, tostring(op.resource), tostring(why)) end
     local record = op.resource and records.get(op.resource)
     local action = record and op.verb == "action" and records.statement(record.type).actions[op.action]
-    if action and action.failed then action.failed(record, op.input) end
+    local put_back, problem_of_that = pcall(function() if action and action.failed then action.failed(record, op.input) end end)
+    if not put_back then log.warn("what %s of %s began can not be put back: %s", op.action, op.resource, tostring(problem_of_that)) end
     if record and record.op == op.id then
       record.state, record.op = "Failed", nil
       records.new_etag(record)

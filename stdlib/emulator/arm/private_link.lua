@@ -103,8 +103,8 @@ records.define(ENDPOINT, {
     p.resourceGuid = ctx.old and ctx.old.body.properties.resourceGuid or crypto.uuid()
     value.fill(p, { customNetworkInterfaceName = "", ipVersionType = "IPv4", ipConfigurations = json.array {} })
   end,
-  provision = function(record, op)
-    if op.created then
+  provision = function(record)
+    if not records.get(record.private.interface or "/") then
       record.private.interface = make_interface(record)
       records.save(record)
     end

@@ -192,7 +192,7 @@ local function accept(statement, record, body, ctx)
     record.state = "Succeeded"
   elseif how.operation and how.name ~= "group" then
     local spec = { verb = "put", resource = record.id, seconds = seconds, style = how.name, namespace = ctx.id.namespace,
-      location = body.location, group = ids.group_of(record.id), created = created }
+      location = body.location, group = ids.group_of(record.id), created = created, zones = body.zones }
     if (changed or how.each_put) and not at_once then
       record.state = how.pending[created and 1 or 2]
       op = operations.start(spec)

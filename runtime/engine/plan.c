@@ -222,8 +222,9 @@ struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_v
     struct vr_node_private *p = node->private;
     struct vr_job *job = vr_job_new(crew, node->kind, verb, owner);
     struct vr_step *step = &job->step;
-    if (node->decl && node->decl->timeouts[verb] > 0)
-        step->timeout = node->decl->timeouts[verb];
+    const struct vr_decl *decl = node->decl ? node->decl : p->was_decl;
+    if (decl && decl->timeouts[verb] > 0)
+        step->timeout = decl->timeouts[verb];
     step->address = node->address;
     step->name = node->decl ? node->decl->name : node->address;
     step->file = node->file;

@@ -112,7 +112,8 @@ local function hold_back(self)
   if wait > 0 then task.sleep(wait) end
 end
 
---- One request with retries. `options`: `{etag=, none=, audience=, ok = {[404]=true}, raw = true, what=, attempts=}`.
+--- One request with retries. `options`: `{etag=, none=, audience=, ok = {[404]=true}, raw = true, what=, attempts=, connects=}`
+-- (how often at most; when nothing answers).
 -- Returns the answer with `json` (the decoded body or nil).
 function client:request(method, url, body, options)
   options = options or {}
@@ -161,7 +162,7 @@ function client:request(method, url, body, options)
       if answer.body and answer.body ~= "" and not options.raw then answer.json = json.decode(answer.body) end
       return answer
     end
-    if attempt == (options.attempts or ATTEMPTS) or task.now() - started > RETRY_BUDGET then
+    if attempt == (not answer and options.connects or options.attempts or ATTEMPTS) or task.now() - started > RETRY_BUDGET then
       if answer then raise(what, answer, again) end
       error(fail { ("%s: %s"):format(what, again.message), code = again.code == "timeout" and "timeout" or "unreachable",
         hint = "is " .. self.cloud.arm .. " reachable from here?" })
@@ -399,7 +400,7 @@ function client:vault(method, uri, path, body, options)
   local started = task.now()
   while true do
     local ok, answer = pcall(self.request, self, method, url, body,
-      { audience = self.cloud.vault_audience, ok = options.ok, connect_to = connect_to, attempts = options.attempts })
+      { audience = self.cloud.vault_audience, ok = options.ok, connect_to = connect_to, connects = options.connects })
     if ok then return answer end
     -- A role or access policy takes a while to be seen by the vault; its name takes a while to resolve.
     local code = type(answer) == "table" and answer.code or ""
@@ -414,7 +415,7 @@ local CLOSED = { Forbidden = true, resolve = true, unreachable = true }
 --- A secret's bundle for a read, or nil when there is none. Where the vault does not let us look, what we never made counts
 -- as absent (making it looks again, and the role for that may be made in the same run); else it is not known.
 function client:secret(ctx, uri, name)
-  local ok, answer = pcall(self.vault, self, "GET", uri, "/secrets/" .. name, nil, { ok = { [404] = true }, attempts = 2 })
+  local ok, answer = pcall(self.vault, self, "GET", uri, "/secrets/" .. name, nil, { ok = { [404] = true }, connects = 2 })
   if ok then return answer.status == 200 and answer.json or nil end
   local code = type(answer) == "table" and answer.code
   if not CLOSED[code] then error(answer, 0) end

@@ -83,7 +83,7 @@ local function note(line) fs.write("journal", line .. "\n", { append = true }) e
 return kind "lab.host" {
   doc = "A host.",
   fields = { address = field.string { required = true, replace = true }, key = field.secret {}, wait = field.number { ignore = true },
-    fails = field.boolean { ignore = true }, die = field.boolean { ignore = true } },
+    fails = field.boolean { ignore = true }, die = field.boolean { ignore = true }, lingers = field.number { ignore = true } },
   outputs = { id = field.string {}, token = field.secret {}, echo = field.string {}, resumed = field.string {} },
   timeouts = { create = 1 },
   identity = function(f) return f.address end,
@@ -106,6 +106,7 @@ return kind "lab.host" {
   end,
   update = function(ctx) return { outputs = ctx.prior.outputs } end,
   delete = function(ctx)
+    if ctx.fields.lingers then task.sleep(ctx.fields.lingers) end
     fs.remove("host-" .. (ctx.fields.address or ctx.prior.id))
     note("delete " .. (ctx.fields.address or ctx.prior.id))
   end,
@@ -203,6 +204,14 @@ LUA
 run 137 apply dies.lua
 run 0 apply dies.lua
 has out 'resumed = "written"'
+
+# a recipe's deadline of a delete holds in a destroy, too
+echo 'use("lab").host "slow" { address = "slow", lingers = 30, timeouts = { delete = 0.3 } }' >slow.lua
+run 0 apply slow.lua
+began=$SECONDS
+run 1 destroy slow.lua --yes
+has err "lab.host.slow"
+if [ $((SECONDS - began)) -lt 10 ]; then ok; else not_ok "the destroy waited for the kind's own deadline"; fi
 
 # native modules sleep while a recipe is read
 cat >lab/bad.lua <<'LUA'

@@ -25,14 +25,20 @@ nsg=$base/networkSecurityGroups/nsg lb=$base/loadBalancers/lb
 check "an emulator" vmrun emulator start --profile azure --clock 20
 exits "the first apply" 0 net apply --emulator --yes
 
-# The others: a rule into the group, a rule into the balancer by a PUT of the whole, a tag on all three, again and again.
-others() {
-  local i=0 body tag
+# The others, each again and again: a rule into the group; a rule into the balancer by a PUT of the whole; a tag on all three.
+others_nsg() {
+  local i=0
   until [ -e "$work/stop" ]; do
     i=$((i + 1))
     arm PUT "$nsg/securityRules/ccm-$i" 2025-05-01 "{\"properties\":{\"priority\":$((1000 + i)),\"direction\":\"Inbound\",\"access\":\"Allow\",\"protocol\":\"Tcp\",
       \"sourceAddressPrefix\":\"Internet\",\"sourcePortRange\":\"*\",\"destinationAddressPrefix\":\"*\",\"destinationPortRange\":\"$((30000 + i))\"}}" \
       >/dev/null 2>&1 && echo "nsg ccm-$i" >>"$work/wrote"
+  done
+}
+others_lb() {
+  local i=0 body tag
+  until [ -e "$work/stop" ]; do
+    i=$((i + 1))
     body=$(arm GET "$lb" 2025-05-01) || continue
     tag=$(jq -r .etag <<<"$body")
     body=$(jq -c --arg n "ccm-$i" --argjson port $((40000 + i)) '.properties.loadBalancingRules += [{name: $n, properties: {protocol: "Tcp", frontendPort: $port,
@@ -52,18 +58,22 @@ put_if() {
     -H "If-Match: $2" --data "$3" >/dev/null 2>&1
 }
 touch "$work/wrote"
-others &
-pid=$!
+others_nsg &
+others_lb &
 until_true 30 test -s "$work/wrote"
 wrote() { grep -c "^$1 " "$work/wrote"; }
+more_than() { [ "$(wrote "$2")" -gt "$1" ]; }
 round=1 bad=0
-while [ "$round" -lt 90 ] && { [ "$(wrote nsg)" -lt 3 ] || [ "$(wrote lb)" -lt 3 ] || [ "$round" -lt 5 ]; }; do
+while [ "$round" -lt 90 ] && { [ "$(wrote nsg)" -lt 3 ] || [ "$(wrote lb)" -lt 3 ] || [ "$round" -lt 12 ]; }; do
   round=$((round + 1))
+  # Ours is the faster: the others get a turn at the balancer before the next.
+  turns=$(wrote lb)
+  until_true 2 more_than "$turns" lb || true
   out=$(net apply "round=$round" --yes 2>&1) || { bad=$((bad + 1)) && printf '%s\n' "$out" >"$work/bad"; }
 done
 if [ "$bad" -eq 0 ]; then pass "$((round - 1)) applies while others write"; else fail "$((round - 1)) applies while others write" "$(cat "$work/bad")"; fi
 touch "$work/stop"
-wait "$pid"
+wait
 if [ "$(wrote nsg)" -ge 3 ] && [ "$(wrote lb)" -ge 3 ]; then pass "the others wrote to both"
 else fail "the others wrote to both" "$(cat "$work/wrote")"; fi
 

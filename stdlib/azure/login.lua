@@ -1,6 +1,7 @@
 --- A person's login by device code (RFC 8628): what `vmrun login` keeps, and tokens from it.
 -- The refresh token lies in `$XDG_CONFIG_HOME/vmrun/login.json` (or below ~/.config), for its owner alone.
-local crypto, fs, json, process, task = require "crypto", require "fs", require "json", require "process", require "task"
+local crypto, fs, json, log = require "crypto", require "fs", require "json", require "log"
+local process, task = require "process", require "task"
 local entra, fail = require "azure.entra", require "fail"
 
 -- The Azure CLI's public client, which every tenant knows: a device code needs no registration of ours.
@@ -55,6 +56,7 @@ local function user_of(body)
 end
 
 local function keep(cloud, tenant, body)
+  log.mask(body.refresh_token)
   local user, tid = user_of(body)
   local all = read_all()
   all[cloud.login] = { tenant = tid or tenant, refresh_token = body.refresh_token, user = user or all[cloud.login] and all[cloud.login].user }
@@ -82,6 +84,7 @@ end
 --- A token for an audience from the kept login; the refresh token that comes with it replaces the old one.
 function login.token(cloud, audience)
   local kept = login.kept(cloud)
+  log.mask(kept.refresh_token)
   local body, status = entra.post(cloud, kept.tenant, "token", { grant_type = "refresh_token", client_id = CLIENT,
     refresh_token = kept.refresh_token, scope = scope_of(audience) })
   if status ~= 200 then refused(body) end

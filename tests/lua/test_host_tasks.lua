@@ -292,6 +292,12 @@ local CASES = {
   },
 }
 
+for _, name in ipairs { "task_cases_accounts", "task_cases_settings" } do
+  local page = require(name)
+  for command, text in pairs(page.stubs) do STUBS[command] = text end
+  for kind, case in pairs(page.cases) do CASES[kind] = case end
+end
+
 local SHELLS = { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" }
 
 local function start(t, options)

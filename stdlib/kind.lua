@@ -91,7 +91,8 @@ end
 --- What the engine needs to know of a kind, as plain values.
 function M.describe(page)
   local told = { name = page.name, provider = page.provider, fields = {}, outputs = {}, timeouts = page.timeouts, verbs = {},
-    remembered = page.remembered, at_once = page.at_once, refuse_existing = page.refuse_existing, fold_identity = page.fold_identity }
+    remembered = page.remembered, at_once = page.at_once, refuse_existing = page.refuse_existing,
+    leaves = page.leaves, fold_identity = page.fold_identity }
   for name, spec in pairs(page.fields) do told.fields[name] = field.describe(spec) end
   for name, spec in pairs(page.outputs) do told.outputs[name] = field.describe(spec) end
   -- What somebody else keeps (`data`) is only read.

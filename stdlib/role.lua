@@ -9,14 +9,18 @@
 --         host.handler "motd" { run = "run-parts /etc/update-motd.d" }
 --       end,
 --       asks = { kernel = "uname -r" },                        -- snippets of sh whose output becomes answers
+--       facts = { php = "php -v | head -n 1" },                -- facts of this role's own: host.php
 --       outputs = { kernel = field.string {} },
 --       results = function(answers, f) return { kernel = answers.kernel } end,
+--       become = "postgres",             -- who acts: root unless said; false: whoever logs in; or a function of f
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the
 -- snippet printed, so that Lua can decide; `host.checking` is true where nothing may be changed; `host.flush()` runs the
--- notified handlers here instead of at the end; `host.facts.NAME` are `os`, `codename`, `architecture`, `memory` (MiB), `processors`, `kernel`, `boot_id`.
+-- notified handlers here instead of at the end. Facts are `host.os`, `codename`, `architecture`, `memory` (MiB), `processors`,
+-- `kernel`, `boot_id`, `addresses` (a list), and the role's own: asked when first used, all at once, and from then on only
+-- verified beside the checks.
 local connection = require "host.connection"
 local fail = require "fail"
 local field, json, kind = require "field", require "json", require "kind"
@@ -32,17 +36,97 @@ local FACTS = {
   processors = "getconf _NPROCESSORS_ONLN",
   kernel = "uname -r",
   boot_id = "cat /proc/sys/kernel/random/boot_id",
+  addresses = "{ ip -o addr show scope global 2>/dev/null || :; } | awk '{ sub(\"/.*\", \"\", $4); print $4 }'",
 }
-local NUMBERS = { memory = true, processors = true }
+
+local function list_of_lines(text)
+  local list = {}
+  for line in text:gmatch("[^\n]+") do list[#list + 1] = line end
+  return list
+end
+
+local FORMS = { memory = tonumber, processors = tonumber, addresses = list_of_lines }
+
+-- The names that `host` knows.
+local function known_names(page)
+  local names = {}
+  for _, name in ipairs(task_type.names()) do names[name] = true end
+  for _, from in ipairs { FACTS, page.facts or {} } do
+    for name in pairs(from) do names[name] = true end
+  end
+  return names
+end
 
 local function trimmed(text) return text and (text:gsub("%s+$", "")) end
 
+-- What is known of hosts by the connections that told it: connection -> snippet -> what it printed.
+local told_by = setmetatable({}, { __mode = "k" })
+
+-- The facts of a host for one run of a role. `assumed` are those that it had when the role was last looked at: they are used
+-- at once, and asked again beside the next program (`asks`, `heard`).
+local Facts = {}
+Facts.__index = Facts
+
+local function new_facts(page, ctx, assumed)
+  return setmetatable({ page = page, ctx = ctx, assumed = assumed, used = {} }, Facts)
+end
+
+function Facts:snippet(name) return FACTS[name] or self.page.facts and self.page.facts[name] end
+
+function Facts:told()
+  local conn = connection.open(self.ctx.target, self.ctx.fields.host)
+  told_by[conn] = told_by[conn] or {}
+  return told_by[conn]
+end
+
+function Facts:hear(answers)
+  local told, right = self:told(), true
+  for key, text in pairs(answers) do
+    local name = key:match("^fact%.(.*)")
+    if name then
+      told[self:snippet(name)] = trimmed(text)
+      right = right and (not self.used[name] or self.used[name] == trimmed(text))
+      answers[key] = nil
+    end
+  end
+  return right
+end
+
+function Facts:asks(asks)
+  local all, told = {}, nil
+  for name, snippet in pairs(asks or {}) do all[name] = snippet end
+  if self.assumed then
+    for name in pairs(self.used) do
+      told = told or self:told()
+      local snippet = self:snippet(name)
+      if not told[snippet] then all["fact." .. name] = snippet end
+    end
+  end
+  return all
+end
+
+-- advance: asks snippets, and returns what they printed.
+function Facts:get(name, advance)
+  local snippet = self:snippet(name)
+  local text = self:told()[snippet] or self.assumed and self.assumed[name]
+  if not text then
+    local all = {}
+    for _, from in ipairs { FACTS, self.page.facts or {} } do
+      for other, how in pairs(from) do all["fact." .. other] = how end
+    end
+    self:hear(advance(all))
+    text = self:told()[snippet] or ""
+  end
+  self.used[name] = text
+  return FORMS[name] and FORMS[name](text) or text
+end
+
 -- A declaring host: collects tasks; `advance(tasks, asks)` brings a run of them about and returns the answers.
 -- Handlers wait for the end or a flush; so do services that a later task notifies, since theirs is a second turn.
-local function declarer(page, f, mode, advance)
+local function declarer(page, f, mode, facts, advance)
   local host = { address = f.host.address, user = f.host.user, checking = mode == "check" }
   local tasks, handlers, services, again, notes, titles = {}, {}, {}, {}, {}, {}
-  local unfinished, facts
+  local unfinished
 
   local function refuse(text, ...) error(("role %s: " .. text):format(page.name, ...), 0) end
 
@@ -65,15 +149,8 @@ local function declarer(page, f, mode, advance)
   end
 
   function host.ask(snippet)
-    return trimmed(advance(batch(), { answer = snippet }).answer)
+    return trimmed(advance(batch(), { answer = snippet }, true).answer)
   end
-
-  host.facts = setmetatable({}, { __index = function(_, name)
-    if not FACTS[name] then refuse("there is no fact '%s'%s", tostring(name), near.hint(name, FACTS)) end
-    facts = facts or advance({}, FACTS)
-    local text = trimmed(facts[name]) or ""
-    return NUMBERS[name] and tonumber(text) or text
-  end })
 
   local function add(found, title, given)
     local ok, declared = pcall(task_type.declare, found, title, given, page.name)
@@ -94,8 +171,9 @@ local function declarer(page, f, mode, advance)
   end
 
   setmetatable(host, { __index = function(_, name)
-    local found, message = task_type.find(name)
-    if not found then refuse("%s", message) end
+    if facts:snippet(name) then return facts:get(name, function(asks) return advance({}, asks) end) end
+    local found = task_type.find(name)
+    if not found then refuse("there is no task type or fact '%s'%s", tostring(name), near.hint(name, known_names(page))) end
     return function(title)
       if type(title) == "table" then return add(found, found.name, title) end
       finished()
@@ -130,12 +208,20 @@ local function add_dropped(changes, prior, titles)
   end
 end
 
---- Runs a role's tasks in a mode ("check" or "apply"). Returns the changes (check) or how many tasks changed, the answers, and
--- the titles of the tasks.
-local function perform(page, ctx, mode, declare)
-  local f, changes, changed, checked = ctx.fields, {}, 0, {}
-  local options = { timeout = page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600,
-    progress = function(text) ctx:progress(text) end }
+local function seconds_for(page, ctx, mode)
+  return ctx.seconds or page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600
+end
+
+-- What was assumed of a host and is not so.
+local STALE = {}
+
+-- One run through a role's tasks. advance(tasks, asks, decides): `decides` says that Lua goes on by the answers.
+local function attempt(page, ctx, mode, declare, facts)
+  local f, changes, changed, checked, last, hangs = ctx.fields, {}, 0, {}, nil, nil
+  local become = page.become
+  if type(become) == "function" then become = become(f) end
+  local options = { timeout = seconds_for(page, ctx, mode), scope = page.name, become = become,
+    progress = function(text) ctx:progress(text) end, output = function(line) ctx:output(line) end }
 
   -- A check of the same task twice would tell the same twice.
   local function fresh(tasks)
@@ -147,29 +233,57 @@ local function perform(page, ctx, mode, declare)
     return list
   end
 
-  local function advance(tasks, asks)
-    options.asks = asks
+  local function advance(tasks, asks, decides)
+    options.asks, options.hangs = facts:asks(asks), hangs
+    local answers
     if mode == "check" then
-      local found, answers = run.check(ctx, f.host, fresh(tasks), options)
-      for _, change in ipairs(found) do changes[#changes + 1] = change end
-      return answers
+      local found, differs
+      found, answers, differs = run.check(ctx, f.host, fresh(tasks), options)
+      table.move(found, 1, #found, #changes + 1, changes)
+      last = differs or last
+      if decides then hangs = last end
+    else
+      local count
+      count, answers = run.apply(ctx, f.host, tasks, options)
+      changed = changed + count
     end
-    local count, answers = run.apply(ctx, f.host, tasks, options)
-    changed = changed + count
+    if not facts:hear(answers) then error(STALE, 0) end
     return answers
   end
 
-  local host, complete = declarer(page, f, mode, advance)
-  declare(host, f, ctx)
+  local host, complete = declarer(page, f, mode, facts, advance)
+  local ok, why = pcall(declare, host, f, ctx)
+  if not ok then
+    if why == STALE or (facts.assumed and next(facts.used)) then error(STALE, 0) end
+    if not hangs or fail.is(why) then error(why, 0) end
+    -- It decides by what is not there yet.
+    changes[#changes + 1] = { path = "tasks", new = run.known_after(hangs) }
+  end
   local tasks, titles = complete()
   local answers = advance(tasks, page.asks)
   for name, text in pairs(answers) do answers[name] = trimmed(text) end
   return mode == "check" and changes or changed, answers, titles
 end
 
-local function results(page, answers, f, titles)
+--- Runs a role's tasks in a mode ("check" or "apply"). Returns the changes (check) or how many tasks changed, the answers, the
+-- titles of the tasks, and the facts that were used.
+local function perform(page, ctx, mode, declare)
+  local outputs = mode == "check" and ctx.prior and ctx.prior.outputs
+  local facts = new_facts(page, ctx, outputs and outputs.facts)
+  local ok, done, answers, titles = pcall(attempt, page, ctx, mode, declare, facts)
+  if not ok and done == STALE then
+    facts = new_facts(page, ctx)
+    done, answers, titles = attempt(page, ctx, mode, declare, facts)
+  elseif not ok then
+    error(done, 0)
+  end
+  return done, answers, titles, facts.used
+end
+
+local function results(page, answers, f, titles, used)
   local outputs = page.results and page.results(answers, f) or {}
   outputs.tasks = json.array(titles)
+  outputs.facts = next(used) and used or nil
   return outputs
 end
 
@@ -185,6 +299,12 @@ local function define(name, page)
   page.asks = page.asks or {}
   if page.made then page.asks.made = ("if { %s\n} >/dev/null 2>&1; then echo yes; fi"):format(page.made) end
   page.outputs.tasks = field.list { field.string {}, doc = "The tasks that were declared." }
+  page.outputs.facts = field.map { field.string {}, doc = "The facts that they were declared by." }
+  local taken = known_names {}
+  for _, word in ipairs { "address", "user", "checking", "ask", "flush" } do taken[word] = true end
+  for fact in pairs(page.facts or {}) do
+    if taken[fact] then error(("role %s: the fact '%s' has the name of another"):format(name, fact), 3) end
+  end
   local timeouts = { read = 120, create = 1800, update = 1800, delete = 600 }
   for verb, seconds in pairs(page.timeouts or {}) do timeouts[verb] = seconds end
   page.timeouts = timeouts
@@ -198,23 +318,24 @@ local function define(name, page)
       -- What the tasks will say hangs on values that come later.
       return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
     end
-    local changes, answers, titles = perform(page, ctx, "check", page.tasks)
+    local changes, answers, titles, used = perform(page, ctx, "check", page.tasks)
     -- A create that did not end has no outputs yet: what it is about is not there.
     local made = ctx.prior and ctx.prior.outputs
     if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then return nil end
-    local fresh = #changes == 0 and results(page, answers, ctx.fields, titles) or ctx.prior.outputs
+    local fresh = #changes == 0 and results(page, answers, ctx.fields, titles, used) or ctx.prior.outputs
     add_dropped(changes, ctx.prior, titles)
     return { fields = ctx.fields, outputs = fresh, changes = changes }
   end
 
   local function apply(ctx)
     connection.wait(ctx.target, ctx.fields.host, page.timeouts.create, function(text) ctx:progress(text) end)
-    local _, answers, titles = perform(page, ctx, "apply", page.tasks)
-    return { outputs = results(page, answers, ctx.fields, titles) }
+    local _, answers, titles, used = perform(page, ctx, "apply", page.tasks)
+    return { outputs = results(page, answers, ctx.fields, titles, used) }
   end
   page.create = page.create or apply
   page.update = page.update or apply
   -- What a role did stays on the host, unless the role says how to undo it.
+  if not page.delete and not page.undo then page.leaves = "what it did stays on the host" end
   page.delete = page.delete or function(ctx)
     if not page.undo then return end
     local ok, why = pcall(perform, page, ctx, "apply", page.undo)

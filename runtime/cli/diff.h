@@ -4,8 +4,8 @@
 
 #include "base/buf.h"
 
-/* Adds what differs, with a line of context; each line begins with `indent` spaces and `-`, `+` or
- * a space. */
+/* Adds what differs as a unified diff: hunks of `@@ -LINE,COUNT +LINE,COUNT @@` with three lines of
+ * context, each line behind `indent` spaces. */
 void vr_diff_lines(struct vr_buf *out, const char *before, const char *after, int indent);
 
 #endif

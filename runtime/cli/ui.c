@@ -271,19 +271,20 @@ static void on_started(void *payload, const struct vr_node *node, enum vr_verb v
 }
 
 static void on_progress(void *payload, const struct vr_node *node, enum vr_verb verb,
-                        const char *text)
+                        const char *text, bool said)
 {
     struct vr_ui *ui = payload;
     struct running *step = *find(ui, node);
-    vr_log(VR_LOG_INFO, "%s: %s: %s", address_of(node), vr_verb_name(verb), text);
+    vr_log(VR_LOG_INFO, "%s: %s%s %s", address_of(node), vr_verb_name(verb), said ? " |" : ":",
+           text);
     if (step) {
         free(step->text);
         step->text = vr_masked(text, strlen(text));
     }
-    if (!ui->quiet && !ui->live)
+    if (!ui->quiet && !ui->live && !said)
         vr_ui_say(ui, "  %s: %s", address_of(node), text);
     if (ui->json)
-        vr_ui_event(ui, "progress",
+        vr_ui_event(ui, said ? "output" : "progress",
                     json_pack("{s:s, s:s, s:s}", "address", address_of(node), "verb",
                               vr_verb_name(verb), "text", text));
 }

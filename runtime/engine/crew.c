@@ -299,9 +299,9 @@ void vr_step_record(struct vr_step *step, json_t *note, vr_step_recorded done, v
     job->crew->sink.record(job->crew->sink.payload, job, note, done, payload);
 }
 
-void vr_step_progress(struct vr_step *step, const char *text)
+void vr_step_progress(struct vr_step *step, const char *text, bool said)
 {
     struct vr_job *job = (struct vr_job *)step;
     if (job->crew->sink.progress)
-        job->crew->sink.progress(job->crew->sink.payload, job, text);
+        job->crew->sink.progress(job->crew->sink.payload, job, text, said);
 }

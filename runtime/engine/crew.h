@@ -25,7 +25,7 @@ struct vr_job {
 struct vr_crew_sink {
     void (*record)(void *payload, struct vr_job *job, json_t *note, vr_step_recorded done,
                    void *done_payload);
-    void (*progress)(void *payload, struct vr_job *job, const char *text);
+    void (*progress)(void *payload, struct vr_job *job, const char *text, bool said);
     void *payload;
 };
 

@@ -192,6 +192,8 @@ static const char *delete_reason(const struct vr_node *node)
             return vr_plan_format(plan, "`%s` %s", dep->address,
                                   dep->action == VR_ACTION_REMOVE ? "goes" : "is gone");
     }
+    if (node->kind->leaves)
+        return vr_plan_format(plan, "no longer declared; %s", node->kind->leaves);
     return "no longer declared";
 }
 

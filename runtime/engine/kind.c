@@ -88,6 +88,11 @@ void vr_kind_set_collection(struct vr_kind *kind, const char *output, const char
     kind->count_field = vr_arena_strdup(private_of(kind)->arena, count_field);
 }
 
+void vr_kind_set_leaves(struct vr_kind *kind, const char *text)
+{
+    kind->leaves = vr_arena_strdup(private_of(kind)->arena, text);
+}
+
 const struct vr_field *vr_kind_field(const struct vr_kind *kind, const char *path)
 {
     return find(&private_of(kind)->fields, kind->fields, path);

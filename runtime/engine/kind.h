@@ -50,6 +50,7 @@ struct vr_kind {
     bool remembered;           /* the state is all there is of it: a read would give what it says */
     bool refuse_existing;      /* a thing that exists without a row is an error, not adopted */
     bool fold_identity;        /* identities differ in case only: the same */
+    const char *leaves; /* what stays behind when it is no longer declared, for the plan; or NULL */
     struct vr_field *fields;
     size_t field_count;
     struct vr_field *outputs; /* path is the name; flags are VR_OUTPUT_x */
@@ -76,6 +77,8 @@ void vr_kind_free(struct vr_kind *kind);
 void vr_kind_add_field(struct vr_kind *kind, const char *path, unsigned flags, const char *key);
 void vr_kind_add_output(struct vr_kind *kind, const char *name, unsigned flags);
 void vr_kind_set_collection(struct vr_kind *kind, const char *output, const char *count_field);
+/* The text is copied; NULL is fine. */
+void vr_kind_set_leaves(struct vr_kind *kind, const char *text);
 /* NULL if not added */
 const struct vr_field *vr_kind_field(const struct vr_kind *kind, const char *path);
 /* NULL if not added */

@@ -265,12 +265,12 @@ static void refuse_record(void *payload, struct vr_job *job, json_t *note, vr_st
     plan->options.host->notify(plan->options.host->payload);
 }
 
-static void show_progress(void *payload, struct vr_job *job, const char *text)
+static void show_progress(void *payload, struct vr_job *job, const char *text, bool said)
 {
     struct vr_plan *plan = payload;
     const struct vr_status *status = plan->options.status;
     if (status && status->progress)
-        status->progress(status->payload, job->owner, VR_VERB_READ, text);
+        status->progress(status->payload, job->owner, VR_VERB_READ, text, said);
 }
 
 static const char **copy_list(struct vr_plan *plan, const char **list, size_t count)

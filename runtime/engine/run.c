@@ -17,13 +17,13 @@ void vr_run_totals(struct vr_run *run)
         status->totals(status->payload, run->real_done, run->busy, run->real_total);
 }
 
-static void show_progress(void *payload, struct vr_job *job, const char *text)
+static void show_progress(void *payload, struct vr_job *job, const char *text, bool said)
 {
     struct vr_run *run = payload;
     struct vr_op *op = job->owner;
     const struct vr_status *status = run->options.status;
     if (status && status->progress)
-        status->progress(status->payload, op->node, job->step.verb, text);
+        status->progress(status->payload, op->node, job->step.verb, text, said);
 }
 
 struct vr_run *vr_run_new(const struct vr_run_options *options, struct vr_error *err)

@@ -59,7 +59,8 @@ void vr_step_done(struct vr_step *step, json_t *result, struct vr_error *err);
  * first. note is stolen. done may be NULL. */
 typedef void (*vr_step_recorded)(void *payload, bool ok);
 void vr_step_record(struct vr_step *step, json_t *note, vr_step_recorded done, void *payload);
-void vr_step_progress(struct vr_step *step, const char *text);
+/* What is going on: what is waited for, or (`said`) a line that a remote command printed. */
+void vr_step_progress(struct vr_step *step, const char *text, bool said);
 
 /* Who turns the engine. */
 struct vr_host {
@@ -76,8 +77,8 @@ struct vr_status {
     /* after each change */
     void (*totals)(void *payload, size_t done, size_t running, size_t total);
     void (*started)(void *payload, const struct vr_node *node, enum vr_verb verb);
-    void (*progress)(void *payload, const struct vr_node *node, enum vr_verb verb,
-                     const char *text);
+    void (*progress)(void *payload, const struct vr_node *node, enum vr_verb verb, const char *text,
+                     bool said);
     void (*done)(void *payload, const struct vr_node *node, enum vr_verb verb, double seconds);
     void (*failed)(void *payload, const struct vr_node *node, enum vr_verb verb,
                    const struct vr_error *err);

@@ -219,6 +219,7 @@ static struct vr_kind *kind_of(const json_t *described)
     kind->remembered = json_is_true(json_object_get(described, "remembered"));
     kind->refuse_existing = json_is_true(json_object_get(described, "refuse_existing"));
     kind->fold_identity = json_is_true(json_object_get(described, "fold_identity"));
+    vr_kind_set_leaves(kind, json_string_value(json_object_get(described, "leaves")));
     describe_verbs(kind, described);
     return kind;
 }

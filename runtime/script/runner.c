@@ -100,16 +100,28 @@ static int ctx_record(lua_State *L)
     return vr_task_park(L, &note->park, note_finish, (lua_KContext)note);
 }
 
-/* ctx:progress(text): what is being waited for; a deadline that passes says it too. */
-static int ctx_progress(lua_State *L)
+static void tell(lua_State *L, bool said)
 {
     struct handle *handle = lua_touserdata(L, lua_upvalueindex(1));
     const char *text = luaL_checkstring(L, 2);
     if (handle->step) {
         char *masked = vr_masked(text, strlen(text));
-        vr_step_progress(handle->step, masked);
+        vr_step_progress(handle->step, masked, said);
         free(masked);
     }
+}
+
+/* ctx:output(line): what a remote command printed, for the log and the line that shows the step. */
+static int ctx_output(lua_State *L)
+{
+    tell(L, true);
+    return 0;
+}
+
+/* ctx:progress(text): what is being waited for; a deadline that passes says it too. */
+static int ctx_progress(lua_State *L)
+{
+    tell(L, false);
     if (lua_istable(L, 1)) {
         lua_pushvalue(L, 2);
         lua_setfield(L, 1, "waiting");
@@ -181,6 +193,7 @@ static void push_ctx(lua_State *L, struct running *running, double seconds)
     lua_newtable(L);
     set_method(L, at, "record", ctx_record);
     set_method(L, at, "progress", ctx_progress);
+    set_method(L, at, "output", ctx_output);
     vr_seal_push(L, step->fields ? step->fields : json_null());
     if (lua_isnil(L, -1) || !lua_istable(L, -1)) {
         lua_pop(L, 1);

@@ -52,7 +52,7 @@ return role "containerd.runtime" {
   },
   tasks = function(host, f)
     if f.package == "containerd.io" then
-      host.apt_repository "docker" { url = f.repository, suite = host.facts.codename, components = { "stable" },
+      host.apt_repository "docker" { url = f.repository, suite = host.codename, components = { "stable" },
         key_url = f.repository .. "/gpg" }
     end
     host.package (f.package) { version = f.version or ("%d.*"):format(f.config - 1), hold = true }

@@ -1,7 +1,9 @@
 --- Tasks as one program: each task is a check and an apply, and the program reports as it goes. Checking sends the checks
 -- alone; applying re-checks each task just before it is changed, stops at the first failure, and checks once more after it.
+-- An applying program outlives its connection: see host/journal.lua.
 local clock = require "task"
 local crypto = require "crypto"
+local journal = require "host.journal"
 local shell = require "host.shell"
 local task = require "host.task"
 
@@ -15,7 +17,7 @@ run() { I=$1 r=0; "c$1"; r=$?
 local APPLY = [[
 run() { I=$1 r=0; "c$1"; r=$?
   if [ $r -eq 0 ]; then say "$1" same; return; fi
-  say "$1" begins; printf '%s %s\n' "$M" "$1" >&2
+  say "$1" begins
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
@@ -28,11 +30,7 @@ local function marks(declared)
   return table.concat(words, " ")
 end
 
---- The text of a program. mode: "check" or "apply". `asks` is a map of names to snippets whose output is wanted at the end.
--- Returns the text and the mark that its report lines begin with.
-function M.compile(mode, tasks, asks)
-  local mark = "@" .. crypto.hex(crypto.random(6))
-  local lines = { "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, mode == "check" and CHECK or APPLY }
+local function add_tasks(lines, mode, tasks)
   for i, t in ipairs(tasks) do
     lines[#lines + 1] = ("c%d() (\n%s\n)"):format(i, task.check(t))
     if mode == "apply" then
@@ -43,73 +41,117 @@ function M.compile(mode, tasks, asks)
       lines[#lines + 1] = ("run %d"):format(i)
     end
   end
+end
+
+local function add_asks(lines, asks)
   local names = {}
   for name in pairs(asks or {}) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
     lines[#lines + 1] = ("A=$({ %s\n} | base64 | tr -d '\\n') && say answer %s \"$A\""):format(asks[name], shell.quote(name))
   end
+end
+
+--- The text of a program. mode: "check" or "apply". options: scope (the role's name, whose journal it keeps), asks (a map of
+-- names to snippets whose output is wanted at the end), home (true: nothing is kept outside the user's home).
+-- Returns the text and the mark that its report lines begin with. A text that arrives in part does nothing: it is one group.
+function M.compile(mode, tasks, options)
+  local mark = "@" .. crypto.hex(crypto.random(6))
+  local lines = { "{", "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, journal.place(options.scope, options.home) }
+  lines[#lines + 1] = mode == "check" and journal.CHECK .. CHECK or journal.OPEN .. APPLY
+  add_tasks(lines, mode, tasks)
+  add_asks(lines, options.asks)
   lines[#lines + 1] = "say end"
-  return table.concat(lines, "\n") .. "\n", mark
+  if mode == "apply" then lines[#lines + 1] = journal.CLOSE end
+  lines[#lines + 1] = "}\n"
+  return table.concat(lines, "\n"), mark
+end
+
+-- Splits chunks into lines. The empty line in front of a report line is the report's own.
+local function splitter(mark, take)
+  local rest, empty = "", false
+  return function(chunk)
+    local from = 1
+    rest = rest .. chunk
+    while true do
+      local at = rest:find("\n", from, true)
+      if not at then break end
+      local text = rest:sub(from, at - 1)
+      from = at + 1
+      local told = text:sub(1, #mark) == mark
+      if empty and not told then take("") end
+      empty = text == ""
+      if not empty then take(text, told) end
+    end
+    rest = rest:sub(from)
+  end
 end
 
 --- What reads a report: `reader:out(chunk)`, `reader:err(chunk)`, then `reader.tasks[i] = {state=, old={}, code=, output=,
--- seconds=}`, `reader.answers`, `reader.ended`. `begun(i)` is called as a task begins to change something.
-function M.reader(mark, tasks, begun)
-  local reader = { tasks = {}, answers = {}, ended = false, tail = "" }
-  for i = 1, #tasks do reader.tasks[i] = { state = "skipped", old = {}, output = "" } end
-  local rest, err_rest, current = "", "", nil
+-- seconds=}`, `reader.answers`, `reader.ended`, `reader.over` (the host has closed the journal), `reader.busy` (another
+-- program of this role is at work there). `begun(i)` is called as a task begins to change something, `said(i, line)` for a
+-- line that its commands printed.
+function M.reader(mark, tasks, begun, said)
+  local reader, current = {}, nil
 
-  local function line(text)
-    local words = {}
-    for word in text:gmatch("%S+") do words[#words + 1] = word end
-    if words[1] ~= mark then return end
-    if words[2] == "end" then reader.ended = true return end
-    if words[2] == "answer" then reader.answers[words[3]] = crypto.unbase64(words[4] or "") return end
-    if words[2] == "old" then
-      local t = reader.tasks[tonumber(words[3])]
-      if t then t.old[words[4]] = crypto.unbase64(words[5] or "") or "" end
-      return
-    end
-    local t = reader.tasks[tonumber(words[2])]
+  local function reset()
+    reader.tasks, reader.answers, reader.tail, current = {}, {}, "", nil
+    reader.ended, reader.over, reader.busy = false, false, false
+    for i = 1, #tasks do reader.tasks[i] = { state = "skipped", old = {}, output = "" } end
+  end
+
+  local function state_of(number, state, code)
+    local t = reader.tasks[number]
     if not t then return end
-    t.state, t.code = words[3], tonumber(words[4])
-    if t.state == "begins" then
+    t.state, t.code = state, tonumber(code)
+    current = state == "begins" and number or nil
+    if current then
       t.since = clock.now()
-      if begun then begun(tonumber(words[2])) end
+      if begun then begun(number) end
     elseif t.since then
       t.seconds = clock.now() - t.since
     end
   end
 
-  function reader:out(chunk)
-    rest = rest .. chunk
-    while true do
-      local at = rest:find("\n", 1, true)
-      if not at then return end
-      line(rest:sub(1, at - 1))
-      rest = rest:sub(at + 1)
+  local function report(words)
+    local what = words[2]
+    if what == "end" then
+      reader.ended = true
+    elseif what == "over" or what == "busy" then
+      reader[what] = true
+    elseif what == "again" then
+      reset()
+    elseif what == "answer" then
+      reader.answers[words[3]] = crypto.unbase64(words[4] or "")
+    elseif what == "old" then
+      local t = reader.tasks[tonumber(words[3])]
+      if t then t.old[words[4]] = crypto.unbase64(words[5] or "") or "" end
+    else
+      state_of(tonumber(what), words[3], words[4])
     end
   end
 
-  function reader:err(chunk)
-    err_rest = err_rest .. chunk
-    while true do
-      local at = err_rest:find("\n", 1, true)
-      if not at then return end
-      local text = err_rest:sub(1, at - 1)
-      err_rest = err_rest:sub(at + 1)
-      local number = text:match("^" .. mark .. " (%d+)$")
-      if number then
-        current = reader.tasks[tonumber(number)]
-      elseif current then
-        current.output = (current.output .. text .. "\n"):sub(-16384)
-      else
-        reader.tail = (reader.tail .. text .. "\n"):sub(-4096)
-      end
+  local function noise(text)
+    local t = reader.tasks[current]
+    if not t then
+      reader.tail = (reader.tail .. text .. "\n"):sub(-4096)
+      return
     end
+    t.output = (t.output .. text .. "\n"):sub(-16384)
+    if said and text:find("%S") then said(current, text) end
   end
 
+  local function take(text, told)
+    if not told then return noise(text) end
+    local words = {}
+    for word in text:gmatch("%S+") do words[#words + 1] = word end
+    if words[1] == mark then report(words) else noise(text) end
+  end
+
+  reset()
+  local out, err = splitter(mark, take), splitter(mark, take)
+  function reader:out(chunk) out(chunk) end
+  function reader:err(chunk) err(chunk) end
   return reader
 end
 

@@ -1,7 +1,10 @@
 --- Runs the tasks of a role on a host: one exec that checks, one that applies.
 local connection = require "host.connection"
 local fail = require "fail"
+local journal = require "host.journal"
 local program = require "host.program"
+local shell = require "host.shell"
+local task = require "task"
 
 local M = {}
 
@@ -12,8 +15,21 @@ local SH = [[sh -c 'eval "$(cat)"']]
 -- Exit codes that tell of the driver, not of the command: see program.lua and timeout(1).
 local UNCHANGED, TIMED_OUT, KILLED = 199, 124, 137
 
-local function command_for(host)
-  return host.user == "root" and SH or "sudo -n " .. SH
+-- How long a host whose connection was lost may take to answer again, and how often it may be lost.
+local COME_BACK, LOSSES = 60, 5
+
+-- As whom a role acts: root unless its `become` says another name, or false for whoever logs in.
+local function command_for(host, become, command)
+  local user = become == nil and "root" or become or host.user
+  if user == host.user then return command end
+  if user == "root" then return "sudo -n " .. command end
+  if host.user ~= "root" then return ("sudo -n -H -u %s -- %s"):format(shell.quote(user), command) end
+  return ("su -s /bin/sh -c %s -- %s"):format(shell.quote(command), shell.quote(user))
+end
+
+-- Only root keeps things in the system's folders.
+local function at_home(host, become)
+  return (become == nil and "root" or become or host.user) ~= "root"
 end
 
 local function last_lines(text, count)
@@ -40,20 +56,100 @@ local function has_failed(reader)
   return false
 end
 
---- Runs a compiled program. options: timeout, progress(text), asks. Returns the reader, with its answers.
-local function run(ctx, host, mode, tasks, options)
-  local text, mark = program.compile(mode, tasks, options.asks)
-  local conn = connection.open(ctx.target, host)
-  local reader = program.reader(mark, tasks, function(i)
-    if options.progress then options.progress(tasks[i].title) end
+local function is_complete(reader) return reader.ended or has_failed(reader) end
+
+-- One run of a program, which may take several connections.
+local Run = {}
+Run.__index = Run
+
+function Run:left() return math.max(0, self.deadline - task.now()) end
+
+function Run:exec(text, input, hear)
+  local command = input and SH or "sh -c " .. shell.quote(text)
+  local conn = connection.open(self.ctx.target, self.host)
+  local result, message, code = conn:exec(command_for(self.host, self.options.become, command), { stdin = input,
+    timeout = self:left(), collect = false, on_stdout = hear.out, on_stderr = hear.err })
+  if result then return result end
+  if code == "lost" then connection.drop(self.host, conn) end
+  return nil, message, code
+end
+
+-- Follows the journal of a program that is at work on the host, or was. hear: what its lines go to.
+function Run:follow(hear)
+  return self:exec(journal.follow(self.options.scope, self.home), nil, hear)
+end
+
+function Run:unreachable(message, code)
+  self.settled = self.settled or code == "lost"
+  if code == "timeout" then message = ("the tasks did not end within %g s"):format(self.options.timeout) end
+  error(fail { ("%s: %s"):format(self.host.address, message), code = code == "lost" and "unreachable" or code })
+end
+
+-- A connection was lost: waits for the host to answer again.
+function Run:reconnect(message)
+  self.losses = self.losses + 1
+  if self.losses > LOSSES then self:unreachable(message, "lost") end
+  self.options.progress(("%s: %s; connecting again"):format(self.host.address, message))
+  self.settled = true
+  connection.wait(self.ctx.target, self.host, math.min(COME_BACK, self:left()), self.options.progress)
+  self.settled = false
+end
+
+-- What an applying program does when nobody is interested any more: it goes, with its children.
+function Run:__close()
+  if self.mode ~= "apply" or self.settled then return end
+  pcall(task.deadline, 15, function()
+    self.deadline = task.now() + 15
+    self:exec(journal.cancel(self.options.scope, self.home), nil, {})
   end)
-  local result, message, code = conn:exec(command_for(host), { stdin = text, timeout = options.timeout, collect = false,
-    on_stdout = function(chunk) reader:out(chunk) end, on_stderr = function(chunk) reader:err(chunk) end })
-  if not result then
-    if code == "lost" then connection.drop(host, conn) end
-    error(fail { ("%s: %s"):format(host.address, message), code = code == "lost" and "unreachable" or code })
+end
+
+-- Another program of this role is at work: one whose vmrun has gone. What it does is waited for.
+function Run:wait_for_other()
+  self.options.progress(("%s: waiting for an earlier run of this role that is still at work there"):format(self.host.address))
+  local rest = ""
+  local function hear(chunk)
+    rest = rest .. chunk
+    for line in rest:gmatch("([^\n]*)\n") do
+      if line:find("%S") and not line:find("^@%x+ ") then self.options.output(line) end
+    end
+    rest = rest:match("[^\n]*$")
   end
-  if not reader.ended and not has_failed(reader) then error(ended_early(host, result, reader)) end
+  local result, message, code = self:follow { out = hear, err = hear }
+  if code == "lost" then return self:reconnect(message) end
+  if not result then self:unreachable(message, code) end
+end
+
+-- Sends the program and hears what it says, over as many connections as that takes. Returns the reader; nil: to be tried
+-- again, which changes nothing twice, for each task is checked before.
+function Run:attempt(tasks)
+  local options, losses = self.options, self.losses
+  local text, mark = program.compile(self.mode, tasks, { scope = options.scope, asks = options.asks, home = self.home })
+  local reader = program.reader(mark, tasks, function(i) options.progress(tasks[i].title) end,
+    function(i, line) options.output(tasks[i].title .. ": " .. line) end)
+  local hear = { out = function(chunk) reader:out(chunk) end, err = function(chunk) reader:err(chunk) end }
+  local result, message, code = self:exec(text, text, hear)
+  while code == "lost" do
+    self:reconnect(message)
+    if self.mode == "check" then return nil end
+    result, message, code = self:follow(hear)
+  end
+  if not result then self:unreachable(message, code) end
+  if reader.busy then return self:wait_for_other() end
+  if is_complete(reader) then return reader end
+  if self.losses > losses then return nil end
+  self.settled = true
+  error(ended_early(self.host, result, reader))
+end
+
+--- Runs a compiled program. options: scope (the role's name), become, timeout, progress(text), output(line), asks. Returns the
+-- reader, with its answers.
+local function run(ctx, host, mode, tasks, options)
+  local self <close> = setmetatable({ ctx = ctx, host = host, mode = mode, options = options, losses = 0,
+    deadline = task.now() + options.timeout, home = at_home(host, options.become) }, Run)
+  local reader
+  repeat reader = self:attempt(tasks) until reader
+  self.settled = true
   return reader
 end
 
@@ -66,24 +162,35 @@ end
 
 local function readable(text) return utf8.len(text) and text or ("(%d bytes that are no text)"):format(#text) end
 
---- What differs from the declared tasks: a list of { path =, old =, new = }, and the answers.
+--- What marks a change that hangs on an earlier one.
+function M.known_after(title) return ("(known after %s)"):format(title) end
+
+local function add_difference(changes, t, told)
+  local shown = t.type.shown and t.type.shown(t.fields) or {}
+  for _, key in ipairs(sorted_keys(told.old)) do
+    changes[#changes + 1] = { path = t.title .. "." .. key, old = readable(told.old[key]), new = shown[key] or "" }
+  end
+  if next(told.old) == nil then changes[#changes + 1] = { path = t.title, new = M.summary(t, shown) } end
+end
+
+--- What differs from the declared tasks: a list of { path =, old =, new = }, the answers, and the title of the last task that
+-- differs. options.hangs: the title of an earlier task that differs and whose outcome decided on these.
 function M.check(ctx, host, tasks, options)
   local reader = run(ctx, host, "check", tasks, options)
-  local changes = {}
+  local changes, last = {}, nil
   for i, t in ipairs(tasks) do
-    local told = reader.tasks[i]
-    if told.state == "unclear" then
+    local told, hangs = reader.tasks[i], options.hangs or last
+    if told.state == "unclear" and not hangs then
       error(fail { with_words(("%s: cannot check `%s` (exit code %s)"):format(host.address, t.title, tostring(told.code)),
         last_lines(reader.tail, 3)), code = "check" })
+    elseif told.state == "unclear" or (told.state == "differs" and options.hangs) then
+      changes[#changes + 1] = { path = t.title, new = M.known_after(hangs) }
     elseif told.state == "differs" then
-      local shown = t.type.shown and t.type.shown(t.fields) or {}
-      for _, key in ipairs(sorted_keys(told.old)) do
-        changes[#changes + 1] = { path = t.title .. "." .. key, old = readable(told.old[key]), new = shown[key] or "" }
-      end
-      if next(told.old) == nil then changes[#changes + 1] = { path = t.title, new = M.summary(t, shown) } end
+      add_difference(changes, t, told)
+      last = t.title
     end
   end
-  return changes, reader.answers
+  return changes, reader.answers, last
 end
 
 --- What a task that is wholly missing would make, in one value.

@@ -19,15 +19,14 @@ function M.fill(snippet, values)
   end))
 end
 
--- fd 3 carries the report, one line a fact, each behind the run's own mark; everything else that a command prints goes to
--- stderr, where a mark says which task it belongs to. Nothing reads the program's input but the shell itself.
+-- fd 3 carries the report, one line a fact, each behind the run's own mark and on a line of its own whatever was printed
+-- before; everything else that a command prints goes to stderr. Nothing reads the program's input but the shell itself.
 M.PRELUDE = [[
 exec 3>&1 1>&2 </dev/null
 umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
-V=/var/lib/vmrun
-say() { printf '%s %s\n' "$M" "$*" >&3; }
+say() { printf '\n%s %s\n' "$M" "$*" >&3; }
 old() { if [ "$MODE" = check ]; then _v=$(base64 | tr -d '\n'); say old "$I" "$1" "$_v"; else cat >/dev/null; fi; }
 oldis() { printf '%s' "$2" | old "$1"; }
 look() { # PATH -> $mode, $owner (names), $ids
@@ -37,7 +36,8 @@ look() { # PATH -> $mode, $owner (names), $ids
 digest() { _s=$(sha256sum <"$1" 2>/dev/null) && printf %s "${_s%% *}"; }
 put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the file unless it succeeds
   [ ! -d "$1" ] || { echo "$1 is a directory" >&2; return 1; }
-  _t=$(dirname -- "$1")/.vmrun.$$ && rm -f -- "$_t" &&
+  _t=${1%/*}/.vmrun.$$; rm -f -- "$_t" || return
+  trap 'rm -f -- "$_t"; exit 143' HUP INT TERM
   { (umask 077; set -C; new >"$_t") && chmod "$2" "$_t" && { [ -z "$3" ] || chown "$3" "$_t"; } && mv -f -- "$_t" "$1"; } ||
   { rm -f -- "$_t"; return 1; }
 }

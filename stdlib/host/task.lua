@@ -13,7 +13,6 @@
 -- stdin) report what is there. Secrets may stand in apply snippets only: those reach the host on the shell's input.
 local field = require "field"
 local shell = require "host.shell"
-local near = require "recipe.nearest"
 
 local M = {}
 local meta = { __name = "task type" }
@@ -30,14 +29,12 @@ function M.is(value) return getmetatable(value) == meta end
 --- The name of the mark on the host that says that a service or handler of a role was notified and has not acted yet.
 function M.mark(scope, name) return ((scope .. "." .. name):gsub("[^%w_.@-]", "_")) end
 
---- The type of a name; nil and a message with the nearest name when there is none.
+--- The type of a name; nil when there is none.
 function M.find(name)
   if types[name] then return types[name] end
   local ok, found = pcall(require, "host.task." .. name)
   if ok and M.is(found) then return found end
   if not ok and not tostring(found):find("module 'host.task." .. name .. "' not found", 1, true) then error(found, 0) end
-  local best = near.nearest(name, M.names())
-  return nil, ("no task type '%s'%s"):format(name, best and ("; did you mean '%s'?"):format(best) or "")
 end
 
 M.NAMES = { "apt_repository", "command", "directory", "download", "file", "handler", "host_entry", "hostname",

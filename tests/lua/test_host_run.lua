@@ -88,7 +88,7 @@ test("a role over ssh, the second host through the first", function(t)
   b.write("/etc/token", "mine\n", 384)
   local out = p.run(2, "plan", "--detailed-exitcode", "token=@token")
   t.has(out, "demo.motd.m2: change (field `file /etc/motd.content` changed outside")
-  t.has(out, "- edited\n        + hello")
+  t.has(out, "-edited\n        +hello")
   t.ok(not out:find(canary, 1, true), "no secret in a plan")
   t.ok(not out:find("demo.motd.m1", 1, true), "the other host is as it should be")
   t.has(p.run(0, "apply", "token=@token"), "Done: 0 added, 1 changed, 0 destroyed")
@@ -103,6 +103,12 @@ test("a role over ssh, the second host through the first", function(t)
   p.run(0, "apply", "extra=false", "token=@token")
   t.eq(a.read "/etc/extra", "extra\n")
   t.has(p.run(0, "plan", "--detailed-exitcode", "extra=false", "token=@token"), "No changes.")
+
+  -- A role that is no longer declared leaves what it did, and the plan says that, too.
+  local recipe = fs.read(p.dir .. "/r.lua")
+  fs.write(p.dir .. "/r.lua", (recipe:gsub("demo%.motd \"m1\"[^\n]*\n", "")))
+  t.has(p.run(2, "plan", "--detailed-exitcode", "token=@token"), "demo.motd.m1: destroy (no longer declared; what it did stays on the host)")
+  fs.write(p.dir .. "/r.lua", recipe)
 
   -- A host that does not answer is neither changed nor gone.
   b.down()

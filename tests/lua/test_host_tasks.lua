@@ -5,7 +5,7 @@ local connection = require "host.connection"
 local crypto = require "crypto"
 local fs = require "fs"
 local machine = require "machine"
-local role = require "role"
+local lab = require "role_lab"
 local task = require "task"
 local types = require "host.task"
 
@@ -309,20 +309,7 @@ local function start(t, options)
   return m
 end
 
-local function context(m)
-  local told = {}
-  return { target = { kind = "none" }, fields = { host = m }, told = told,
-    progress = function(_, text) told[#told + 1] = text end }
-end
-
--- A role without a kind: check(m, declare) -> changes, answers; apply(m, declare) -> how many changed, answers, progress.
-local PAGE = { name = "test.role", timeouts = { read = 20, create = 20 } }
-local function check(m, declare) return role.perform(PAGE, context(m), "check", declare) end
-local function apply(m, declare)
-  local ctx = context(m)
-  local changed, answers = role.perform(PAGE, ctx, "apply", declare)
-  return changed, answers, ctx.told
-end
+local check, apply = lab.check, lab.apply
 
 -- Everything on the root that counts, as a list of texts; and the temporary files that were found.
 local function snapshot(m)
@@ -487,7 +474,7 @@ test("handlers: once, at a flush, and after a crash between notify and act", fun
     host.command "crash" { run = ": >/tmp/here; [ ! -e /etc/wait ] || sleep 60; : >/etc/over", creates = "/etc/over" }
   end
   m.write("/etc/wait", "")
-  local running = task.spawn(apply, m, crash)
+  local running = task.spawn(apply, m, crash, nil, { seconds = 3 })
   while not m.read "/tmp/here" do task.sleep(0.01) end
   m.down()
   local ok, err = running:join()
@@ -502,14 +489,14 @@ test("handlers: once, at a flush, and after a crash between notify and act", fun
   t.eq(apply(m, crash), 0)
 
   -- Another role's handler of the same name is another.
-  local page = { name = "other.role", timeouts = PAGE.timeouts }
+  local page = { name = "other.role", timeouts = lab.PAGE.timeouts }
   m.sh "rm /etc/d; : >/etc/wait; rm /etc/over; rm /tmp/here"
-  running = task.spawn(apply, m, crash)
+  running = task.spawn(apply, m, crash, nil, { seconds = 3 })
   while not m.read "/tmp/here" do task.sleep(0.01) end
   m.down()
   running:join()
   m.up()
-  t.eq(role.perform(page, context(m), "check", function(host) host.handler "reload" { run = "false" } end), {})
+  t.eq(check(m, function(host) host.handler "reload" { run = "false" } end, page), {})
 end)
 
 test("answers and facts", function(t)
@@ -517,12 +504,12 @@ test("answers and facts", function(t)
   local order = {}
   local _, _, told = apply(m, function(host)
     t.eq(host.checking, false)
-    t.eq(host.facts.os .. " " .. host.facts.codename, "debian bookworm")
-    t.ok(math.type(host.facts.processors) == "integer" and host.facts.memory > 10)
+    t.eq(host.os .. " " .. host.codename, "debian bookworm")
+    t.ok(math.type(host.processors) == "integer" and host.memory > 10)
     host.file "/etc/a" { content = "it's\n" }
     order[1] = host.ask "cat /etc/a; echo \"$((1 + 1))\"; echo noise >&2"
     host.file "/etc/b" { content = order[1] }
-    t.fails("there is no fact 'memroy'; did you mean 'memory'?", function() return host.facts.memroy end)
+    t.fails("there is no task type or fact 'memroy'; did you mean 'memory'?", function() return host.memroy end)
   end)
   t.eq(order, { "it's\n2" })
   t.eq(m.read "/etc/b", "it's\n2")
@@ -537,7 +524,7 @@ end)
 test("what is wrong with a declaration is said before anything runs", function(t)
   local m = { address = "192.0.2.1", user = "root", host_keys = {} }
   local function wrong(text, declare) t.fails("role test.role: " .. text, apply, m, declare) end
-  wrong("no task type 'fiel'; did you mean 'file'?", function(host) host.fiel "/etc/x" {} end)
+  wrong("there is no task type or fact 'fiel'; did you mean 'file'?", function(host) host.fiel "/etc/x" {} end)
   wrong("file \"/etc/x\": has no field 'contents'; did you mean 'content'?", function(host) host.file "/etc/x" { contents = "x" } end)
   wrong("file \"/etc/x\": needs 'content'", function(host) host.file "/etc/x" {} end)
   wrong("file \"/etc/x\": 'content' holds a NUL byte", function(host) host.file "/etc/x" { content = "a\0b" } end)

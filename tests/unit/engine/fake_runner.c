@@ -493,7 +493,7 @@ static void start(void *payload, struct vr_step *step)
         fake->recorded++;
         vr_step_record(step, json_pack("{s:s}", "note", step->address), noted, entry);
     }
-    vr_step_progress(step, "works");
+    vr_step_progress(step, "works", false);
 }
 
 static void cancel(void *payload, struct vr_step *step, const char *reason)

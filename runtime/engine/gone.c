@@ -241,6 +241,9 @@ void vr_gone_visit(struct vr_node *node)
                plan->options.destroy ? "everything goes" : "no longer declared");
     } else if (p->reads_only) {
         decide(node, VR_ACTION_FORGET, "was only read");
+    } else if (node->kind->leaves) { /* whatever it looks like now */
+        p->absent = !p->was;
+        seen(node);
     } else if (node->kind->remembered) {
         vr_node_recall(node);
         seen(node);

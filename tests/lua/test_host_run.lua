@@ -107,7 +107,7 @@ test("a role over ssh, the second host through the first", function(t)
   -- A role that is no longer declared leaves what it did, and the plan says that, too.
   local recipe = fs.read(p.dir .. "/r.lua")
   fs.write(p.dir .. "/r.lua", (recipe:gsub("demo%.motd \"m1\"[^\n]*\n", "")))
-  t.has(p.run(2, "plan", "--detailed-exitcode", "token=@token"), "demo.motd.m1: destroy (no longer declared; what it did stays on the host)")
+  t.has(p.run(2, "plan", "--detailed-exitcode", "token=@token"), "demo.motd.m1: destroy (no longer declared; what it did stays on the host)\n")
   fs.write(p.dir .. "/r.lua", recipe)
 
   -- A host that does not answer is neither changed nor gone.

@@ -1,8 +1,8 @@
---- An applying program on the host outlives its connection. It writes what it reports into a journal beside sending it,
--- `run/ROLE` under vmrun's folder there: `pid` (process, start, session, boot), `mark`, `log`. Whoever lost the connection
+--- An applying program on the host outlives its connection. It writes what it reports into a journal beside sending it, in
+-- `run` under vmrun's folder there: `ROLE.pid` (process, start, session, boot, mark) and `ROLE.log`. Whoever lost the connection
 -- comes back and reads on; whoever comes later waits for its end; whoever cancels ends it with its children. The journal goes
 -- when its end was told, so one that stays belongs to a program that is still at work, or that nobody has heard to its end.
--- `life` is a FIFO that the program holds open for writing: who reads it hears its end, however it ends.
+-- `ROLE.life` is a FIFO that the program holds open for writing: who reads it hears its end, however it ends.
 local shell = require "host.shell"
 
 local M = {}
@@ -19,30 +19,33 @@ born() { # PID -> $b, its start, and $s, its session
   set -- ${_l##*) }; s=$4 b=${20}
 }
 alive() {
-  [ -r "$J/pid" ] && read -r p q s0 u <"$J/pid" && read -r _u </proc/sys/kernel/random/boot_id &&
+  [ -r "$J.pid" ] && read -r p q s0 u m <"$J.pid" && read -r _u </proc/sys/kernel/random/boot_id &&
   [ "$u" = "$_u" ] && born "$p" && [ "$b" = "$q" ]
 }
+gone() { rm -f -- "$J.pid" "$J.log" "$J.life"; }
 ]]
 
 --- In front of checks: what is being changed cannot be checked.
 M.CHECK = [[
-if [ -d "$J" ]; then
+if [ -e "$J.pid" ]; then
 ]] .. COMMON .. [[
   if alive; then say busy; exit 0; fi
-  rm -rf -- "$J"
+  gone
 fi
 ]]
 
 --- In front of the tasks of an applying program. It ends by itself, or by `M.cancel`, and not by its connection's end.
 M.OPEN = COMMON .. [[
-mkdir -p -m 700 "$V/run" || exit
-mkdir -m 700 "$J" 2>/dev/null || {
+[ -d "$V/run" ] || [ -d "$V/run" ] || mkdir -p -m 700 "$V/run" || exit
+born $$ && read -r u </proc/sys/kernel/random/boot_id || exit
+mine() { (set -C; echo "$$ $1 $2 $u $M" >"$J.pid") 2>/dev/null; }
+mine "$b" "$s" || {
+  _b=$b _s=$s
   if alive; then say busy; exit 0; fi
-  rm -rf -- "$J" && mkdir -m 700 "$J" || exit
+  gone; mine "$_b" "$_s" || { echo "cannot write $J.pid" >&2; exit 1; }
 }
-born $$ && read -r u </proc/sys/kernel/random/boot_id && echo "$$ $b $s $u" >"$J/pid" && echo "$M" >"$J/mark" &&
-  : >"$J/log" && mkfifo "$J/life" || { rm -rf -- "$J"; exit 1; }
-exec 9<>"$J/life"
+(umask 077; : >"$J.log") && mkfifo "$J.life" || { gone; exit 1; }
+exec 9<>"$J.life"
 trap : HUP INT TERM
 {
 exec 3>&1 2>&1 9>&-
@@ -50,23 +53,23 @@ exec 3>&1 2>&1 9>&-
 
 --- Behind them. Only a report that could be sent to its end takes the journal away.
 M.CLOSE = [[
-} | (trap '' HUP PIPE; exec tee "$J/log" >&3 9>&-)
-printf '\n%s over\n' "$M" >>"$J/log"
+} | (trap '' HUP PIPE; exec tee "$J.log" >&3 9>&-)
+printf '\n%s over\n' "$M" >>"$J.log"
 trap '' PIPE
-if say over 2>/dev/null; then rm -rf -- "$J"; fi]]
+if say over 2>/dev/null; then gone; fi]]
 
 -- Opening for reading alone would wait for a writer; descriptor 7 ends with the program.
 local WAIT = COMMON .. [[
-[ -p "$J/life" ] && read -r M <"$J/mark" || exit 0
-exec 8<>"$J/life" && exec 7<"$J/life" 8>&-
+[ -p "$J.life" ] && read -r _ _ _ _ M <"$J.pid" || exit 0
+exec 8<>"$J.life" && exec 7<"$J.life" 8>&-
 ]]
 
 --- A command that follows a journal to its end, then tells all of it again from the start and takes it away. It prints nothing
 -- when there is none.
 function M.follow(scope, home)
   return M.place(scope, home) .. "\n" .. WAIT .. [[
-if alive; then tail -n +1 -f "$J/log" 7<&- & t=$!; read -r _ <&7; kill $t; fi
-printf '\n%s again\n' "$M"; cat "$J/log" 2>/dev/null; rm -rf -- "$J"]]
+if alive; then tail -n +1 -f "$J.log" 7<&- & t=$!; read -r _ <&7; kill $t; fi
+printf '\n%s again\n' "$M"; cat "$J.log" 2>/dev/null; gone]]
 end
 
 --- A command that ends a program with all its children, and takes the journal away.
@@ -74,7 +77,7 @@ function M.cancel(scope, home)
   return M.place(scope, home) .. "\n" .. WAIT .. [[
 end() { for i in /proc/[0-9]*; do born "${i#/proc/}" && [ "$s" = "$s0" ] && kill -s "$1" "${i#/proc/}" 2>/dev/null; done; }
 if alive; then end TERM; timeout 10 head -n 1 <&7 >/dev/null || end KILL; fi
-rm -rf -- "$J"]]
+gone]]
 end
 
 return M

@@ -21,10 +21,10 @@ local COME_BACK, LOSSES = 60, 5
 -- As whom a role acts: root unless its `become` says another name, or false for whoever logs in.
 local function command_for(host, become, command)
   local user = become == nil and "root" or become or host.user
-  if user == host.user then return command end
-  if user == "root" then return "sudo -n " .. command end
-  if host.user ~= "root" then return ("sudo -n -H -u %s -- %s"):format(shell.quote(user), command) end
-  return ("su -s /bin/sh -c %s -- %s"):format(shell.quote(command), shell.quote(user))
+  if user == host.user then return "exec " .. command end
+  if user == "root" then return "exec sudo -n " .. command end
+  if host.user ~= "root" then return ("exec sudo -n -H -u %s -- %s"):format(shell.quote(user), command) end
+  return ("exec su -s /bin/sh -c %s -- %s"):format(shell.quote(command), shell.quote(user))
 end
 
 -- Only root keeps things in the system's folders.

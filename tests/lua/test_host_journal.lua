@@ -15,10 +15,10 @@ local function start(t, options)
   return m
 end
 
-local JOURNAL = "/var/lib/vmrun/run/test.role"
+local JOURNAL = "/var/lib/vmrun/run/test.role.pid"
 
 -- Ends the sshd that this program's connection belongs to.
-local CUT = [[read -r p _ <]] .. JOURNAL .. [[/pid
+local CUT = "read -r p _ <" .. JOURNAL .. "\n" .. [[
   while read -r _ c _ </proc/$p/stat && [ "$c" != "(sshd)" ]; do set -- $(sed 's/.*) //' /proc/$p/stat); p=$2; done
   kill $p]]
 

@@ -91,7 +91,7 @@ static struct standing stands(struct vr_node *node)
     struct standing s = {.node = node};
     for (size_t i = 0; i < p->deps.count; i++) {
         struct vr_node *dep = p->deps.items[i];
-        if (dep->action == VR_ACTION_UNKNOWN)
+        if (dep->action == VR_ACTION_UNKNOWN && !(node->decl && node->decl->tally))
             s.unknown = dep;
         if (dep->private->acts || (vr_node_acts(dep) && dep->action != VR_ACTION_ADOPT))
             s.acting = dep;

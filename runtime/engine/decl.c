@@ -126,6 +126,13 @@ void vr_decl_ignore(struct vr_decls *decls, struct vr_decl *decl, const char *pa
     decl->ignore_changes[decl->ignore_count++] = keep(decls, path);
 }
 
+struct vr_tally *vr_decls_tally(struct vr_decls *decls, size_t max_fail)
+{
+    struct vr_tally *tally = vr_arena_alloc(decls->arena, sizeof(*tally));
+    *tally = (struct vr_tally){.max_fail = max_fail};
+    return tally;
+}
+
 void vr_decl_trigger(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr)
 {
     decl->triggers =

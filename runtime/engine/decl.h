@@ -25,6 +25,12 @@ struct vr_decl_field {
     int line;
 };
 
+/* How many of a rolling change may fail, counted over all its joins. */
+struct vr_tally {
+    size_t max_fail;
+    size_t failed; /* by the run */
+};
+
 struct vr_decl {
     const char *address; /* "azure.subnet.nodes", "node.cp/ssh.host.host"; a template's instances
                             add the member in front */
@@ -38,6 +44,8 @@ struct vr_decl {
     size_t field_count;
     struct vr_expr **after; /* what must be there before, though no value says so */
     size_t after_count;
+    struct vr_tally *tally; /* not NULL: a join, which goes on though some of `after` have failed */
+    bool any;               /* a join: as soon as one of them is there */
     /* lifecycle, set by the script layer */
     bool protect;               /* refuses destruction and replacement */
     bool create_before_destroy; /* a replacement is made before the old one goes, where its identity
@@ -71,6 +79,8 @@ struct vr_decl *vr_decls_add(struct vr_decls *decls, const struct vr_kind *kind,
 void vr_decl_set(struct vr_decls *decls, struct vr_decl *decl, const char *field,
                  struct vr_expr *expr, const char *file, int line);
 void vr_decl_after(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr);
+/* Lives as long as the set. SIZE_MAX: any number may fail. */
+struct vr_tally *vr_decls_tally(struct vr_decls *decls, size_t max_fail);
 void vr_decl_ignore(struct vr_decls *decls, struct vr_decl *decl, const char *path);
 void vr_decl_trigger(struct vr_decls *decls, struct vr_decl *decl, struct vr_expr *expr);
 /* NULL if not set */

@@ -330,6 +330,8 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         }
         if (acts(node))
             node->private->act = new_op(&ops, node, false);
+        if (node->decl && node->decl->tally)
+            node->decl->tally->failed = 0;
     }
     for (size_t i = plan->all.count;
          i-- > 0;) /* backwards: edges are put in front, and are walked in the recipe's order */

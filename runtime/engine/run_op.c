@@ -15,6 +15,8 @@ static void released(struct vr_run *run, struct vr_op *op)
         vr_run_push(&run->ready, op);
 }
 
+static void skip_users(struct vr_run *run, struct vr_op *op, const char *why);
+
 static void leave_crew(struct vr_run *run, struct vr_op *op)
 {
     if (!op->placed)
@@ -35,8 +37,42 @@ static void end(struct vr_run *run, struct vr_op *op, enum vr_op_state state)
         vr_run_totals(run);
 }
 
+static bool is_join(const struct vr_op *op)
+{
+    return op->node->decl && op->node->decl->tally && !op->del;
+}
+
+/* One of those that a join waits for has ended. False: the join cannot be any more. */
+static bool joins(struct vr_run *run, struct vr_op *join, bool ok)
+{
+    struct vr_decl *decl = join->node->decl;
+    decl->tally->failed += !ok;
+    if (join->state != VR_OP_WAITING || join->waits == 0)
+        return true;
+    if (!decl->any && decl->tally->failed > decl->tally->max_fail)
+        return false;
+    if (decl->any && !ok)
+        return --join->waits > 0;
+    if (decl->any)
+        join->waits = 1;
+    released(run, join);
+    return true;
+}
+
+static void skip_join(struct vr_run *run, struct vr_op *join)
+{
+    const struct vr_tally *tally = join->node->decl->tally;
+    char *why = join->node->decl->any ? vr_strdup("none of what it waits for came to be")
+                                      : vr_format("%zu of what it waits for failed, and %zu may",
+                                                  tally->failed, tally->max_fail);
+    vr_run_op_skip(run, join, why);
+    skip_users(run, join, why);
+    free(why);
+}
+
 static void finish(struct vr_run *run, struct vr_op *op)
 {
+    bool known = op->node->action != VR_ACTION_UNKNOWN;
     double at = op->real ? vr_run_now(run) : op->last_end;
     end(run, op, VR_OP_DONE);
     if (op->end_path > run->summary.critical_path)
@@ -51,7 +87,10 @@ static void finish(struct vr_run *run, struct vr_op *op)
             user->last_end = at;
             user->last = op->real ? op : op->last;
         }
-        released(run, user);
+        if (!is_join(user))
+            released(run, user);
+        else if (!joins(run, user, known))
+            skip_join(run, user);
     }
 }
 
@@ -80,7 +119,8 @@ static void skip_users(struct vr_run *run, struct vr_op *op, const char *why)
     vr_run_push(&list, op);
     while (list.head) {
         for (struct vr_op_edge *edge = vr_run_pop(&list)->users; edge; edge = edge->next) {
-            if (edge->dropped || edge->to->state != VR_OP_WAITING)
+            if (edge->dropped || edge->to->state != VR_OP_WAITING ||
+                (is_join(edge->to) && joins(run, edge->to, false)))
                 continue;
             vr_run_op_skip(run, edge->to, why);
             vr_run_push(&list, edge->to);

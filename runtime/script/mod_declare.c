@@ -304,6 +304,22 @@ static int declare_after(lua_State *L)
     return 0;
 }
 
+/* tally(max_fail or nil: any number) -> pointer */
+static int declare_tally(lua_State *L)
+{
+    lua_Integer most = luaL_optinteger(L, 1, -1);
+    return push(L, vr_decls_tally(vr_declare_current(L), most < 0 ? SIZE_MAX : (size_t)most));
+}
+
+/* join(decl, tally, any) */
+static int declare_join_of(lua_State *L)
+{
+    struct vr_decl *decl = pointer(L, 1);
+    decl->tally = pointer(L, 2);
+    decl->any = lua_toboolean(L, 3);
+    return 0;
+}
+
 static int declare_trigger(lua_State *L)
 {
     vr_decl_trigger(vr_declare_current(L), pointer(L, 1), pointer(L, 2));
@@ -744,6 +760,8 @@ static const luaL_Reg functions[] = {
     {"add", declare_add},
     {"set", declare_set},
     {"after", declare_after},
+    {"tally", declare_tally},
+    {"join_of", declare_join_of},
     {"trigger", declare_trigger},
     {"ignore", declare_ignore},
     {"lifecycle", declare_lifecycle},

@@ -143,6 +143,7 @@ end
 function M.run(options)
   now.begin(options.path)
   now.given, now.lint, now.told, now.known = options.given or {}, options.lint, nil, nil
+  now.joins = 0
   local all = sandbox.base()
   words.add(all)
   all.file, all.files, all.require = file, files, libraries.require

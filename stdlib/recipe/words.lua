@@ -517,6 +517,79 @@ local function check(name)
   end
 end
 
+-- all, any and serial
+
+-- Declares a join over resources; several may count their failures together.
+local function join(word, place, members, tally)
+  local page = kind.find "check.join"
+  now.joins = now.joins + 1
+  local made = declare_resource(page, declare.kind(page.name, page), ("%s-%d"):format(word, now.joins), place.file, place.line,
+    { after = members })
+  local d = data(made)
+  if d and d.decl then declare.join_of(d.decl, tally, word == "any") end
+  return made
+end
+
+local function members_of(word, given)
+  if type(given) ~= "table" or is(given) then now.raise(("%s wants a list of resources: %s { a, b }"):format(word, word), word) end
+  local members = {}
+  for key, item in next, given do
+    if math.type(key) == "integer" then
+      members[#members + 1] = item
+    elseif key ~= "max_fail" or word ~= "all" then
+      now.raise(("%s has no part '%s'"):format(word, tostring(key)), key)
+    end
+  end
+  if #members == 0 then now.raise(("%s wants at least one resource"):format(word), word) end
+  return members
+end
+
+local function count_of(word, name, given, least)
+  if given == nil or (math.type(given) == "integer" and given >= least) then return given end
+  now.raise(("'%s' of %s wants a whole number of at least %d, got %s"):format(name, word, least, field.describe_value(given)), name)
+end
+
+local function all(given)
+  local members, place = members_of("all", given), now.place()
+  return join("all", place, members, declare.tally(count_of("all", "max_fail", given.max_fail, 0) or 0))
+end
+
+local function any(given)
+  local members, place = members_of("any", given), now.place()
+  return join("any", place, members, declare.tally())
+end
+
+-- `at_once` of a list, as a number or a share of it.
+local function at_once_of(given, count)
+  local share = type(given) == "string" and tonumber(given:match("^(%d+)%%$"))
+  if share and share > 0 then return math.max(1, count * share // 100) end
+  if type(given) == "string" then
+    now.raise(("'at_once' of serial wants a number or a share such as \"25%%\", got \"%s\""):format(given), "at_once")
+  end
+  return count_of("serial", "at_once", given, 1) or 1
+end
+
+local SERIAL = { at_once = true, max_fail = true }
+
+local function serial(list, options, each_item)
+  if each_item == nil then options, each_item = {}, options end
+  if type(list) ~= "table" or is(list) or type(options) ~= "table" or type(each_item) ~= "function" then
+    now.raise("serial wants a list, options and a function: serial(hosts, { at_once = 2, max_fail = 1 }, function(host, after) ... end)", "serial")
+  end
+  for key in next, options do
+    if not SERIAL[key] then now.raise(("serial has no option '%s'%s"):format(tostring(key), near.hint(tostring(key), SERIAL)), key) end
+  end
+  local width, place = at_once_of(options.at_once, #list), now.place()
+  local tally = declare.tally(count_of("serial", "max_fail", options.max_fail, 0) or 0)
+  local made = {}
+  for i, item in ipairs(list) do
+    local earlier = made[i - width]
+    made[i] = each_item(item, earlier and join("serial", place, { earlier }, tally) or nil, i)
+    if not data(made[i]) then now.raise("the function of serial must return the resource that ends an item's turn", "serial") end
+  end
+  return made
+end
+
 local function requires(given)
   if type(given) ~= "table" or is(given) then now.raise('requires wants a table, such as requires { vmrun = "~> 0.4" }', "requires") end
   for key, wanted in next, given do
@@ -564,6 +637,7 @@ function M.add(words)
   }), outputs
   words.each, words.component, words.moved, words.removed = each, component, moved, removed
   words.check, words.requires = check, requires
+  words.all, words.any, words.serial = all, any, serial
   words.null = json.null
   local fn = {}
   for _, name in ipairs(declare.functions()) do

@@ -92,6 +92,29 @@ local function collect(ch, options, deadline)
   end
 end
 
+local PIECE = 32768
+
+local feeder = {}
+feeder.__close = function(self)
+  self.task:cancel("the command has ended")
+  self.task:join()
+end
+
+-- Gives a command its input: a long one piece by piece as the host takes it, so that it does not lie here twice.
+local function feed(ch, options)
+  local text = options.stdin
+  if text and #text > PIECE then
+    return setmetatable({ task = task.spawn(function()
+      for from = 1, #text, PIECE do
+        if not ch:write(text:sub(from, from + PIECE - 1)) then return end
+      end
+      ch:eof()
+    end) }, feeder)
+  end
+  if text then ch:queue(text) end
+  if text or not options.pty then ch:eof() end
+end
+
 --- Runs a command to its end.
 -- @param options stdin (text), timeout (seconds), on_stdout, on_stderr (called with each chunk, may wait), pty,
 -- collect (false: only the callbacks get the output)
@@ -101,8 +124,7 @@ function session:exec(command, options)
   options = options or {}
   local deadline = options.timeout and task.now() + options.timeout
   local ch <close> = self:start(command, options.pty)
-  if options.stdin then ch:queue(options.stdin) end
-  if options.stdin or not options.pty then ch:eof() end
+  local feeder <close> = feed(ch, options)
   local result, message, code = collect(ch, options, deadline)
   if code == nil then
     result.code, message, code = ch:wait(deadline and deadline - task.now())

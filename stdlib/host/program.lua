@@ -30,12 +30,35 @@ local function marks(declared)
   return table.concat(words, " ")
 end
 
+-- While nothing is changed, the host is asked once about all paths. Only plain names, which cannot be taken for others.
+local function add_glance(lines, tasks)
+  local paths = {}
+  for _, t in ipairs(tasks) do
+    local path = t.type.looks_at and t.type.looks_at(t.fields)
+    if path and not path:find("[^%w/._@+-]") then paths[#paths + 1] = path end
+  end
+  for from = 1, #paths, 500 do
+    lines[#lines + 1] = "glance " .. table.concat(paths, " ", from, math.min(from + 499, #paths))
+  end
+end
+
+local function add_shared(lines, tasks)
+  local there = {}
+  for _, t in ipairs(tasks) do
+    for _, text in ipairs(t.type.shared or {}) do
+      if not there[text] then lines[#lines + 1] = text end
+      there[text] = true
+    end
+  end
+end
+
 local function add_tasks(lines, mode, tasks)
   for i, t in ipairs(tasks) do
     lines[#lines + 1] = ("c%d() (\n%s\n)"):format(i, task.check(t))
     if mode == "apply" then
       lines[#lines + 1] = ("a%d() (\n%s\n)"):format(i, task.apply(t))
-      local verify = not (t.type.always and t.type.always(t.fields)) and "verify" or "trust"
+      local trust = t.type.always and t.type.always(t.fields) or t.type.proves and t.type.proves(t.fields)
+      local verify = not trust and "verify" or "trust"
       lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(t)), verify)
     else
       lines[#lines + 1] = ("run %d"):format(i)
@@ -48,7 +71,9 @@ local function add_asks(lines, asks)
   for name in pairs(asks or {}) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    lines[#lines + 1] = ("A=$({ %s\n} | base64 | tr -d '\\n') && say answer %s \"$A\""):format(asks[name], shell.quote(name))
+    local word = shell.quote(name)
+    lines[#lines + 1] = ("A=$({ %s\n}); if plain \"$A\"; then say answer %s \"=$A\"; else say answer %s $(printf %%s \"$A\" | base64); fi"):format(
+      asks[name], word, word)
   end
 end
 
@@ -59,12 +84,27 @@ function M.compile(mode, tasks, options)
   local mark = "@" .. crypto.hex(crypto.random(6))
   local lines = { "{", "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, journal.place(options.scope, options.home) }
   lines[#lines + 1] = mode == "check" and journal.CHECK .. CHECK or journal.OPEN .. APPLY
+  if mode == "check" then add_glance(lines, tasks) end
+  add_shared(lines, tasks)
   add_tasks(lines, mode, tasks)
   add_asks(lines, options.asks)
   lines[#lines + 1] = "say end"
   if mode == "apply" then lines[#lines + 1] = journal.CLOSE end
   lines[#lines + 1] = "}\n"
   return table.concat(lines, "\n"), mark
+end
+
+-- A value is a word of its own behind `=`, or base64 of as many words as the host's lines of it.
+local function value_of(words, from)
+  local word = words[from] or ""
+  return word:sub(1, 1) == "=" and word:sub(2) or crypto.unbase64(table.concat(words, "", from)) or ""
+end
+
+-- What is there, by a line of the report: a value, or one more line of a text (`+`), of which the last may have no end (`-`).
+local function old_of(before, words, text)
+  local more, line = text:match("^%S+ old %S+ %S+ ([+-])(.*)$")
+  if not more then return value_of(words, 5) end
+  return (before or "") .. line .. (more == "+" and "\n" or "")
 end
 
 -- Splits chunks into lines. The empty line in front of a report line is the report's own.
@@ -113,7 +153,7 @@ function M.reader(mark, tasks, begun, said)
     end
   end
 
-  local function report(words)
+  local function report(words, text)
     local what = words[2]
     if what == "end" then
       reader.ended = true
@@ -122,10 +162,10 @@ function M.reader(mark, tasks, begun, said)
     elseif what == "again" then
       reset()
     elseif what == "answer" then
-      reader.answers[words[3]] = crypto.unbase64(words[4] or "")
+      reader.answers[words[3]] = value_of(words, 4)
     elseif what == "old" then
       local t = reader.tasks[tonumber(words[3])]
-      if t then t.old[words[4]] = crypto.unbase64(words[5] or "") or "" end
+      if t then t.old[words[4]] = old_of(t.old[words[4]], words, text) end
     else
       state_of(tonumber(what), words[3], words[4])
     end
@@ -145,7 +185,7 @@ function M.reader(mark, tasks, begun, said)
     if not told then return noise(text) end
     local words = {}
     for word in text:gmatch("%S+") do words[#words + 1] = word end
-    if words[1] == mark then report(words) else noise(text) end
+    if words[1] == mark then report(words, text) else noise(text) end
   end
 
   reset()

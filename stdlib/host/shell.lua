@@ -27,18 +27,47 @@ umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 say() { printf '\n%s %s\n' "$M" "$*" >&3; }
-old() { if [ "$MODE" = check ]; then _v=$(base64 | tr -d '\n'); say old "$I" "$1" "$_v"; else cat >/dev/null; fi; }
-oldis() { printf '%s' "$2" | old "$1"; }
-look() { # PATH -> $mode, $owner (names), $ids
-  _s=$(stat -c '%a %U:%G %u:%g' -- "$1" 2>/dev/null) || _s='- - -'
-  mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} ids=${_s#* }
+plain() { case $1 in '' | *[!A-Za-z0-9._:/@+-]*) return 1 ;; esac; } # needs no base64
+old() { [ "$MODE" != check ] || say old "$I" "$1" $(base64); }
+oldis() { if plain "$2"; then [ "$MODE" != check ] || say old "$I" "$1" "=$2"; else printf '%s' "$2" | old "$1"; fi; }
+oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a few lines costs no other program
+  [ "$MODE" = check ] && [ "$size" -le 65536 ] || return 0
+  if [ "$size" -le 2048 ]; then
+    say old "$I" "$1" =; _n=0 _l=
+    while IFS= read -r _l; do say old "$I" "$1" "+$_l"; _n=$((_n + ${#_l} + 1)); done <"$2"
+    [ -z "$_l" ] || say old "$I" "$1" "-$_l"
+    [ $((_n + ${#_l})) -ne "$size" ] || return 0
+  fi
+  old "$1" <"$2"
 }
-digest() { _s=$(sha256sum <"$1" 2>/dev/null) && printf %s "${_s%% *}"; }
+NL='
+' SEEN= SUMS=
+glance() { # PATH...: asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
+  for _p; do shift; [ ! -e "$_p" ] || [ -L "$_p" ] || set -- "$@" "$_p"; done
+  [ $# -eq 0 ] || SEEN=$SEEN$NL$(stat -c '%a %U:%G %u:%g %s %n' -- "$@" 2>/dev/null)$NL
+  for _p; do shift; [ ! -f "$_p" ] || set -- "$@" "$_p"; done
+  [ $# -eq 0 ] || SUMS=$SUMS$NL$(sha256sum -- "$@" 2>/dev/null)$NL
+}
+look() { # PATH -> $mode, $owner (names), $ids, $size
+  _s=${SEEN%%" $1$NL"*}
+  if [ "$_s" != "$SEEN" ]; then _s=${_s##*"$NL"}; else _s=$(stat -c '%a %U:%G %u:%g %s' -- "$1" 2>/dev/null) || _s='- - - -'; fi
+  mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} _s=${_s#* }; ids=${_s%% *} size=${_s#* }
+}
+digest() {
+  _s=${SUMS%%" $1$NL"*}
+  if [ "$_s" != "$SUMS" ]; then _s=${_s##*"$NL"}; else _s=$(sha256sum <"$1" 2>/dev/null) || return; fi
+  printf %s "${_s%% *}"
+}
 put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the file unless it succeeds
   [ ! -d "$1" ] || { echo "$1 is a directory" >&2; return 1; }
-  _t=${1%/*}/.vmrun.$$; rm -f -- "$_t" || return
+  _t=${1%/*}/.vmrun.$$ _u=077
+  [ ! -e "$_t" ] && [ ! -L "$_t" ] || rm -f -- "$_t" || return
+  # A mode without x comes with the file, if nobody else must own it first.
+  case $3 in '' | root:root | 0:0) case $2 in *[!0246]* | 0* | ????*) ;; *) _u=$((777 - $2)) ;; esac ;; esac
   trap 'rm -f -- "$_t"; exit 143' HUP INT TERM
-  { (umask 077; set -C; new >"$_t") && chmod "$2" "$_t" && { [ -z "$3" ] || chown "$3" "$_t"; } && mv -f -- "$_t" "$1"; } ||
+  { (umask $_u; set -C; new >"$_t") && look "$_t" &&
+    { [ -z "$3" ] || [ "$owner" = "$3" ] || [ "$ids" = "$3" ] || { chown "$3" "$_t" && mode=; }; } &&
+    { [ "$mode" = "$2" ] || chmod "$2" "$_t"; } && mv -f -- "$_t" "$1"; } ||
   { rm -f -- "$_t"; return 1; }
 }
 fetch() { # URL FILE

@@ -208,13 +208,13 @@ function M.graph(...)
 end
 
 --- What a role declares for some fields, without a host: a list of tasks with type, name and canonical fields.
-function M.declared(role, given, facts)
+function M.declared(role, given)
   local page = require(role)
   local fields, tasks = { host = { address = "192.0.2.1", user = "root", hostname = "h" } }, {}
   for name, spec in pairs(page.fields) do if spec.default ~= nil and spec.default ~= json.null then fields[name] = spec.default end end
   for name, value in pairs(given or {}) do fields[name] = value end
   local types = require "host.task"
-  local host = setmetatable({ checking = true, facts = facts or { codename = "bookworm" }, flush = function() end, ask = function() end }, {
+  local host = setmetatable({ checking = true, codename = "bookworm", flush = function() end, ask = function() end }, {
     __index = function(_, kind)
       return function(title)
         local function add(name, values)

@@ -90,8 +90,8 @@ end
 local counter = 0
 
 --- Starts one. options: user ("root"), commands ({name = script text, or a path to link to}), files ({path = text}),
--- config (lines for sshd_config), hostname.
--- @return { host, port, user, key, host_keys, root, run(argv, stdin), read(path), write(path, text) }
+-- config (lines for sshd_config), hostname, client (the key pair that it lets in), host and port (where it answers).
+-- @return { host, port, user, client, key, host_keys, root, run(argv, stdin), read(path), write(path, text) }
 function M.start(t, options)
   options = options or {}
   counter = counter + 1
@@ -120,13 +120,14 @@ function M.start(t, options)
     if target then assert(fs.symlink(target, root .. "/etc/alternatives/" .. name)) end
   end
   fs.write(root .. "/etc/ssh/sshd_config", table.concat(options.config or {}, "\n") .. "\n" .. SSHD)
-  local key, pair = host_key(dir), require("crypto").keypair("ed25519", { comment = "client" })
+  local key, pair = host_key(dir), options.client or require("crypto").keypair("ed25519", { comment = "client" })
   assert(fs.write(root .. "/etc/ssh/host_ed25519", key.private, { mode = 384 }))
   assert(fs.write(root .. "/root/.ssh/authorized_keys", pair.public .. "\n", { mode = 384 }))
 
-  local machine = { root = root, dir = dir, user = user, key = pair.private, host_keys = { key.public:match("^%S+ %S+") },
-    name = "m" .. counter, host = ("127.84.%d.%d"):format(process.pid() // 250 % 250, (process.pid() + counter) % 250 + 1),
-    port = 20000 + (process.pid() * 7 + counter * 131) % 9000 }
+  local machine = { root = root, dir = dir, user = user, client = pair, key = pair.private, host_keys = { key.public:match("^%S+ %S+") },
+    name = "m" .. counter,
+    host = options.host or ("127.84.%d.%d"):format(process.pid() // 250 % 250, (process.pid() + counter) % 250 + 1),
+    port = options.port or 20000 + (process.pid() * 7 + counter * 131) % 9000 }
   machine.address = machine.host
 
   --- A command that stands in for the machine's own.

@@ -66,7 +66,7 @@ test("README.md's recipe and each example can be read", function(t)
     if name:match("%.lua$") and name ~= "role.lua" then files[#files + 1] = root .. "/examples/" .. name end
   end
   for _, file in ipairs(files) do
-    local result = assert(process.run { argv = { process.self(), "check", file }, timeout = 30 })
+    local result = assert(process.run { argv = { process.self(), "check", file }, env = { HOST_KEY = "a key" }, timeout = 30 })
     t.eq(result.code, 0, file .. ": " .. result.stderr)
   end
   fs.remove(folder, { recursive = true })

@@ -19,8 +19,13 @@ return task "directory" {
       [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { oldis owner "$owner"; r=1; }
       return $r]]
   end,
+  looks_at = function(t) return t.path end,
+  proves = function(t) return t.state == "present" end,
   apply = function(t)
     if t.state == "absent" then return "rm -rf -- {path}" end
-    return "mkdir -p -- {path} && chmod {mode} {path} && chown {owner} {path}"
+    return [[[ -d {path} ] || mkdir -p -m {mode} -- {path} || return
+      look {path}
+      [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { chown {owner} {path} && mode=; } || return
+      [ "$mode" = {mode} ] || chmod {mode} {path}]]
   end,
 }

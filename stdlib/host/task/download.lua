@@ -18,6 +18,7 @@ return task "download" {
     look {path}
     [ "$mode" = {mode} ] || { oldis mode "$mode"; r=1; }
     return $r]],
+  looks_at = function(t) return t.path end,
   apply = [[[ ! -d {path} ] || { echo {path}" is a directory" >&2; return 1; }
     t=$(dirname -- {path})/.vmrun.$$
     mkdir -p -- "$(dirname -- {path})" && fetch {url} "$t" {seconds} || { rm -f -- "$t"; return 1; }

@@ -24,13 +24,16 @@ return task "file" {
     if t.state == "absent" then return "[ ! -e {path} ] && [ ! -L {path} ] || { oldis content present; return 1; }" end
     return [[r=0
       if [ -f {path} ] && [ ! -L {path} ]; then
-        [ "$(digest {path})" = {digest} ] || { r=1; ]] .. (t.secret and "oldis digest '(secret)'" or
-          "[ $(wc -c <{path}) -gt 65536 ] || old content <{path}") .. [[; }
+        [ "$(digest {path})" = {digest} ] || { [ "$MODE" = check ] || return 1; r=1; }
         look {path}
+        [ $r -eq 0 ] || ]] .. (t.secret and "oldis digest '(secret)'" or "oldfile content {path}") .. [[
+
         [ "$mode" = {mode} ] || { r=1; oldis mode "$mode"; }
         [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { r=1; oldis owner "$owner"; }
       else r=1; fi; return $r]]
   end,
+  looks_at = function(t) return t.path end,
+  proves = function(t) return t.state == "present" end,
   apply = function(t)
     if t.state == "absent" then return "rm -f -- {path}" end
     return "new() { printf %s {content}; }; put {path} {mode} {owner}"

@@ -3,9 +3,7 @@ local field, task = require "field", require "host.task"
 
 -- The line reaches grep and awk on their standard input: arguments can be seen by others on the host.
 local CHECK = [=[l={line}
-  if [ -n {replaces} ]; then
-    grep -E -e {replaces} </dev/null || [ $? -eq 1 ] || return 2
-  fi
+  [ -z {replaces} ] || grep -E -e {replaces} </dev/null || [ $? -eq 1 ] || return 2
   [ -f {path} ] || return 1
   if [ -n {replaces} ]; then
     m=$(grep -E -e {replaces} -- {path} | while IFS= read -r x; do [ "$x" = "$l" ] || printf '%s\n' "$x"; done)
@@ -13,12 +11,14 @@ local CHECK = [=[l={line}
   fi
   printf '%s\n' "$l" | grep -qxFf - -- {path}]=]
 
--- The numbers of the lines that give way, then one pass over the line itself and the file.
+-- The numbers of the lines that give way (none where the line only is not there), then one pass over the line itself and the
+-- file.
 local APPLY = [=[l={line} m=644 o=root:root
   if [ -f {path} ]; then look {path}; m=$mode o=$ids; fi
-  k=$([ ! -f {path} ] || {
+  k=
+  [ -z {replaces} ] || [ ! -f {path} ] || k=$({
     printf '%s\n' "$l" | grep -nxFf - -- {path}
-    [ -z {replaces} ] || grep -nE -e {replaces} -- {path}
+    grep -nE -e {replaces} -- {path}
   } | cut -d: -f1 | tr '\n' ' ')
   f={path}; [ -f "$f" ] || f=/dev/null
   new() {
@@ -45,6 +45,7 @@ return task "line" {
     if t.state == "present" then return CHECK end
     return "printf '%s\\n' {line} | grep -qxFf - -- {path} 2>/dev/null || return 0; oldis line {line}; return 1"
   end,
+  proves = function(t) return t.state == "present" and t.replaces == "" end,
   apply = function(t)
     if t.state == "present" then return APPLY end
     return [[look {path}

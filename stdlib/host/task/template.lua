@@ -22,5 +22,5 @@ return task "template" {
     t.content = render(name, t.template, t.values)
     file.prepare(t, name)
   end,
-  shown = file.shown, check = file.check, apply = file.apply,
+  shown = file.shown, check = file.check, apply = file.apply, looks_at = file.looks_at, proves = file.proves,
 }

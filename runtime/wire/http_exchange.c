@@ -221,7 +221,9 @@ static void check_client(struct vr_connection *c, struct MHD_Connection *mhd)
         return;
     gnutls_typed_vdata_st use = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
                                  .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
-    if (gnutls_certificate_verify_peers(session, &use, 1, &status) < 0 || status != 0)
+    c->client_refused =
+        gnutls_certificate_verify_peers(session, &use, 1, &status) < 0 || status != 0;
+    if (c->client_refused)
         return;
     gnutls_x509_crt_t cert;
     if (gnutls_x509_crt_init(&cert) < 0)
@@ -246,6 +248,7 @@ static void read_connection(struct vr_exchange *x)
         x->client_groups[i] = vr_strdup(c->client_groups[i]);
     x->request.peer = x->peer;
     x->request.client_name = x->client_name;
+    x->request.client_refused = c->client_refused;
     x->request.client_groups = (const char *const *)x->client_groups;
 }
 

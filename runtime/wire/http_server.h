@@ -74,6 +74,7 @@ struct vr_request {
     /* CN and all O (ended by NULL) of the client's certificate; NULL: none that verifies. */
     const char *client_name;
     const char *const *client_groups;
+    bool client_refused; /* it showed one, which does not verify */
 };
 const struct vr_request *vr_exchange_request(const struct vr_exchange *exchange);
 

@@ -15,7 +15,7 @@ struct vr_connection {
     const struct vr_cert *cert; /* to show in the handshake */
     char *peer;
     bool busy; /* with a request */
-    bool client_checked;
+    bool client_checked, client_refused;
     char *client_name;
     char **client_groups;
 };

@@ -208,6 +208,9 @@ static void push_request(lua_State *L, const struct vr_request *r)
     if (r->client_name) {
         push_client(L, r);
         lua_setfield(L, -2, "client");
+    } else if (r->client_refused) {
+        lua_pushboolean(L, false);
+        lua_setfield(L, -2, "client");
     }
 }
 

@@ -1,6 +1,6 @@
 --- A client of a Kubernetes API: discovery, get, list, server-side apply and its dry run, patch, delete, watch, wait.
 -- Protocol facts: https://kubernetes.io/docs/reference/using-api/api-concepts/ and .../server-side-apply/.
-local crypto, http, json, task, yaml = require "crypto", require "http", require "json", require "task", require "yaml"
+local crypto, http, json, task = require "crypto", require "http", require "json", require "task"
 local fail = require "fail"
 
 local client = {}
@@ -9,71 +9,138 @@ client.__index = client
 local MANAGER = "vmrun"
 local RETRIED = { [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
 local BUDGET = 120 -- seconds of trying again
+local SETTLED = 10 -- seconds until all of a server knows a new kind, and two writers have taken turns
 
---- A client from the parts of a kubeconfig: server, ca (PEM), cert and key (PEM) or token, server_name, connect_to (a function
--- that gives "addr:port" or nil), renew (a function that gives new parts after a 401).
+--- A client from the parts of a kubeconfig: server, ca (PEM), cert and key (PEM) or token or basic (base64), server_name,
+-- insecure, proxy, connect_to (a function that gives "addr:port" or nil), renew (a function that gives new parts; asked after
+-- a 401, and from the time `renew_at` on).
 local function new(parts)
-  return setmetatable({ parts = parts, kinds = {}, versions = {} }, client)
+  return setmetatable({ parts = parts, kinds = {}, asked = {} }, client)
+end
+
+local function status_of(answer)
+  local body = answer.body and answer.body ~= "" and json.decode(answer.body) or nil
+  return type(body) == "table" and body.kind == "Status" and body or nil
 end
 
 local function text_of(answer)
-  local body = answer.body and answer.body ~= "" and json.decode(answer.body) or nil
-  if type(body) == "table" and body.kind == "Status" then
-    return tostring(body.message or body.reason), body.reason, body
-  end
+  local status = status_of(answer)
+  if status then return tostring(status.message or status.reason), status.reason, status end
   return ("HTTP %d"):format(answer.status), nil, nil
 end
 
-local function raise(what, answer)
+local function date(seconds) return os.date("!%Y-%m-%d %H:%M:%S UTC", seconds) end
+
+-- Why the server may not know us: a certificate says itself that it is over.
+local function stranger(parts)
+  local cert = parts.cert and crypto.x509_read(parts.cert)
+  if cert and cert.not_after <= task.time() then
+    return (" (the client certificate expired at %s)"):format(date(cert.not_after)),
+      "get a new kubeconfig from who keeps the cluster"
+  end
+  return "", "the API server does not know our credentials: were they renewed, or have they expired?"
+end
+
+-- A 500 of 1.20 and older for what is wrong with the object, and stays so.
+local function is_final(answer)
+  return answer.status == 500 and (answer.body or ""):find("failed to create typed patch object", 1, true) ~= nil
+end
+
+local HINTS = { [403] = "the user of these credentials lacks this right: a Role or ClusterRole must give it" }
+
+local function raise(self, what, answer)
   local message, reason, status = text_of(answer)
-  error(fail { ("%s: %s"):format(what, message), code = reason or ("HTTP%d"):format(answer.status), status = status,
-    hint = answer.status == 401 and "the API server does not know our credentials: were they renewed, or have they expired?" or nil })
+  local hint, more = HINTS[answer.status], ""
+  if answer.status == 401 then more, hint = stranger(self.parts) end
+  if is_final(answer) then hint = "the server does not know this field: is it older than the manifest, or the name mistyped?" end
+  local missing = reason == "NotFound" and status.details
+  if missing and missing.kind == "namespaces" then hint = "the namespace must be there first" end
+  error(fail { ("%s: %s%s"):format(what, message, more), code = reason or ("HTTP%d"):format(answer.status), status = status,
+    hint = hint })
+end
+
+-- New parts in place of `old`, once, however many requests find them old; a failure is told to all of them.
+local function renew(self, old)
+  while self.renewing do self.renewing:wait() end
+  if self.parts ~= old then return end
+  if old.failed then error(old.failed, 0) end
+  local over = task.event()
+  self.renewing = over
+  local _ <close> = setmetatable({}, { __close = function()
+    self.renewing = nil
+    over:set()
+  end })
+  local ok, made = pcall(old.renew)
+  if ok then
+    self.parts = made
+  else
+    if not (fail.is(made) and made.code == "cancelled") then old.failed = made end
+    error(made, 0)
+  end
 end
 
 local function request_of(self, method, path, body, options)
   local parts = self.parts
+  if parts.renew_at and parts.renew_at <= task.time() then
+    renew(self, parts)
+    parts = self.parts
+  end
   local headers = { Accept = options.accept or "application/json", ["User-Agent"] = "vmrun",
     ["Content-Type"] = body and (options.content_type or "application/json") or nil,
-    Authorization = parts.token and ("Bearer " .. parts.token) or nil }
+    Authorization = parts.token and ("Bearer " .. parts.token) or parts.basic and ("Basic " .. parts.basic) or nil }
   return { method = method, url = parts.server .. path, headers = headers, body = body and (type(body) == "string" and body
     or json.encode(body)) or nil, ca = parts.ca, cert = parts.cert, key = parts.key, server_name = parts.server_name,
-    connect_to = parts.connect_to and parts.connect_to() or nil, timeout = options.timeout or 60 }
+    insecure = parts.insecure, proxy = parts.proxy, connect_to = parts.connect_to and parts.connect_to() or nil,
+    timeout = options.timeout or 60 }, parts
 end
 
--- That no way leads to the server now (a load balancer's probe fails) is as temporary as a refused connection.
-local function ask(self, ...)
-  local ok, request = pcall(request_of, self, ...)
-  if ok then return http.request(request) end
-  if type(request) == "table" and request.code == "unreachable" then return nil, request.message, "unreachable" end
-  error(request, 0)
+-- Sends a request by `send` (of the binding `http`). That no way leads to the server now (a load balancer's probe fails) is as
+-- temporary as a refused connection. Returns the answer, or nil, message, code; and the parts that it was sent with.
+local function ask(self, send, ...)
+  local ok, request, parts = pcall(request_of, self, ...)
+  if not ok then
+    if type(request) == "table" and request.code == "unreachable" then return nil, request.message, "unreachable" end
+    error(request, 0)
+  end
+  local answer, message, code = send(request)
+  return answer, message, code, parts
 end
 
---- One request, with retries for what the server calls temporary. options: ok = {[404] = true}, content_type, timeout, what.
--- Returns the decoded body (nil for a tolerated failure) and the answer.
+-- An API server that starts or loses its quorum resets connections; one with a certificate that does not fit never will.
+local function is_hopeless(code, message)
+  return code == "cancelled" or code == "url" or code == "tls" and message:find("certificate", 1, true) ~= nil
+end
+
+local function unreachable(what, message, code)
+  error(fail { ("%s: %s"):format(what, message), code = code or "unreachable", hint = code == "tls"
+    and "the kubeconfig's certificate-authority must be the one that signed the server's certificate"
+    or "is the API server up, and may we reach it?" })
+end
+
+--- One request, with retries for what the server calls temporary. options: ok = {[404] = true}, content_type, timeout, what,
+-- patience (seconds of trying again). Returns the decoded body (nil for a tolerated failure) and the answer.
 function client:request(method, path, body, options)
   options = options or {}
   local what = options.what or ("%s %s"):format(method, (path:gsub("%?.*", "")))
   local started, pause, renewed = task.now(), 0.2, false
   local patience = options.patience or self.patience or BUDGET
+  local encoded = body and (type(body) == "string" and body or json.encode(body)) or nil
   while true do
-    local answer, message, code = ask(self, method, path, body, options)
+    local answer, message, code, parts = ask(self, http.request, method, path, encoded, options)
     local wait
     if not answer then
-      -- An API server that starts or loses its quorum resets connections; one with a certificate that does not fit never will.
-      local final = code == "cancelled" or (code == "tls" and message:find("certificate", 1, true))
-      if final or task.now() - started > patience then
-        error(fail { ("%s: %s"):format(what, message), code = final and code or "unreachable",
-          hint = "is the API server up, and may we reach it?" })
-      end
+      if is_hopeless(code, message) then unreachable(what, message, code) end
       wait = pause
-    elseif answer.status == 401 and self.parts.renew and not renewed then
-      renewed, self.parts = true, self.parts.renew()
-    elseif RETRIED[answer.status] and not (options.ok and options.ok[answer.status])
-      and task.now() - started < patience then
+      if task.now() + wait - started > patience then unreachable(what, message) end
+    elseif answer.status == 401 and parts.renew and not renewed then
+      renewed = true
+      renew(self, parts)
+    elseif RETRIED[answer.status] and not (options.ok and options.ok[answer.status]) and not is_final(answer) then
       wait = tonumber(answer.headers["retry-after"]) or pause
+      if task.now() + wait - started > patience then raise(self, what, answer) end
     elseif answer.status >= 400 then
       if options.ok and options.ok[answer.status] then return nil, answer end
-      raise(what, answer)
+      raise(self, what, answer)
     else
       return answer.body ~= "" and json.decode(answer.body) or nil, answer
     end
@@ -90,10 +157,22 @@ local function group_path(api_version)
   return api_version:find("/", 1, true) and "/apis/" .. api_version or "/api/" .. api_version
 end
 
+-- Who wants the same list while it is asked for waits for that answer.
 function client:discover(api_version)
+  local under_way = self.asked[api_version]
+  if under_way then
+    under_way:wait()
+    return self.kinds[api_version] or self:discover(api_version)
+  end
+  local over = task.event()
+  self.asked[api_version] = over
+  local _ <close> = setmetatable({}, { __close = function()
+    self.asked[api_version] = nil
+    over:set()
+  end })
   local list = self:request("GET", group_path(api_version), nil, { ok = { [404] = true } })
   local found = {}
-  for _, resource in ipairs(list and list.resources or {}) do
+  for _, resource in ipairs(list and list.resources ~= json.null and list.resources or {}) do
     if not resource.name:find("/", 1, true) then
       found[resource.kind] = { plural = resource.name, namespaced = resource.namespaced, verbs = resource.verbs }
     end
@@ -142,43 +221,77 @@ function client:get(api_version, kind, namespace, name)
   return (self:request("GET", self:path(api_version, kind, namespace, name), nil, { ok = { [404] = true } }))
 end
 
---- All objects of a kind, page by page. options: labels (a selector), fields (a selector), namespace.
+local function query_of(options, more)
+  local query = more
+  if options.labels then query[#query + 1] = "labelSelector=" .. escape(options.labels) end
+  if options.fields then query[#query + 1] = "fieldSelector=" .. escape(options.fields) end
+  return "?" .. table.concat(query, "&")
+end
+
+--- All objects of a kind, page by page. options: labels (a selector), fields (a selector), namespace, limit (of a page; 500).
+-- Returns them, and the version of the whole. When the server forgets the version that the pages are of (410), it begins
+-- again, the third time with one page.
 function client:list(api_version, kind, options)
   options = options or {}
-  local items, next_page = {}, nil
-  repeat
-    local query = { "limit=500" }
-    if options.labels then query[#query + 1] = "labelSelector=" .. escape(options.labels) end
-    if options.fields then query[#query + 1] = "fieldSelector=" .. escape(options.fields) end
-    if next_page then query[#query + 1] = "continue=" .. escape(next_page) end
-    local list = self:request("GET", self:path(api_version, kind, options.namespace) .. "?" .. table.concat(query, "&"))
-    for _, item in ipairs(list.items or {}) do
-      item.apiVersion, item.kind = item.apiVersion or api_version, item.kind or kind
-      items[#items + 1] = item
+  local path = self:path(api_version, kind, options.namespace)
+  local items, next_page, limit, begun = {}, nil, options.limit or 500, 1
+  while true do
+    local list = self:request("GET", path .. query_of(options, { "limit=" .. limit, next_page and "continue="
+      .. escape(next_page) }), nil,
+      { ok = { [410] = next_page ~= nil } })
+    if list then
+      for _, item in ipairs(list.items ~= json.null and list.items or {}) do
+        item.apiVersion, item.kind = item.apiVersion or api_version, item.kind or kind
+        items[#items + 1] = item
+      end
+      next_page = list.metadata and list.metadata.continue
+      if not next_page or next_page == "" then return items, list.metadata and list.metadata.resourceVersion end
+    else
+      items, next_page, begun = {}, nil, begun + 1
+      if begun == 3 then limit = 0 end
     end
-    next_page = list.metadata and list.metadata.continue
-    if next_page == "" then next_page = nil end
-    self.version_seen = list.metadata and list.metadata.resourceVersion
-  until not next_page
-  return items
+  end
+end
+
+-- A path that nobody serves has no Status of an object in its answer: the kind is so new that not all of the server knows it.
+local function is_unserved(answer)
+  if answer.status ~= 404 then return false end
+  local status = status_of(answer)
+  return not (status and status.details and status.details.name)
+end
+
+-- Two writers at once, which is nobody's decision to make: the server says Conflict, but names no field.
+local function is_race(answer)
+  local status = answer.status == 409 and status_of(answer)
+  return status and status.reason == "Conflict" and (status.message or ""):find("the object has been modified", 1, true) ~= nil
 end
 
 --- Server-side apply. options: dry_run, force, manager. A conflict is an error that names the fields and who holds them.
 function client:apply(object, options)
   options = options or {}
-  local query = "?fieldManager=" .. (options.manager or MANAGER) .. "&force=" .. tostring(options.force == true)
+  local query = "?fieldManager=" .. escape(options.manager or MANAGER) .. "&force=" .. tostring(options.force == true)
     .. (options.dry_run and "&dryRun=All" or "")
   local what = ("apply %s %s"):format(object.kind, object.metadata.name)
-  local body, answer = self:request("PATCH", self:path_of(object) .. query, object,
-    { content_type = "application/apply-patch+yaml", ok = { [409] = true, [404] = options.dry_run }, what = what })
-  if body then return body end
-  if answer.status == 404 then return nil, "absent" end
-  local message, _, status = text_of(answer)
+  local path, started, answer = self:path_of(object) .. query, task.now(), nil
+  while true do
+    local body
+    body, answer = self:request("PATCH", path, object,
+      { content_type = "application/apply-patch+yaml", ok = { [409] = true, [404] = true }, what = what })
+    if body then return body end
+    if not (is_unserved(answer) and not options.dry_run or is_race(answer)) or task.now() - started > SETTLED then break end
+    task.sleep(0.1)
+  end
+  if answer.status == 404 then
+    if options.dry_run then return nil, "absent" end
+    raise(self, what, answer)
+  end
+  local status = status_of(answer)
   local causes = {}
   for _, cause in ipairs(status and status.details and status.details.causes or {}) do
     causes[#causes + 1] = ("%s (%s)"):format(cause.field, cause.message)
   end
-  error(fail { ("%s: %s"):format(what, #causes > 0 and "others hold fields of it: " .. table.concat(causes, "; ") or message),
+  if #causes == 0 then raise(self, what, answer) end
+  error(fail { ("%s: others hold fields of it: %s"):format(what, table.concat(causes, "; ")),
     code = "conflict", hint = "take the fields out of the recipe, or set force = true to take them over" })
 end
 
@@ -193,89 +306,178 @@ function client:create(object, path)
   return (self:request("POST", path or self:path(object.apiVersion, object.kind, namespace_of(self, object)), object))
 end
 
---- Deletes an object; true when it was there. options: propagation ("Background" unless given), wait (seconds to wait until gone).
+--- Deletes an object; true when it was there. options: propagation ("Background" unless given), wait (seconds to wait until
+-- gone), uid (only the object that has it: another of the name is left, and false is given).
 function client:delete(object, options)
   options = options or {}
   if not self:kind(object.apiVersion, object.kind) then return false end
   local path = self:path_of(object)
   local body = self:request("DELETE", path, { apiVersion = "v1", kind = "DeleteOptions",
-    propagationPolicy = options.propagation or "Background" }, { ok = { [404] = true } })
+    propagationPolicy = options.propagation or "Background", preconditions = options.uid and { uid = options.uid } or nil },
+    { ok = { [404] = true, [409] = options.uid ~= nil } })
   if body and options.wait then
     self:wait(object, function(now) return now == nil end, options.wait, "to be gone")
   end
   return body ~= nil
 end
 
---- Watches a kind: calls each(event_type, object) for each event until it returns a true value (which is returned) or the
--- deadline has passed (nil). options: namespace, fields, labels, since. Reconnects, and lists again where the server asks for it.
-function client:watch(api_version, kind, options, seconds, each)
-  local deadline, since = task.now() + seconds, options.since
-  while task.now() < deadline do
-    local query = { "watch=true", "allowWatchBookmarks=true" }
-    if since then query[#query + 1] = "resourceVersion=" .. escape(since) end
-    if options.fields then query[#query + 1] = "fieldSelector=" .. escape(options.fields) end
-    if options.labels then query[#query + 1] = "labelSelector=" .. escape(options.labels) end
-    local request = request_of(self, "GET", self:path(api_version, kind, options.namespace) .. "?" .. table.concat(query, "&"),
-      nil, { timeout = math.max(1, deadline - task.now()) })
-    local stream, rest = http.open(request), ""
-    if stream and stream.status == 200 then
-      while true do
-        local chunk = stream:read(math.max(0.1, deadline - task.now()))
-        if not chunk then break end
-        rest = rest .. chunk
-        for line in function()
-          local text, more = rest:match("^([^\n]*)\n(.*)$")
-          if text then rest = more end
-          return text
-        end do
-          local event = line ~= "" and json.decode(line)
-          if event and event.type == "ERROR" then
-            since = nil -- 410: what we knew is too old
-          elseif event then
-            since = event.object.metadata.resourceVersion
-            if event.type ~= "BOOKMARK" then
-              local answer = each(event.type, event.object)
-              if answer then
-                stream:close()
-                return answer
-              end
-            end
-          end
-        end
-      end
-    else
-      since = nil
-      task.sleep(math.min(0.5, math.max(0, deadline - task.now())))
+-- Watching. What is known of the world is kept by name, so that after a gap (410) it can be told what has changed in it.
+
+local function key_of(object) return (object.metadata.namespace or "") .. "/" .. object.metadata.name end
+
+-- Lists, and tells `each` how that differs from what was known. Returns its answer, and the version of the list.
+local function catch_up(self, api_version, kind, options, known, each)
+  local items, version = self:list(api_version, kind, options)
+  local there, answer = {}, nil
+  for _, item in ipairs(items) do
+    local key = key_of(item)
+    local old = known[key]
+    there[key] = item
+    if not answer and (not old or old.metadata.resourceVersion ~= item.metadata.resourceVersion) then
+      answer = each(old and "MODIFIED" or "ADDED", item)
     end
-    if stream then stream:close() end
+  end
+  for key, old in pairs(known) do
+    if not there[key] then
+      known[key] = nil
+      answer = answer or each("DELETED", old)
+    end
+  end
+  for key, item in pairs(there) do known[key] = item end
+  return answer, version
+end
+
+-- The events of a stream, one JSON text a line, until it ends or the deadline has passed.
+local function events(stream, deadline)
+  local rest, lines, at = {}, {}, 0
+  return function()
+    at = at + 1
+    while not lines[at] do
+      local left = deadline - task.now()
+      local chunk = left > 0 and stream:read(left)
+      if not chunk then return nil end
+      lines, at = {}, 1
+      local from, ending = 1, chunk:find("\n", 1, true)
+      while ending do
+        rest[#rest + 1] = chunk:sub(from, ending - 1)
+        lines[#lines + 1], rest = table.concat(rest), {}
+        from = ending + 1
+        ending = chunk:find("\n", from, true)
+      end
+      rest[#rest + 1] = chunk:sub(from)
+    end
+    return json.decode(lines[at])
   end
 end
 
---- Waits until `done(object or nil)` says so, by watching. Fails after `seconds` with what the object last said.
+-- Tells the events of one stream. Returns each's answer, the version up to which all is told (nil: to be listed again), and
+-- whether the server was in trouble.
+local function follow(stream, deadline, since, known, each)
+  for event in events(stream, deadline) do
+    local object = event.object
+    if event.type == "ERROR" then
+      if object.code == 410 then return nil, nil end
+      return nil, since, true
+    end
+    since = object.metadata.resourceVersion
+    if event.type ~= "BOOKMARK" then
+      known[key_of(object)] = event.type ~= "DELETED" and object or nil
+      local answer = each(event.type, object)
+      if answer then return answer, since end
+    end
+  end
+  return nil, since
+end
+
+--- Watches a kind: calls each(event_type, object) for each event until it returns a true value (which is returned) or the
+-- deadline has passed (nil); the second result is the version up to which all is told. options: namespace, fields, labels, since
+-- (a version; without one what is there is told first, as ADDED), known (objects of that version).
+-- A connection that ends is taken up where it was; where the server has forgotten that (410) all is listed again, and what
+-- changed meanwhile is told as ADDED, MODIFIED or DELETED.
+function client:watch(api_version, kind, options, seconds, each)
+  local deadline, since, known = task.now() + seconds, options.since, {}
+  for _, object in ipairs(options.known or {}) do known[key_of(object)] = object end
+  local path, pause, renewed = self:path(api_version, kind, options.namespace), 0.1, false
+  local what = ("watch %s"):format(kind)
+  while task.now() < deadline do
+    local answer
+    if not since then
+      answer, since = catch_up(self, api_version, kind, options, known, each)
+      if answer then return answer, since end
+    end
+    local left, before, began = math.max(1, math.ceil(deadline - task.now())), since, task.now()
+    local query = query_of(options, { "watch=true", "allowWatchBookmarks=true", "timeoutSeconds=" .. left, "resourceVersion="
+      .. escape(since) })
+    local stream, message, code, parts = ask(self, http.open, "GET", path .. query, nil, { timeout = math.min(left, 60) })
+    local trouble, wait = true, nil
+    if stream then
+      local _ <close> = setmetatable({}, { __close = function() stream:close() end })
+      if stream.status == 200 then
+        answer, since, trouble = follow(stream, deadline, since, known, each)
+        if answer then return answer, since end
+      elseif stream.status == 410 then
+        since, trouble = nil, false
+      elseif stream.status == 401 and parts.renew and not renewed then
+        renewed, trouble = true, false
+        renew(self, parts)
+      elseif RETRIED[stream.status] then
+        wait = tonumber(stream.headers["retry-after"])
+      else
+        raise(self, what, { status = stream.status, body = stream:read(5) })
+      end
+    elseif is_hopeless(code, message) then
+      unreachable(what, message, code)
+    end
+    -- One that ends at once, and again and again, is in trouble, too.
+    if since ~= before and not trouble then pause = 0.1 end
+    if trouble or (task.now() - began < 1 and since == before) then
+      task.sleep(math.max(0, math.min(wait or pause, deadline - task.now())))
+      pause = math.min(pause * 1.7, 5)
+    end
+  end
+  return nil, since
+end
+
+--- Waits until `done(object or nil)` says so, by watching. Fails after `seconds` with what the object last said. A kind that
+-- the server does not have is waited for like its object.
 function client:wait(object, done, seconds, what)
-  local name, namespace = object.metadata.name, namespace_of(self, object)
+  local name = object.metadata.name
   local deadline = task.now() + seconds
   local now
   repeat
-    now = self:get(object.apiVersion, object.kind, namespace, name)
+    now = self:get(object.apiVersion, object.kind, namespace_of(self, object), name)
     local answer = done(now)
     if answer then return answer, now end
-    answer = self:watch(object.apiVersion, object.kind, { namespace = namespace, fields = "metadata.name=" .. name,
-      since = now and now.metadata.resourceVersion }, math.max(0.1, math.min(30, deadline - task.now())), function(event, changed)
-      now = event ~= "DELETED" and changed or nil
-      return done(now)
-    end)
-    if answer then return answer, now end
+    local left = math.max(0.1, math.min(30, deadline - task.now()))
+    if not self:kind(object.apiVersion, object.kind) then
+      task.sleep(math.min(left, 1)) -- discovery cannot be watched
+    else
+      answer = self:watch(object.apiVersion, object.kind, { namespace = namespace_of(self, object), fields = "metadata.name="
+        .. name,
+        since = now and now.metadata.resourceVersion, known = now and { now } }, left, function(event, changed)
+        now = event ~= "DELETED" and changed or nil
+        return done(now)
+      end)
+      if answer then return answer, now end
+    end
   until task.now() >= deadline
-  error(fail { ("%s %s: waited %g s for it %s; %s"):format(object.kind, name, seconds, what or "to be ready", client.last_words(now)),
+  error(fail { ("%s %s: waited %g s for it %s; %s"):format(object.kind, name, seconds, what or "to be ready",
+    client.last_words(now)),
     code = "timeout" })
+end
+
+-- Go writes a list that is not there as null.
+local function list_of(value) return type(value) == "table" and value or {} end
+
+local function conditions_of(object)
+  return list_of(object and type(object.status) == "table" and object.status.conditions)
 end
 
 --- What an object's conditions say, for a message.
 function client.last_words(object)
   if not object then return "it is not there" end
   local words = {}
-  for _, condition in ipairs(object.status and object.status.conditions or {}) do
+  for _, condition in ipairs(conditions_of(object)) do
     if condition.type == "Ready" or condition.status ~= "True" then
       words[#words + 1] = ("%s=%s%s"):format(condition.type, condition.status,
         condition.message and condition.message ~= "" and " (" .. condition.message .. ")" or "")
@@ -286,34 +488,9 @@ end
 
 --- The status of a condition: "True", "False", "Unknown" or nil, and its message.
 function client.condition(object, name)
-  for _, condition in ipairs(object and object.status and object.status.conditions or {}) do
+  for _, condition in ipairs(conditions_of(object)) do
     if condition.type == name then return condition.status, condition.message end
   end
 end
 
--- Kubeconfigs.
-
-local function inline(entry, name)
-  local data = entry[name .. "-data"]
-  return data and crypto.unbase64(data) or nil
-end
-
-local function named(list, name)
-  for _, entry in ipairs(list or {}) do if entry.name == name then return entry end end
-end
-
---- The parts of a kubeconfig table (or text): server, ca, cert, key, token. Files and exec plugins are left to the caller.
-local function parts_of(config, context)
-  if type(config) == "string" then config = fail.check(yaml.decode(config)) end
-  local chosen = named(config.contexts, context or config["current-context"])
-  local cluster = chosen and named(config.clusters, chosen.context.cluster)
-  local user = chosen and named(config.users, chosen.context.user)
-  if not cluster or not user then
-    error(fail { "the kubeconfig has no usable context" .. (context and " '" .. context .. "'" or ""), code = "kubeconfig" })
-  end
-  return { server = (cluster.cluster.server:gsub("/$", "")), ca = inline(cluster.cluster, "certificate-authority"),
-    server_name = cluster.cluster["tls-server-name"], cert = inline(user.user, "client-certificate"),
-    key = inline(user.user, "client-key"), token = user.user.token }
-end
-
-return { new = new, parts_of = parts_of, condition = client.condition, last_words = client.last_words, MANAGER = MANAGER }
+return { new = new, condition = client.condition, conditions = conditions_of, last_words = client.last_words, MANAGER = MANAGER }

@@ -2,9 +2,11 @@
 local client = require "kubernetes.client"
 local dial = require "dial"
 local fail = require "fail"
+local kubeconfig = require "kubernetes.kubeconfig"
+local task = require "task"
 
 local M = {}
-local open = {}
+local open, opening = {}, {}
 
 --- The kinds whose resources stand for a cluster: what a field `cluster` may hold.
 M.KINDS = { "kubeadm.init", "kubernetes.cluster" }
@@ -12,7 +14,7 @@ M.KINDS = { "kubeadm.init", "kubernetes.cluster" }
 local function from_kubeadm(ctx, cluster)
   local credentials = require "kubeadm.credentials"
   local function parts(config)
-    local made = client.parts_of(config)
+    local made = kubeconfig.parts(config)
     made.server, made.server_name = ("https://%s:%d"):format(cluster.endpoint, cluster.port), nil
     made.connect_to = function()
       local host = cluster.reach or cluster.endpoint
@@ -29,15 +31,19 @@ local function from_kubeadm(ctx, cluster)
   return parts(credentials.admin(ctx, cluster))
 end
 
-local function from_kubeconfig(cluster)
-  return client.parts_of(cluster.kubeconfig, cluster.context)
-end
-
 --- The client of a cluster's table (a resource of one of M.KINDS).
 function M.client(ctx, cluster)
-  local key = cluster.kubeconfig and cluster.kubeconfig or ("%s %s"):format(cluster.endpoint, cluster.host.address)
+  local given = cluster.kubeconfig
+  local key = given and given .. "\n" .. (cluster.context or "") or ("%s %s"):format(cluster.endpoint, cluster.host.address)
+  while opening[key] do opening[key]:wait() end -- a plugin is asked once
   if not open[key] then
-    open[key] = client.new(cluster.kubeconfig and from_kubeconfig(cluster) or from_kubeadm(ctx, cluster))
+    local over = task.event()
+    opening[key] = over
+    local _ <close> = setmetatable({}, { __close = function()
+      opening[key] = nil
+      over:set()
+    end })
+    open[key] = client.new(given and kubeconfig.parts(given, cluster.context) or from_kubeadm(ctx, cluster))
   end
   -- A plan says "unreachable" soon; an apply waits for a server that is being made or joined.
   open[key].patience = ctx.dry and 10 or 120

@@ -41,10 +41,8 @@ local function read(page, ctx)
   end
   if there == 0 and #list > 0 then return nil end
   if ctx.fields.prune ~= false then
-    for _, object in ipairs(gone(ctx.prior, list)) do
-      if api:get(object.apiVersion, object.kind, object.metadata.namespace, object.metadata.name) then
-        changes[#changes + 1] = { path = objects.id(object), old = "no longer declared" }
-      end
+    for _, object in ipairs(objects.ours(api, gone(ctx.prior, list), ctx.fields.manager)) do
+      changes[#changes + 1] = { path = objects.id(object), old = "no longer declared" }
     end
   end
   return { fields = ctx.fields, outputs = { objects = ids_of(list) }, changes = changes }
@@ -52,8 +50,11 @@ end
 
 local function apply(page, ctx)
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
-  objects.apply(api, list, options_of(ctx.fields))
-  if ctx.fields.prune ~= false then objects.delete(api, gone(ctx.prior, list)) end
+  local options = options_of(ctx.fields)
+  options.unsettled = not ctx.fields.wait
+  -- Old servers write an object anew though nothing of it changes; what is as declared is left alone.
+  objects.apply(api, ctx.prior and objects.stale(api, list, options) or list, options)
+  if ctx.fields.prune ~= false then objects.delete(api, objects.ours(api, gone(ctx.prior, list), ctx.fields.manager)) end
   if ctx.fields.wait then
     ctx:progress("waiting for the rollout")
     objects.wait(api, list, page.timeouts.create - 30)
@@ -84,7 +85,7 @@ local function define(name)
       local api = connect.client(ctx, ctx.fields.cluster)
       local list = {}
       for i, id in ipairs(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.objects or {}) do list[i] = objects.from_id(id) end
-      objects.delete(api, list)
+      objects.delete(api, objects.ours(api, list, ctx.fields.manager))
     end
     return kind(name)(page)
   end

@@ -16,7 +16,10 @@ local function wait(ctx)
   local f = ctx.fields
   local api = connect.client(ctx, f.cluster)
   local what = f.condition and ("to be %s=%s"):format(f.condition, f.status) or "to be ready"
-  local _, object = api:wait(target(f), function(now) return met(f, now) end, f.seconds, what)
+  local _, object = api:wait(target(f), function(now)
+    if not f.condition then objects.check(now) end
+    return met(f, now)
+  end, f.seconds, what)
   return { outputs = { object = objects.id(object) } }
 end
 

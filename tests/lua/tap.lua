@@ -14,7 +14,8 @@
 local task = require "task"
 local fs_ok, fs = pcall(require, "fs")
 
-local M = { passed = 0, failed = 0, skipped = 0, timeout = 30 }
+-- counted: whether tasks are (a server in the same process has tasks of its own).
+local M = { passed = 0, failed = 0, skipped = 0, timeout = 30, counted = true }
 
 local SKIP = {}
 
@@ -150,7 +151,7 @@ local function run(fn)
     end
   end
   local after = settle(before)
-  if after ~= before then return (after - before) .. " tasks were left behind" end
+  if M.counted and after ~= before then return (after - before) .. " tasks were left behind" end
 end
 
 local function one(_, name, fn)

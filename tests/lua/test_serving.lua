@@ -23,7 +23,7 @@ local function cluster(t)
     domain = "cluster.local" }))
   local result = m:run("kubeadm", "init", "--config", "/etc/kubeadm.yaml")
   t.eq(result.code, 0, result.err .. result.out)
-  api = client.new(client.parts_of(lab.kubeconfig(m)))
+  api = client.new(require("kubernetes.kubeconfig").parts(lab.kubeconfig(m)))
   return m
 end
 

@@ -147,41 +147,59 @@ local function matcher(ctx)
   end, name
 end
 
-local function collect(ctx)
-  local matches = matcher(ctx)
+local function collect(ctx, revision)
+  local matches, store = matcher(ctx), ctx.cluster.store
+  local found = revision and store:at(ctx.res.key, revision, ctx.namespace)
+  if revision and not found then return nil end
   local out = {}
-  for _, object in ipairs(ctx.cluster.store:list(ctx.res.key, ctx.namespace)) do
+  for _, object in ipairs(found or store:list(ctx.res.key, ctx.namespace)) do
     if matches(object) then out[#out + 1] = viewed(ctx.res, object) end
   end
   return out
 end
 
-local function page(ctx, objects)
-  local limit = math.tointeger(tonumber(ctx.req.query.limit))
+local function continue_token(revision, start)
+  return crypto.base64url(json.encode { v = "meta.k8s.io/v1", rv = revision, start = start })
+end
+
+-- Where a list goes on: after which name, and at which revision; -1 is the newest, for who takes what changed meanwhile.
+local function continued(ctx)
   local token = ctx.req.query.continue
-  local start, revision = 1, ctx.cluster.store.revision
-  if token and token ~= "" then
-    local decoded = json.decode(crypto.unbase64url(token) or "")
-    if type(decoded) ~= "table" then error(status.bad_request("continue key is not valid: " .. token), 0) end
-    revision = decoded.rv
-    for i, object in ipairs(objects) do
-      local key = (object.metadata.namespace or "") .. "/" .. object.metadata.name
-      if key > decoded.start then start = i; break end
-      start = i + 1
-    end
+  if not token or token == "" then return "", nil end
+  local decoded = json.decode(crypto.unbase64url(token) or "")
+  if type(decoded) ~= "table" or type(decoded.start) ~= "string" then
+    error(status.bad_request("continue key is not valid: " .. token), 0)
   end
+  return decoded.start, decoded.rv ~= -1 and decoded.rv or nil
+end
+
+-- A page of a list is of the revision that the first one had.
+local function page(ctx)
+  local limit = math.tointeger(tonumber(ctx.req.query.limit))
+  local after, revision = continued(ctx)
+  local objects = collect(ctx, revision)
+  if not objects then
+    local failure = status.expired("The provided continue parameter is too old to display a consistent list result. You can start a new list "
+      .. "without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing "
+      .. "with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the "
+      .. "first chunk was returned and now may show up in the list.")
+    failure.body.metadata.continue = continue_token(-1, after)
+    error(failure, 0)
+  end
+  revision = revision or ctx.cluster.store.revision
+  local start = 1
+  while objects[start] and (objects[start].metadata.namespace or "") .. "/" .. objects[start].metadata.name <= after do start = start + 1 end
   if not limit or limit <= 0 or #objects - start + 1 <= limit then
     return table.move(objects, start, #objects, 1, {}), list_meta(revision)
   end
   local out = table.move(objects, start, start + limit - 1, 1, {})
   local last = out[#out].metadata
-  local next_ = crypto.base64url(json.encode { v = "meta.k8s.io/v1", rv = revision, start = (last.namespace or "") .. "/" .. last.name })
   local remaining = not (ctx.req.query.labelSelector or ctx.req.query.fieldSelector) and #objects - start + 1 - limit or nil
-  return out, list_meta(revision, next_, remaining)
+  return out, list_meta(revision, continue_token(revision, (last.namespace or "") .. "/" .. last.name), remaining)
 end
 
 local function list(ctx)
-  local objects, meta = page(ctx, collect(ctx))
+  local objects, meta = page(ctx)
   local form, version = wanted_form(ctx.req)
   local res = ctx.res
   if form == "Table" then
@@ -239,7 +257,7 @@ local function bookmark(ctx, revision, initial)
     resourceVersion = tostring(revision), creationTimestamp = json.null, annotations = annotations } } } .. "\n"
 end
 
-local BOOKMARK_EVERY = 60
+local BOOKMARK_EVERY, BOOKMARK_BEFORE_END = 60, 2 -- seconds
 
 local function watch(ctx)
   local q = ctx.req.query
@@ -281,7 +299,8 @@ local function watch(ctx)
       while true do
         local left = ends - task.now()
         if left <= 0 then return end
-        local event = queue:pop(math.min(left, BOOKMARK_EVERY))
+        local last = left - BOOKMARK_BEFORE_END
+        local event = queue:pop(last > 0 and math.min(last, BOOKMARK_EVERY) or left)
         if event == false or ctx.server.closed then return end
         if event then
           local type_ = seen_by(event, matches)

@@ -50,6 +50,7 @@ end
 --- The user of a request: {name, groups}. Raises Unauthorized for credentials that are not valid.
 function authentication.user(cluster, req)
   local client = req.client
+  if client == false then error(status.unauthorized(), 0) end -- one of another authority, or one that has expired
   if client and client.cn and client.cn ~= "" then
     return { name = client.cn, groups = with(client.o, "system:authenticated") }
   end

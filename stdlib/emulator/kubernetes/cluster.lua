@@ -27,7 +27,7 @@ function Cluster.open(options)
     store = Store.open(options.table), resources = Resources.new(),
     service_cidr = record.service_cidr or "10.96.0.0/12", pod_cidr = record.pod_cidr, issuer = record.issuer
       or "https://kubernetes.default.svc.cluster.local",
-    members = record.members or {}, alive = {}, controllers = {}, kubelets = {}, servers = {}, seen_events = {}, started = task.time(),
+    members = record.members or {}, alive = {}, controllers = {}, kubelets = {}, servers = {}, seen_events = {}, rollouts = {}, started = task.time(),
   }, Cluster)
   record.members = self.members
   self.objects = Objects.new(self)

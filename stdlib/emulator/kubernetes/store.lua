@@ -141,6 +141,28 @@ function Store:since(revision)
   return out
 end
 
+--- The objects of a kind as they were at a revision, by namespace and name; nil when that is no longer known.
+function Store:at(kind, revision, namespace)
+  if revision == self.revision then return self:list(kind, namespace) end
+  if revision < self.oldest then return nil end
+  local then_ = value.shallow(self:bucket(kind))
+  for i = #self.log, self.first, -1 do
+    local event = self.log[i]
+    if event.revision <= revision then break end
+    if event.kind == kind then then_[id(event.object.metadata.namespace, event.object.metadata.name)] = event.old end
+  end
+  local out = {}
+  for _, key in ipairs(value.keys(then_)) do
+    if not namespace or then_[key].metadata.namespace == namespace then out[#out + 1] = then_[key] end
+  end
+  return out
+end
+
+--- Forgets all revisions before the newest.
+function Store:compact()
+  self.log, self.first, self.oldest = {}, 1, self.revision
+end
+
 --- Forgets everything, also what is durable.
 function Store:wipe()
   if self.table then

@@ -1,5 +1,6 @@
 --- Deployments, replica sets, daemon sets and stateful sets.
 local json = require "json"
+local task = require "task"
 local value = require "emulator.kubernetes.value"
 local selector = require "emulator.kubernetes.selector"
 local scheduling = require "emulator.kubernetes.scheduling"
@@ -202,7 +203,26 @@ local function set_condition(conditions, type_, state, reason, message)
     lastTransitionTime = old and old.status == state and old.lastTransitionTime or value.time() }
 end
 
-local function deployment_status(cluster, d, new, sets)
+local LEAST = 30 -- real seconds without progress, of a longer deadline: a busy machine is no failure of the world's
+
+-- Whether a rollout has had no progress for as long as it may.
+local function is_late(cluster, d, counts, manager)
+  local deadline = d.spec.progressDeadlineSeconds
+  if not deadline then return false end
+  local key = d.metadata.namespace .. "/" .. d.metadata.name
+  local known = cluster.rollouts[key]
+  local state = ("%s %d %s"):format(d.metadata.uid, d.metadata.generation, counts)
+  if not known or known.state ~= state then
+    known = { state = state, since = task.now() }
+    cluster.rollouts[key] = known
+  end
+  local left = math.max(deadline / cluster.factor, math.min(deadline, LEAST)) - (task.now() - known.since)
+  if left <= 0 then return true end
+  manager:after(left, deployment, d.metadata.namespace, d.metadata.name, left)
+  return false
+end
+
+local function deployment_status(cluster, d, new, sets, manager)
   local total, ready, available = totals(sets, "replicas"), totals(sets, "readyReplicas"), totals(sets, "availableReplicas")
   local updated = new and (value.get(new, "status", "replicas") or 0) or 0
   local _, unavailable = limits(d)
@@ -227,6 +247,8 @@ local function deployment_status(cluster, d, new, sets)
       set_condition(conditions, "Progressing", "Unknown", "DeploymentPaused", "Deployment is paused")
     elseif complete then
       set_condition(conditions, "Progressing", "True", "NewReplicaSetAvailable", ('ReplicaSet "%s" has successfully progressed.'):format(name))
+    elseif not was_complete and is_late(cluster, d, ("%d %d %d %d"):format(total, updated, ready, available), manager) then
+      set_condition(conditions, "Progressing", "False", "ProgressDeadlineExceeded", ('ReplicaSet "%s" has timed out progressing.'):format(name))
     elseif not was_complete then
       set_condition(conditions, "Progressing", "True", "ReplicaSetUpdated", ('ReplicaSet "%s" is progressing.'):format(name))
     end
@@ -277,9 +299,12 @@ local function bump(cluster, new, sets)
   end)
 end
 
-function deployment.reconcile(cluster, namespace, name)
+function deployment.reconcile(cluster, namespace, name, manager)
   local d = cluster.store:get(DEPLOYMENTS, namespace, name)
-  if not d or d.metadata.deletionTimestamp then return end
+  if not d or d.metadata.deletionTimestamp then
+    cluster.rollouts[namespace .. "/" .. name] = nil
+    return
+  end
   adopt(cluster, d)
   local sets = pods.owned(cluster, REPLICASETS, d)
   local new = find_new(d, sets)
@@ -304,7 +329,7 @@ function deployment.reconcile(cluster, namespace, name)
   sets = pods.owned(cluster, REPLICASETS, d)
   new = find_new(d, sets)
   annotate(cluster, d, new)
-  deployment_status(cluster, d, new, sets)
+  deployment_status(cluster, d, new, sets, manager)
   forget_old(cluster, d, old)
 end
 

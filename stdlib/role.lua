@@ -124,7 +124,7 @@ end
 -- A declaring host: collects tasks; `advance(tasks, asks)` brings a run of them about and returns the answers.
 -- Handlers wait for the end or a flush; so do services that a later task notifies, since theirs is a second turn.
 local function declarer(page, f, mode, facts, advance)
-  local host = { address = f.host.address, user = f.host.user, checking = mode == "check" }
+  local host = { address = f.host.address, checking = mode == "check" }
   local tasks, handlers, services, again, notes, titles = {}, {}, {}, {}, {}, {}
   local unfinished
 
@@ -301,7 +301,7 @@ local function define(name, page)
   page.outputs.tasks = field.list { field.string {}, doc = "The tasks that were declared." }
   page.outputs.facts = field.map { field.string {}, doc = "The facts that they were declared by." }
   local taken = known_names {}
-  for _, word in ipairs { "address", "user", "checking", "ask", "flush" } do taken[word] = true end
+  for _, word in ipairs { "address", "checking", "ask", "flush" } do taken[word] = true end
   for fact in pairs(page.facts or {}) do
     if taken[fact] then error(("role %s: the fact '%s' has the name of another"):format(name, fact), 3) end
   end

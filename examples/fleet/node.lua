@@ -40,9 +40,7 @@ return role "fleet.node" {
     host.command "init" {
       run = ("echo init >/var/lib/kubelet-done-%s"):format(f.release), creates = "/var/lib/kubelet-done-" .. f.release,
     }
-    host.command "link" {
-      run = ("ln -sfn %s /opt/kubelet"):format(data), unless = ("[ \"$(readlink /opt/kubelet)\" = %s ]"):format(data),
-    }
+    host.symlink "/opt/kubelet" { target = data }
   end,
   -- The tenth: what the host says of itself comes with the same answer.
   asks = { kernel = "uname -r" },

@@ -9,7 +9,8 @@ local task = require "host.task"
 
 local M = {}
 
--- $I is the number of the running task. A check may count on r being 0.
+-- $I is the number of the running task. A check may count on r being 0. Where a task has the host restarted, the
+-- program ends, and the tasks from that one on are for another.
 local CHECK = [[
 run() { I=$1 r=0; "c$1"; r=$?
   case $r in 0) say "$1" same ;; 1) say "$1" differs ;; *) say "$1" unclear "$r" ;; esac; }
@@ -20,6 +21,7 @@ run() { I=$1 r=0; "c$1"; r=$?
   say "$1" begins
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
+  if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; exit 0; fi
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
 ]]
@@ -45,7 +47,9 @@ end
 local function add_shared(lines, tasks)
   local there = {}
   for _, t in ipairs(tasks) do
-    for _, text in ipairs(t.type.shared or {}) do
+    local shared = t.type.shared or {}
+    if type(shared) == "function" then shared = shared(t.fields) end
+    for _, text in ipairs(shared) do
       if not there[text] then lines[#lines + 1] = text end
       there[text] = true
     end
@@ -58,8 +62,8 @@ local function add_tasks(lines, mode, tasks)
     if mode == "apply" then
       lines[#lines + 1] = ("a%d() (\n%s\n)"):format(i, task.apply(t))
       local trust = t.type.always and t.type.always(t.fields) or t.type.proves and t.type.proves(t.fields)
-      local verify = not trust and "verify" or "trust"
-      lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(t)), verify)
+      local behind = t.type.restarts and "restart" or not trust and "verify" or "trust"
+      lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(t)), behind)
     else
       lines[#lines + 1] = ("run %d"):format(i)
     end

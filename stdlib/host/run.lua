@@ -3,6 +3,7 @@ local connection = require "host.connection"
 local fail = require "fail"
 local journal = require "host.journal"
 local program = require "host.program"
+local restart = require "host.restart"
 local shell = require "host.shell"
 local task = require "task"
 
@@ -206,13 +207,31 @@ local function why(t, told)
   return ("exit code %s"):format(tostring(told.code))
 end
 
+-- Restarts the host for a task, and applies the tasks from this one on, which looks at what it made. `restarted`: the task
+-- for which that was done before.
+local function apply_restarted(ctx, host, tasks, i, options, restarted)
+  local t = tasks[i]
+  if t == restarted then
+    local why_not = "the host was restarted, and it still says that it must be"
+    error(fail { ("%s: `%s` failed: %s"):format(host.address, t.title, why_not), code = "task" })
+  end
+  restart(ctx, host, t.title, t.fields.timeout, function(text)
+    return command_for(host, options.become, "sh -c " .. shell.quote(text))
+  end, options.progress)
+  return M.apply(ctx, host, table.move(tasks, i, #tasks, 1, {}), options, t)
+end
+
 --- Applies; raises the first failure with the command's own last words. Returns how many tasks changed, and the answers.
-function M.apply(ctx, host, tasks, options)
+function M.apply(ctx, host, tasks, options, restarted)
   local reader = run(ctx, host, "apply", tasks, options)
   local changed = 0
   for i, t in ipairs(tasks) do
     local told = reader.tasks[i]
     if told.state == "changed" then changed = changed + 1 end
+    if told.state == "restarts" then
+      local more, answers = apply_restarted(ctx, host, tasks, i, options, restarted)
+      return changed + 1 + more, answers
+    end
     if told.state == "failed" then
       local said = last_lines(told.output, t.type.lines or 40)
       error(fail { ("%s: `%s` failed: %s%s"):format(host.address, t.title, why(t, told), said ~= "" and "\n" .. said or ""),

@@ -6,7 +6,11 @@
 --       check = function(t, sh) return snippet end,      -- returns 0: as it should be, 1: differs, else: cannot tell
 --       apply = function(t, sh) return snippet end,      -- makes it so; run only when check said 1
 --       shown = function(t) return { mode = t.mode } end -- what check's `old KEY` values are compared with on the screen
+--       looks_at = function(t) return t.path end,        -- what check asks `look` and `digest` about
+--       proves = function(t) return true end,            -- apply looks itself at what it made: no check after it
 --       handles = true,                                  -- a task's `notify` may name it; check asks `pending {mark}`
+--       restarts = true,                                 -- the host is restarted behind its apply
+--       shared = { "name() { ...; }" },                  -- (or a function of t) shell text that both use: once a program
 --     }
 --
 -- Snippets are POSIX sh with `{field}` for the quoted value of a field. In check, `oldis KEY TEXT` and `old KEY` (text on
@@ -37,8 +41,10 @@ function M.find(name)
   if not ok and not tostring(found):find("module 'host.task." .. name .. "' not found", 1, true) then error(found, 0) end
 end
 
-M.NAMES = { "apt_repository", "command", "directory", "download", "file", "handler", "host_entry", "hostname",
-  "kernel_module", "line", "package", "service", "swap", "sysctl", "template" }
+M.NAMES = { "apt_repository", "archive", "authorized_key", "block", "ca_certificate", "certificate", "command", "directory",
+  "download", "file", "filesystem", "firewall", "group", "handler", "host_entry", "hostname", "ini_value", "json_value",
+  "kernel_module", "line", "mount", "package", "package_pin", "reboot", "service", "sudoers", "swap", "symlink", "sysctl",
+  "template", "timer", "timezone", "toml_value", "unit", "user", "yaml_value" }
 
 function M.names() return M.NAMES end
 

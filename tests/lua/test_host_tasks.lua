@@ -9,24 +9,10 @@ local lab = require "role_lab"
 local task = require "task"
 local types = require "host.task"
 
+test.timeout = 120
+
 -- Commands that would act on the real machine: they keep what they are told in files.
 local STUBS = {
-  systemctl = [[
-d=/var/lib/stub; mkdir -p $d; echo "systemctl $*" >>/var/log/stub
-case $1 in
-is-enabled) [ -e "$d/unit.$2" ] || { echo "no unit $2" >&2; exit 1; }
-  [ -e "$d/enabled.$2" ] && echo enabled || { echo disabled; exit 1; } ;;
-is-active) [ "$2" = -q ] && { [ -e "$d/active.$3" ]; exit; }
-  [ -e "$d/active.$2" ] && echo active || { echo inactive; exit 3; } ;;
-enable | disable | start | stop | restart | reload)
-  [ -e "$d/unit.$2" ] || { echo "Unit $2.service not found." >&2; exit 5; }
-  case $1 in enable) : >"$d/enabled.$2" ;; disable) rm -f "$d/enabled.$2" ;; stop) rm -f "$d/active.$2" ;;
-  *) : >"$d/active.$2" ;; esac ;;
-list-units) [ ! -e $d/swap-unit ] || cat $d/swap-unit ;;
-mask) rm -f $d/swap-unit ;;
-daemon-reload) ;;
-*) exit 64 ;;
-esac]],
   ["apt-get"] = [[
 d=/var/lib/stub; mkdir -p $d; echo "apt-get $*" >>/var/log/stub
 while :; do case $1 in -o) shift 2 ;; -*) shift ;; *) break ;; esac; done
@@ -239,23 +225,6 @@ local CASES = {
       t.eq(select(2, m.read("/var/log/stub"):gsub("update", "")), 1)
     end,
   },
-  service = {
-    declare = function(host)
-      host.file "/etc/early" { content = "1\n", notify = "demo" }
-      host.service "demo" {}
-      host.file "/etc/late" { content = "1\n", notify = "demo" }
-      host.service "quiet" { state = "stopped", enabled = false }
-      host.service "runtime" { name = "any-time", state = "any" }
-    end,
-    before = function(m) m.sh "mkdir -p /var/lib/stub; cd /var/lib/stub; : >unit.demo; : >unit.quiet; : >unit.any-time; : >active.quiet; : >enabled.quiet; : >active.demo" end,
-    drift = function(m) m.sh "cd /var/lib/stub; rm active.demo enabled.demo; : >enabled.quiet; echo 2 >/etc/late" end,
-    seen = { { path = "service demo.enabled", old = "disabled", new = "enabled" }, { path = "service demo.state", old = "inactive", new = "active" },
-      { path = "file /etc/late.content", old = "2\n", new = "1\n" }, { path = "service quiet.enabled", old = "enabled", new = "disabled" } },
-    after = function(t, m)
-      t.eq(select(2, m.read("/var/log/stub"):gsub("restart demo", "")), 2, "once in its turn, once for the late file")
-      t.eq(m.sh "ls /var/lib/vmrun/pending", "")
-    end,
-  },
   swap = {
     declare = function(host) host.swap "swap" {} end,
     before = function(m)
@@ -385,6 +354,68 @@ test("a file of 10 MB", function(t)
   t.eq(#found, 1)
 end)
 
+-- Short texts come line by line, others in base64: both to the byte.
+test("a check tells what a file holds", function(t)
+  local line = "it's \\n $(x) +-= \t \r  "
+  local contents = { "", "\n", "\n\n", line, line .. "\n", "-\n+\n=\n", line .. "\n\n" .. line, ("x"):rep(2048), ("x\n"):rep(1024),
+    ("x"):rep(2049), ("long\n"):rep(4000), ("\u{6f22}\n"):rep(20) }
+  for shell, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    for i, content in ipairs(contents) do m.write("/etc/seen/" .. i, content, 420) end
+    m.write("/etc/seen/zero", "a\0b\n", 420)
+    m.write("/etc/seen/many", ("x"):rep(65537), 420)
+    local found = check(m, function(host)
+      for i in ipairs(contents) do host.file ("/etc/seen/" .. i) { content = "new" } end
+      host.file "/etc/seen/zero" { content = "new" }
+      host.file "/etc/seen/many" { content = "new" }
+    end)
+    t.eq(#found, #contents + 2)
+    for i, content in ipairs(contents) do
+      t.eq(found[i], { path = ("file /etc/seen/%d.content"):format(i), old = content, new = "new" }, shell)
+    end
+    t.eq(found[#contents + 1].old, "a\0b\n")
+    t.eq(found[#contents + 2], { path = "file /etc/seen/many", new = "new" })
+  end
+end)
+
+test("a new file has its mode and owner whatever its folder hands down", function(t)
+  for shell, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    m.sh "mkdir /etc/down; chmod 2777 /etc/down; ln -s down /etc/up"
+    local modes = { "0644", "0600", "0640", "0444", "0666", "0755", "0700", "000", "0040", "4755", "1644", "0111" }
+    local function declare(host)
+      for i, mode in ipairs(modes) do host.file ("/etc/up/" .. i) { content = mode, mode = mode } end
+    end
+    t.eq(apply(m, declare), #modes)
+    for i, mode in ipairs(modes) do
+      t.eq(m.sh("stat -c '%a %u:%g' /etc/down/" .. i), ("%o 0:0"):format(tonumber(mode, 8)), shell)
+    end
+    t.eq(check(m, declare), {})
+  end
+end)
+
+-- A check asks about all paths at once; names that could be taken for others are asked apart.
+test("paths that resemble each other are told apart", function(t)
+  for _, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    local names = { "/etc/a", "/etc/a /etc/b", "/etc/b", "/etc/a\\b", "/etc/644 root:root 0:0 1 ", "/etc/*" }
+    local function declare(host)
+      for i, name in ipairs(names) do host.file (name) { content = name, mode = "064" .. i % 5 } end
+    end
+    m.sh "mkdir -p '/etc/a '; mkdir '/etc/a /etc' '/etc/644 root:root 0:0 1 ' && rmdir '/etc/644 root:root 0:0 1 '"
+    apply(m, declare)
+    t.eq(check(m, declare), {})
+    for i, name in ipairs(names) do
+      local others = m.read(name)
+      m.write(name, "other", tonumber("064" .. i % 5, 8))
+      local found = check(m, declare)
+      t.eq(#found, 1, name)
+      t.eq(found[1].path, "file " .. name .. ".content")
+      m.write(name, others, tonumber("064" .. i % 5, 8))
+    end
+  end
+end)
+
 test("secrets are in no argument and no environment", function(t)
   local m = start(t)
   local canary = "canary-" .. crypto.hex(crypto.random(8))
@@ -407,6 +438,7 @@ test("secrets are in no argument and no environment", function(t)
     host.command "input" { run = "sleep 0.2; cat >/etc/got; sleep 0.1", input = canary }
     host.file "/etc/secret" { content = canary .. ("x"):rep(1000000), secret = true }
     host.line "secret" { path = "/etc/line", line = "password=" .. canary }
+    host.user "secret" { password_hash = "$6$salt$" .. canary }
   end)
   looking = false
   local ok, found = looker:join()

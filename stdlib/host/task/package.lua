@@ -20,7 +20,7 @@ return task "package" {
   check = function(t)
     if t.state == "absent" then
       return [[for p in $(printf %s {list}); do
-        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' && { oldis installed "$p"; return 1; }; done; return 0]]
+        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^[a-z]* ok installed' && { oldis installed "$p"; return 1; }; done; return 0]]
     end
     return [[r=0 v={version}
       for p in $(printf %s {list}); do
@@ -32,12 +32,12 @@ return task "package" {
   end,
   apply = function(t)
     if t.state == "absent" then
-      return "timeout -k 10 {seconds} apt-get -o DPkg::Lock::Timeout=300 remove -y -qq $(printf %s {list})"
+      return "apt_run {seconds} apt-get -o DPkg::Lock::Timeout=0 remove -y -qq --allow-change-held-packages $(printf %s {list})"
     end
-    return [[v={version} w=
+    return [[v={version} w= end=$(($(date +%s) + {seconds}))
       for p in $(printf %s {list}); do w="$w $p${v:+=$v}"; done
-      apt_fresh {seconds} && timeout -k 10 {seconds} apt-get -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-        install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
-      [ {held} = 0 ] || apt-mark hold $(printf %s {list}) >/dev/null]]
+      apt_fresh {seconds} && apt_run $((end - $(date +%s))) apt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
+      [ {held} = 0 ] || apt_run $((end - $(date +%s))) apt-mark hold $(printf %s {list}) >/dev/null]]
   end,
 }

@@ -1,0 +1,49 @@
+--- A certificate authority that the host trusts.
+local crypto, field, task = require "crypto", require "field", require "host.task"
+local file = require "host.task.file"
+local pem = require "host.pem"
+
+-- The store's links lead to the file, whose old content they may be named by: they are made anew.
+local TRUST = [[command -v update-ca-certificates >/dev/null ||
+    { echo "update-ca-certificates is not on this host: install it first (package \"ca-certificates\")" >&2; return 1; }
+  %s && rm -f -- {link} && timeout -k 10 {seconds} update-ca-certificates >&2]]
+
+return task "ca_certificate" {
+  doc = "A certificate authority that the host trusts (Debian's ca-certificates).", key = "name",
+  fields = {
+    name = field.string { required = true, match = "^[%w_-]+$" },
+    content = field.string { doc = "The certificate, PEM." },
+    state = field.choice { "present", "absent", default = "present" },
+  },
+  prepare = function(t, name)
+    t.path, t.mode, t.owner = ("/usr/local/share/ca-certificates/%s.crt"):format(t.name), "644", "root:root"
+    t.link = ("/etc/ssl/certs/%s.pem"):format(t.name)
+    if t.state == "absent" then return end
+    local list = pem.certificates(t.content or "")
+    if #list ~= 1 then
+      error(("ca_certificate \"%s\": 'content' wants one certificate in PEM, got %s"):format(name, #list == 0 and "none" or #list), 0)
+    end
+    local told = pem.valid(list[1], ("ca_certificate \"%s\""):format(name))
+    if not told.is_ca then error(("ca_certificate \"%s\": the certificate of %s is no authority's"):format(name, told.cn or "?"), 0) end
+    t.content = list[1]
+    t.digest = crypto.sha256(t.content)
+    t.probe = t.content:match("\n(%S+)\n%S+\n%-%-%-%-%-END") -- a line of the signature
+  end,
+  shown = function(t)
+    local shown = file.shown(t)
+    shown.trusted = t.state == "present" and "yes" or "no"
+    return shown
+  end,
+  check = function(t)
+    if t.state == "absent" then
+      return "[ ! -e {path} ] && [ ! -L {path} ] && [ ! -L {link} ] && [ ! -e {link} ] || { oldis trusted yes; return 1; }"
+    end
+    return file.check(t):gsub("return %$r$", "") ..
+      "\n[ ! -f {path} ] || { [ -e {link} ] && grep -qxF {probe} /etc/ssl/certs/ca-certificates.crt; } || { r=1; oldis trusted no; }; return $r"
+  end,
+  looks_at = file.looks_at,
+  apply = function(t)
+    if t.state == "present" then return TRUST:format("mkdir -p -- /usr/local/share/ca-certificates && { " .. file.apply(t) .. "; }") end
+    return TRUST:format("rm -f -- {path}") .. " && find -L /etc/ssl/certs -maxdepth 1 -type l -delete"
+  end,
+}

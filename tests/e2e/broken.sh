@@ -23,7 +23,7 @@ without() {
 broken() {
   local part=$1 code=0 left_out=()
   [ "$part" = token ] && left_out=(--exclude flux.bootstrap.flux)
-  VMRUN_STDLIB=$work/$part/stdlib timeout 240 "$VMRUN" apply "$work/$part/recipes/cluster.lua" --emulator --yes \
+  VMRUN_STDLIB=$work/$part/stdlib timeout 480 "$VMRUN" apply "$work/$part/recipes/cluster.lua" --emulator --yes \
     --state-dir "$work/state-$part" "${small[@]}" "${left_out[@]}" >"$work/$part/out" 2>"$work/$part/err" </dev/null || code=$?
   echo "$code" >"$work/$part/code"
 }
@@ -33,11 +33,11 @@ broken() {
 mended() {
   local part=$1 code=0
   if [ "$part" = nsg ] || [ "$part" = balancer ]; then
-    timeout 240 "$VMRUN" apply "$recipe" --yes --state-dir "$work/state-$part" "${small[@]}" >"$work/$part/opened" 2>&1 </dev/null || code=$?
+    timeout 480 "$VMRUN" apply "$recipe" --yes --state-dir "$work/state-$part" "${small[@]}" >"$work/$part/opened" 2>&1 </dev/null || code=$?
     echo "$code" >"$work/$part/code-opened"
     code=0
   fi
-  timeout 240 "$VMRUN" apply "$recipe" --yes --state-dir "$work/state-$part" "${small[@]}" >"$work/$part/mended" 2>&1 </dev/null || code=$?
+  timeout 480 "$VMRUN" apply "$recipe" --yes --state-dir "$work/state-$part" "${small[@]}" >"$work/$part/mended" 2>&1 </dev/null || code=$?
   echo "$code" >"$work/$part/code"
 }
 

@@ -6,7 +6,7 @@ local lab = require "machines_lab"
 local machines = lab.machines
 
 local function ctx_of(fields)
-  return { fields = fields, target = nil, address = "role", progress = function() end, record = function() end }
+  return { fields = fields, target = nil, address = "role", progress = function() end, output = function() end, record = function() end }
 end
 
 local function all(count, fn)

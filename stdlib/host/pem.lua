@@ -4,10 +4,12 @@ local clock = require "task"
 
 local M = {}
 
+local BLOCK = "%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-\n[%w+/=\n]+\n%-%-%-%-%-END CERTIFICATE%-%-%-%-%-"
+
 --- The certificates of a text, each without what stands around it.
 function M.certificates(text)
   local list = {}
-  for block in text:gsub("\r", ""):gmatch("%-%-%-%-%-BEGIN CERTIFICATE%-%-%-%-%-\n[%w+/=\n]+\n%-%-%-%-%-END CERTIFICATE%-%-%-%-%-") do
+  for block in text:gsub("\r", ""):gmatch(BLOCK) do
     list[#list + 1] = block .. "\n"
   end
   return list

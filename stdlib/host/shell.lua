@@ -70,6 +70,10 @@ put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the 
     { [ "$mode" = "$2" ] || chmod "$2" "$_t"; } && mv -f -- "$_t" "$1"; } ||
   { rm -f -- "$_t"; return 1; }
 }
+needs() { # COMMAND PACKAGE
+  command -v "$1" >/dev/null 2>&1 ||
+    { printf '%s is not on this host: install it first (package "%s")\n' "$1" "$2" >&2; return 1; }
+}
 relink() { # TARGET PATH: a symbolic link in the place of another or of a file
   _t=${2%/*}/.vmrun.$$; trap 'rm -f -- "$_t"; exit 143' HUP INT TERM
   rm -f -- "$_t" && ln -s -- "$1" "$_t" && mv -fT -- "$_t" "$2" || { rm -f -- "$_t"; return 1; }
@@ -82,38 +86,6 @@ pending() { [ -e "$V/pending/$1" ]; }
 notify() { mkdir -p "$V/pending" && : >"$V/pending/$1"; }
 settle() { rm -f -- "$V/pending/$1"; }
 apt_stale() { notify apt; }
-apt_run() { # SECONDS COMMAND...: a command that wants apt's or dpkg's locks, as soon as it has them; who has them now is told
-  _end=$(($(date +%s) + $1 + 1)) _who=; shift
-  while _left=$((_end - $(date +%s))); [ $_left -gt 0 ]; do
-    _r=$({ timeout -k 10 $_left "$@" 2>&1; printf '\n@%s\n' $?; } | {
-      _h=
-      while IFS= read -r _l; do
-        case $_h:$_l in
-          *:@[0-9]*) _c=${_l#@} ;;
-          ":E: Could not get lock "* | ":dpkg: error: dpkg "*lock*) _h=${_l#*: } ;;
-          ":E: dpkg was interrupted"*) _h=interrupted ;;
-          :?*) printf '%s\n' "$_l" >&2 ;;
-        esac
-      done
-      printf '%s %s' "$_c" "$_h"
-    })
-    case $_r in
-      0* | *[0-9]' ') return ${_r%% *} ;;
-      *' interrupted')
-        [ "$_who" != interrupted ] && timeout -k 10 $_left dpkg --force-confdef --force-confold --configure -a || return
-        _who=interrupted; continue ;;
-    esac
-    [ "$_who" = "${_r#* }" ] || { _who=${_r#* }; printf 'waiting: %s\n' "$_who" >&2; }
-    sleep 1 # the end of another's lock is no event
-  done
-  printf 'no time is left: %s\n' "${_who:-apt took all of it}" >&2
-  return 124
-}
-apt_fresh() { # SECONDS
-  if pending apt || [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -60 2>/dev/null | head -n 1)" ]; then
-    apt_run "$1" apt-get -o DPkg::Lock::Timeout=0 update -qq && settle apt
-  fi
-}
 ]]
 
 return M

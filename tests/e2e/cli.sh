@@ -69,7 +69,7 @@ PY
 echo tampered >made/n1
 run 2 plan demo.lua who=me --detailed-exitcode
 has out "field \`content\` changed outside"
-has out "+ hello me"
+has out "+hello me"
 run 2 drift demo.lua
 has out "! local.file.n1: drifted"
 hasnt out "local.file.hello"
@@ -89,7 +89,7 @@ is "$(cat made/n1)" "number 1"
 run 1 plan demo.lua
 has err "who was me; pass who=me or --unset who"
 run 0 plan demo.lua --unset who
-has out "+ hello you"
+has out "+hello you"
 run 1 plan demo.lua who=me coutn=3
 has err "no parameter 'coutn' (from command line); did you mean 'count'?"
 run 1 plan demo.lua who=me count=x

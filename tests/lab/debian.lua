@@ -1,6 +1,6 @@
 --- Real Debian 12 roots for tests: an overlay over what debian_root.sh made, in namespaces of its own, with a real sshd in it.
--- As tests/lua/machine.lua's machines, but with users, tools, packages and a network of its own: a cable to ours, which lab-roots.sh
--- has made apart from the machine's. Needs root.
+-- As tests/lua/machine.lua's machines, but with users, tools, packages and a network of its own: a cable to ours, which
+-- lab-roots.sh has made apart from the machine's. Needs root.
 local crypto = require "crypto"
 local fs = require "fs"
 local process = require "process"
@@ -56,8 +56,8 @@ end
 
 local base, counter = nil, 0
 
---- Starts one. ports: where its sshd answers besides 22. @return as machine.start of tests/lua/machine.lua, without `command`, `up` and
--- `down`; `gateway` is our end of its cable, `answers(port)` whether somebody does there
+--- Starts one. ports: where its sshd answers besides 22. @return as machine.start of tests/lua/machine.lua, without `command`,
+-- `up` and `down`; `gateway` is our end of its cable, `answers(port)` whether somebody does there
 function M.start(t, here, ports)
   base = base or output { here .. "/debian_root.sh" }
   for name in assert(fs.read "/proc/net/dev"):gmatch "(%S+):" do
@@ -76,10 +76,12 @@ function M.start(t, here, ports)
     ["usr/local/sbin/systemctl"] = SYSTEMCTL }
   for path, text in pairs(files) do
     assert(fs.mkdir((dir .. "/upper/" .. path):match("^(.*)/"), path:find("^root") and 448 or 493))
-    assert(fs.write(dir .. "/upper/" .. path, text, { mode = path:find("sbin") and 493 or (path:find("ed25519") or path:find("keys")) and 384 or 420 }))
+    local mode = path:find "sbin" and 493 or (path:find "ed25519" or path:find "keys") and 384 or 420
+    assert(fs.write(dir .. "/upper/" .. path, text, { mode = mode }))
   end
-  local child = assert(process.spawn { argv = { "unshare", "--mount", "--pid", "--uts", "--net", "--fork", "--kill-child=KILL", "sh",
-    "-c", BOOT, "sh", base, dir, machine.host }, stdin = "pipe", stdout = "pipe", stderr = dir .. "/log" })
+  local child = assert(process.spawn { argv = { "unshare", "--mount", "--pid", "--uts", "--net", "--fork",
+    "--kill-child=KILL", "sh", "-c", BOOT, "sh", base, dir, machine.host },
+    stdin = "pipe", stdout = "pipe", stderr = dir .. "/log" })
   t.after(function()
     child:kill("TERM")
     if not child:wait(10) then child:kill("KILL") end
@@ -102,7 +104,8 @@ function M.start(t, here, ports)
   function machine.run(argv, stdin)
     local full = { "nsenter", "-t", pid, "-m", "-p", "-u", "-n", "-r", "-w", "--" }
     table.move(argv, 1, #argv, #full + 1, full)
-    return assert(process.run { argv = full, stdin = stdin or "", timeout = 120, env = { PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin" } })
+    return assert(process.run { argv = full, stdin = stdin or "", timeout = 120,
+      env = { PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin" } })
   end
   function machine.sh(text)
     local result = machine.run { "/usr/bin/dash", "-c", text }

@@ -11,13 +11,15 @@ mkdir -p keys repo/pool; chmod 700 keys
 for item; do
   name=${item%%=*} version=${item#*=} p=build/$item
   mkdir -p "$p/DEBIAN" "$p/usr/bin"
-  printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: for tests\n' "$name" "$version" >"$p/DEBIAN/control"
+  printf 'Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: lab <lab@example.org>\nDescription: for tests\n' \
+    "$name" "$version" >"$p/DEBIAN/control"
   printf '#!/bin/sh\necho %s\n' "$version" >"$p/usr/bin/$name"; chmod 755 "$p/usr/bin/$name"
   dpkg-deb -Znone --root-owner-group --build "$p" repo/pool/ >/dev/null
 done
 cd repo
 dpkg-scanpackages -m pool >Packages 2>/dev/null
-printf 'Suite: lab\nDate: %s\nSHA256:\n %s %s Packages\n' "$(LC_ALL=C date -uR)" "$(sha256sum <Packages | cut -d' ' -f1)" "$(wc -c <Packages)" >Release
+printf 'Suite: lab\nDate: %s\nSHA256:\n %s %s Packages\n' "$(LC_ALL=C date -uR)" \
+  "$(sha256sum <Packages | cut -d' ' -f1)" "$(wc -c <Packages)" >Release
 gpg -q --batch --passphrase '' --quick-gen-key lab ed25519 sign never 2>/dev/null
 gpg -q --batch --clearsign -o InRelease Release
 gpg -q --armor --export
@@ -34,8 +36,8 @@ end
 
 --- Serves a folder to whoever is plugged in, on port 8000, until the test ends.
 function M.serve(t, dir)
-  local child = assert(process.spawn { argv = { "python3", "-u", "-m", "http.server", "8000", "--directory", dir }, stdin = "null",
-    stderr = "null" })
+  local child = assert(process.spawn { argv = { "python3", "-u", "-m", "http.server", "8000", "--directory", dir },
+    stdin = "null", stderr = "null" })
   t.after(function()
     child:kill("KILL")
     child:wait(5)

@@ -15,15 +15,16 @@ local APPLY = [[m=$V/archives/{id}; a=$m.part s={path}/.vmrun.unpacked
     [ -z {sum} ] || [ "$w" = {sum} ] || { echo "the checksum of "{from}" is $w, not "{sum} >&2; return 1; }
     mkdir -p -- "$s/in" "$s/out" || return
     if [ "$(head -c 4 -- "$a" | tr -d '\0')" = "$(printf 'PK\003\004')" ]; then
-      command -v unzip >/dev/null || { echo "unzip is not on this host: install it first (package \"unzip\")" >&2; return 1; }
-      timeout -k 10 {seconds} unzip -qo "$a" -d "$s/in" || return
+      needs unzip unzip && timeout -k 10 {seconds} unzip -qo "$a" -d "$s/in" || return
     else
       timeout -k 10 {seconds} tar -xf "$a" -C "$s/in" --no-same-owner || return
     fi
     find "$s/in" -mindepth {depth} -maxdepth {depth} -exec mv -t "$s/out" -- {} + || return
-    [ -n "$(ls -A "$s/out")" ] || { echo "nothing is left of "{from}" without the folders that 'strip_components' takes" >&2; return 1; }
+    [ -n "$(ls -A "$s/out")" ] ||
+      { echo "nothing is left of "{from}" without the folders that 'strip_components' takes" >&2; return 1; }
     [ {owner} = root:root ] || chown -hR -- {owner} "$s/out" || return
-    chmod --reference={path} -- "$s/out" && chown --reference={path} -- "$s/out" && cp -a --remove-destination -- "$s/out/." {path}/
+    chmod --reference={path} -- "$s/out" && chown --reference={path} -- "$s/out" &&
+      cp -a --remove-destination -- "$s/out/." {path}/
   }
   unpack; r=$?; rm -rf -- "$s" "$m.part"
   [ $r -eq 0 ] || return
@@ -53,8 +54,8 @@ return task "archive" {
   shown = function(t) return { archive = t.sha256 and t.sum or "as " .. t.from, creates = t.creates, name = t.from } end,
   check = function(t)
     -- A file without a checksum of its own is what it is now.
-    local wanted = t.sha256 and "w={sum}" or "w=$(digest {from}) && [ -n \"$w\" ] || { echo \"there is no \"{from} >&2; return 2; }"
-    return wanted .. [[
+    local wanted = "w=$(digest {from}) && [ -n \"$w\" ] || { echo \"there is no \"{from} >&2; return 2; }"
+    return (t.sha256 and "w={sum}" or wanted) .. [[
 
       [ -d {path} ] || return 1
       m=$(cat "$V/archives/"{id} 2>/dev/null) || :

@@ -16,14 +16,15 @@ local FIND = [[find_user {user} || { echo "there is no user "{user} >&2; return 
 -- A private key that was given by mistake must not come out, so what is wrong is told by its place.
 local function read_keys(t, name)
   local lines, blobs = {}, {}
-  for i, text in ipairs(t.keys) do
-    for line in text:gmatch("[^\n]+") do
+  for i, given in ipairs(t.keys) do
+    for line in given:gmatch("[^\n]+") do
       local kind, blob = line:match("^(%S+)%s+([%w+/]+=*)")
       if TYPES[kind] then
         lines[#lines + 1] = (t.options and t.options .. " " or "") .. line:gsub("%s+$", "")
         blobs[#blobs + 1] = blob
       elseif line:find("^%s*[^#%s]") then
-        error(("authorized_key \"%s\": 'keys[%d]' is no line of a public key, such as ssh-ed25519 AAAA... COMMENT"):format(name, i), 0)
+        local text = "authorized_key \"%s\": 'keys[%d]' is no line of a public key, such as ssh-ed25519 AAAA... COMMENT"
+        error(text:format(name, i), 0)
       end
     end
   end
@@ -45,7 +46,9 @@ return task "authorized_key" {
     t.lines, t.blobs = table.concat(lines, "\n"), table.concat(blobs, "\n")
     t.only = t.exclusive and "1" or ""
   end,
-  shown = function(t) return { keys = t.state == "present" and t.lines or "", mode = "600", owner = t.user, folder = "700", name = t.lines } end,
+  shown = function(t)
+    return { keys = t.state == "present" and t.lines or "", mode = "600", owner = t.user, folder = "700", name = t.lines }
+  end,
   shared = user.shared,
   check = function(t)
     if t.state == "absent" then
@@ -54,7 +57,8 @@ return task "authorized_key" {
         oldis keys "$o"; return 1]]
     end
     return FIND .. [=[[ -f "$k" ] || return 1
-      o=$(if [ -n {only} ]; then grep -v -e '^[[:space:]]*#' -e '^[[:space:]]*$' -- "$k"; else printf '%s\n' "$b" | grep -Ff - -- "$k"; fi)
+      if [ -n {only} ]; then o=$(grep -v -e '^[[:space:]]*#' -e '^[[:space:]]*$' -- "$k")
+      else o=$(printf '%s\n' "$b" | grep -Ff - -- "$k"); fi
       [ "$(printf '%s\n' "$o" | sort)" = "$(printf '%s\n' "$l" | sort)" ] || { r=1; oldis keys "$o"; }
       look "$k"
       [ "$mode" = 600 ] || { r=1; oldis mode "$mode"; }

@@ -16,7 +16,7 @@ local function each_file(t, text)
   for _, what in ipairs { "key", "chain", "certificate" } do
     if t[what .. "_path"] then lines[#lines + 1] = (text:gsub("WHAT", what)) end
   end
-  return lines
+  return table.concat(lines, "\n")
 end
 
 return task "certificate" {
@@ -53,21 +53,22 @@ return task "certificate" {
     t.public_mode, t.key_mode = "644", ("%o"):format(tonumber(t.key_mode, 8))
   end,
   shown = function(t)
-    local shown = { certificate = t.certificate_text, chain = t.chain_text, key = "(secret, changed)", key_mode = t.key_mode, name = t.certificate_path,
-      certificate_mode = "644", chain_mode = "644", key_owner = t.owner, certificate_owner = t.owner, chain_owner = t.owner }
-    return t.state == "present" and shown or {}
+    if t.state == "absent" then return {} end
+    return { certificate = t.certificate_text, certificate_mode = "644", certificate_owner = t.owner, chain = t.chain_text,
+      chain_mode = "644", chain_owner = t.owner, key = "(secret, changed)", key_mode = t.key_mode, key_owner = t.owner,
+      name = t.certificate_path }
   end,
   shared = { SHARED },
   check = function(t)
     if t.state == "absent" then
-      return table.concat(each_file(t, "[ ! -e {WHAT_path} ] && [ ! -L {WHAT_path} ] || { oldis WHAT present; r=1; }"), "\n") .. "\nreturn $r"
+      return each_file(t, "[ ! -e {WHAT_path} ] && [ ! -L {WHAT_path} ] || { oldis WHAT present; r=1; }") .. "\nreturn $r"
     end
-    local text = table.concat(each_file(t, "fits WHAT {WHAT_path} {WHAT_digest} {public_mode} {owner}"), "\n")
+    local text = each_file(t, "fits WHAT {WHAT_path} {WHAT_digest} {public_mode} {owner}")
     return text:gsub("{key_digest} {public_mode}", "{key_digest} {key_mode}") .. "\nreturn $r"
   end,
   apply = function(t)
-    if t.state == "absent" then return table.concat(each_file(t, "rm -f -- {WHAT_path} || return"), "\n") end
-    local text = table.concat(each_file(t, "new() { printf %s {WHAT_text}; }; put {WHAT_path} {public_mode} {owner} || return"), "\n")
+    if t.state == "absent" then return each_file(t, "rm -f -- {WHAT_path} || return") end
+    local text = each_file(t, "new() { printf %s {WHAT_text}; }; put {WHAT_path} {public_mode} {owner} || return")
     return (text:gsub("{key_path} {public_mode}", "{key_path} {key_mode}"))
   end,
 }

@@ -9,9 +9,10 @@ local LIVE = [[live() { nft -s list table inet {name} 2>/dev/null | sha256sum; }
 -- Which port vmrun comes through is told by the environment of this shell or of what has started it (sudo takes it away). Whether
 -- an address is inside a range is asked of the kernel, by a table that no packet meets.
 local GUARD = [[within() { # ADDRESS RANGE
-    case $1$2 in *:*) case $1 in *:*) ;; *) return 1 ;; esac; case $2 in *:*) ;; *) return 1 ;; esac; k=ipv6_addr ;; *) k=ipv4_addr ;; esac
+    case $1,$2 in *:*,*:*) k=ipv6_addr ;; *:*) return 1 ;; *) k=ipv4_addr ;; esac
     p={name}_vmrun_probe
-    printf 'table inet %s\ndelete table inet %s\ntable inet %s { set s { type %s; flags interval; elements = { %s }; }; }\n' $p $p $p $k "$2" | nft -f - || return
+    printf 'table inet %s\ndelete table inet %s\ntable inet %s { set s { type %s; flags interval; elements = { %s }; }; }\n' \
+      $p $p $p $k "$2" | nft -f - || return
     nft get element inet $p s "{ ${1%\%*} }" >/dev/null 2>&1; k=$?
     nft delete table inet $p; return $k
   }
@@ -22,7 +23,8 @@ local GUARD = [[within() { # ADDRESS RANGE
       set -- ${s##*) }; p=$2
     done
     set -- $c
-    [ $# -eq 4 ] || { echo "it cannot be told which port vmrun comes through; 'allow_lockout = true' goes on all the same" >&2; return 1; }
+    [ $# -eq 4 ] ||
+      { echo "it cannot be told which port vmrun comes through; 'allow_lockout = true' goes on all the same" >&2; return 1; }
     printf '%s\n' {ways} | {
       while read -r low high from; do
         [ "$4" -ge "${low:-0}" ] && [ "$4" -le "${high:-0}" ] || continue
@@ -36,10 +38,10 @@ local GUARD = [[within() { # ADDRESS RANGE
 ]]
 
 -- The rules are tried before anything is put in place, and loaded as a whole or not at all.
-local APPLY = [[command -v nft >/dev/null || { echo "nft is not on this host: install it first (package \"nftables\")" >&2; return 1; }
-  new() { printf %s {content}; }
+local APPLY = [[new() { printf %s {content}; }
   new | nft -c -f - && mkdir -p /etc/nftables.d "$V/firewall" && new | nft -f - && put {path} 644 root:root || return
-  [ -e /etc/nftables.conf ] || { new() { printf '#!/usr/sbin/nft -f\nflush ruleset\n'; }; put /etc/nftables.conf 755 root:root; } || return
+  new() { printf '#!/usr/sbin/nft -f\nflush ruleset\n'; }
+  [ -e /etc/nftables.conf ] || put /etc/nftables.conf 755 root:root || return
   grep -qxF {include} /etc/nftables.conf || {
     new() { cat /etc/nftables.conf && printf '%s\n' {include}; }
     look /etc/nftables.conf; put /etc/nftables.conf "$mode" "$ids" || return
@@ -89,16 +91,30 @@ end
 local ALWAYS = { "ct state established,related accept", "iif lo accept", "meta l4proto { icmp, icmpv6 } accept",
   "ip6 saddr fe80::/10 udp dport 546 accept" }
 
+local TABLE = [[
+table inet %s
+delete table inet %s
+table inet %s {
+  chain input {
+    type filter hook input priority 0; policy %s;
+    %s
+  }
+}
+]]
+
 return task "firewall" {
-  doc = "What the host lets in (nftables): a table of its own beside those of others, loaded now and at each start.", key = "name",
+  doc = "What the host lets in (nftables): a table of its own beside those of others, loaded now and at each start.",
+  key = "name",
   fields = {
     name = field.string { required = true, match = "^[%a_][%w_]*$", doc = "The table." },
     allow = field.list { field.object {
-      ports = field.list { field.range { min = 1, max = 65535 }, required = true, min = 1, doc = "Such as `{ 22, \"8000-8100\" }`." },
+      ports = field.list { field.range { min = 1, max = 65535 }, required = true, min = 1,
+        doc = "Such as `{ 22, \"8000-8100\" }`." },
       protocol = field.choice { "tcp", "udp", default = "tcp" },
       from = field.list { field.cidr {}, default = {}, doc = "Address ranges; from everywhere, unless given." },
     }, default = {}, doc = "What is let in." },
-    rules = field.list { field.string { match = "^[^\n]+$" }, default = {}, doc = "Rules of nft for what `allow` did not let in." },
+    rules = field.list { field.string { match = "^[^\n]+$" }, default = {},
+      doc = "Rules of nft for what `allow` did not let in." },
     policy = field.choice { "drop", "reject", "accept", default = "drop", doc = "What happens to the rest." },
     allow_lockout = field.boolean { default = false, doc = "Go on even if vmrun's own next connection were not let in." },
     state = field.choice { "present", "absent", default = "present" },
@@ -111,14 +127,15 @@ return task "firewall" {
       rules[#rules + 1] = rule
     end
     if t.policy == "reject" then rules[#rules + 1] = "reject" end
-    t.content = ("table inet %s\ndelete table inet %s\ntable inet %s {\n  chain input {\n    type filter hook input priority 0; policy %s;\n    %s\n  }\n}\n")
-      :format(t.name, t.name, t.name, t.policy == "accept" and "accept" or "drop", table.concat(rules, "\n    "))
+    t.content = TABLE:format(t.name, t.name, t.name, t.policy == "accept" and "accept" or "drop", table.concat(rules, "\n    "))
     t.ways = table.concat(ways, "\n")
     t.digest = crypto.sha256(t.content)
     t.path = ("/etc/nftables.d/%s.nft"):format(t.name)
     t.include = "include \"/etc/nftables.d/*.nft\""
   end,
-  shown = function(t) return { rules = t.state == "present" and t.content or "", live = "as declared", start = "yes", name = t.content } end,
+  shown = function(t)
+    return { rules = t.state == "present" and t.content or "", live = "as declared", start = "yes", name = t.content }
+  end,
   check = function(t)
     if t.state == "absent" then
       return "if nft list table inet {name} >/dev/null 2>&1 || [ -e {path} ]; then oldis rules present; return 1; fi"
@@ -126,14 +143,16 @@ return task "firewall" {
     return LIVE .. [[[ -f {path} ] || return 1
       [ "$(digest {path})" = {digest} ] || { r=1; look {path}; oldfile rules {path}; }
       [ "$(live)" = "$(cat "$V/firewall/"{name} 2>/dev/null)" ] || { r=1; oldis live "changed or not loaded"; }
-      { grep -qxF {include} /etc/nftables.conf && [ "$(systemctl is-enabled nftables 2>/dev/null)" = enabled ]; } || { r=1; oldis start no; }
+      grep -qxF {include} /etc/nftables.conf && [ "$(systemctl is-enabled nftables 2>/dev/null)" = enabled ] ||
+        { r=1; oldis start no; }
       return $r]]
   end,
   looks_at = function(t) return t.path end,
   apply = function(t)
     if t.state == "absent" then
-      return "rm -f -- {path} \"$V/firewall/\"{name}; ! nft list table inet {name} >/dev/null 2>&1 || nft delete table inet {name}"
+      return [[rm -f -- {path} "$V/firewall/"{name}
+        ! nft list table inet {name} >/dev/null 2>&1 || nft delete table inet {name}]]
     end
-    return LIVE .. (t.allow_lockout and "" or GUARD .. "let_in || return\n") .. APPLY
+    return LIVE .. "needs nft nftables || return\n" .. (t.allow_lockout and "" or GUARD .. "let_in || return\n") .. APPLY
   end,
 }

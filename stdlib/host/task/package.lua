@@ -1,6 +1,41 @@
 --- Packages of the host's distribution.
 local field, task = require "field", require "host.task"
 
+-- A command that wants apt's or dpkg's locks runs as soon as it has them, and who has them now is told; apt's own option for
+-- that covers two of the four, and tells nothing. What dpkg was killed at is finished first.
+local APT = [[apt_run() { # SECONDS COMMAND...
+  _end=$(($(date +%s) + $1 + 1)) _who=; shift
+  while _left=$((_end - $(date +%s))); [ $_left -gt 0 ]; do
+    _r=$({ timeout -k 10 $_left "$@" 2>&1; printf '\n@%s\n' $?; } | {
+      _h=
+      while IFS= read -r _l; do
+        case $_h:$_l in
+          *:@[0-9]*) _c=${_l#@} ;;
+          ":E: Could not get lock "* | ":dpkg: error: dpkg "*lock*) _h=${_l#*: } ;;
+          ":E: dpkg was interrupted"*) _h=interrupted ;;
+          :?*) printf '%s\n' "$_l" >&2 ;;
+        esac
+      done
+      printf '%s %s' "$_c" "$_h"
+    })
+    case $_r in
+      0* | *[0-9]' ') return ${_r%% *} ;;
+      *' interrupted')
+        [ "$_who" != interrupted ] && timeout -k 10 $_left dpkg --force-confdef --force-confold --configure -a || return
+        _who=interrupted; continue ;;
+    esac
+    [ "$_who" = "${_r#* }" ] || { _who=${_r#* }; printf 'waiting: %s\n' "$_who" >&2; }
+    sleep 1 # the end of another's lock is no event
+  done
+  printf 'no time is left: %s\n' "${_who:-apt took all of it}" >&2
+  return 124
+}
+apt_fresh() { # SECONDS
+  if pending apt || [ -z "$(find /var/lib/apt/lists -maxdepth 1 -name '*Packages*' -mmin -60 2>/dev/null | head -n 1)" ]; then
+    apt_run "$1" apt-get -o DPkg::Lock::Timeout=0 update -qq && settle apt
+  fi
+}]]
+
 return task "package" {
   doc = "Packages from the host's apt repositories.", key = "names",
   fields = {
@@ -17,6 +52,7 @@ return task "package" {
   shown = function(t)
     return { installed = t.state == "absent" and "" or (t.version ~= "" and t.version or "yes"), held = t.hold and "yes" or nil }
   end,
+  shared = { APT },
   check = function(t)
     if t.state == "absent" then
       return [[for p in $(printf %s {list}); do

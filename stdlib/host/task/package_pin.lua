@@ -9,7 +9,8 @@ return task "package_pin" {
     packages = field.list { field.string { match = "^[%w*/][%w+.*/-]*$" } },
     version = field.string { match = "^[%w.+:~*-]+$", doc = "Such as `1.36.*`." },
     origin = field.string { match = "^%S+$", doc = "The repository's host, instead of a version." },
-    release = field.string { match = "^[^\n]+$", doc = "As apt's `Pin: release` says it, such as `a=stable`, instead of a version." },
+    release = field.string { match = "^[^\n]+$",
+      doc = "As apt's `Pin: release` says it, such as `a=stable`, instead of a version." },
     priority = field.integer { default = 1001, doc = "Above 1000 also takes an older version; below 0 never installs it." },
     state = field.choice { "present", "absent", default = "present" },
   },
@@ -23,7 +24,8 @@ return task "package_pin" {
     end
     if t.priority == 0 then error("package_pin \"" .. name .. "\": apt knows no 'priority' of 0", 0) end
     t.path, t.mode, t.owner = ("/etc/apt/preferences.d/%s.pref"):format(t.name), "644", "root:root"
-    t.content = ("Package: %s\nPin: %s\nPin-Priority: %d\n"):format(table.concat(t.packages or { t.name }, " "), pins[1] or "", t.priority)
+    local packages = table.concat(t.packages or { t.name }, " ")
+    t.content = ("Package: %s\nPin: %s\nPin-Priority: %d\n"):format(packages, pins[1] or "", t.priority)
     t.digest = crypto.sha256(t.content)
   end,
   shown = file.shown, check = file.check, looks_at = file.looks_at, proves = file.proves,

@@ -4,8 +4,7 @@ local file = require "host.task.file"
 
 -- The file is read by visudo alone, then as a part of a copy of all that sudo reads: a name that another file uses as well
 -- would lock everybody out of sudo. A configuration that was broken before says nothing about this file.
-local CHECKED = [[command -v visudo >/dev/null && [ -d /etc/sudoers.d ] ||
-    { echo "sudo is not on this host: install it first (package \"sudo\")" >&2; return 1; }
+local CHECKED = [[needs visudo sudo || return
   mkdir -p "$V" && d=$V/sudoers.$$ && mkdir -m 700 "$d" || return
   trap 'rm -rf "$d"; exit 143' HUP INT TERM
   new() { printf %s {content}; }

@@ -7,7 +7,8 @@ return task "timezone" {
   prepare = function(t) t.zone = "/usr/share/zoneinfo/" .. t.name end,
   shown = function(t) return { name = t.name } end,
   -- Zones are links to each other: what counts is where both lead.
-  check = [=[[ -f {zone} ] || { echo "there is no time zone "{name}" on this host: see /usr/share/zoneinfo (package tzdata)" >&2; return 2; }
+  check = [=[[ -f {zone} ] ||
+      { echo "there is no time zone "{name}" on this host: see /usr/share/zoneinfo (package tzdata)" >&2; return 2; }
     l=$(readlink -f /etc/localtime) n=$(cat /etc/timezone 2>/dev/null) || :
     [ "$l" = "$(readlink -f {zone})" ] && [ "$n" = {name} ] && return 0
     [ "$n" != {name} ] || n=

@@ -73,7 +73,7 @@ return task "user" {
   },
   prepare = function(t, name)
     if t.password_hash and not is_hash(t.password_hash) then
-      error("user \"" .. name .. "\": 'password_hash' wants what crypt(3) makes of a password, such as $y$..., not the password", 0)
+      error("user \"" .. name .. "\": 'password_hash' wants what crypt(3) makes of a password, such as $y$..., no password", 0)
     end
     t.id, t.first, t.more = t.uid and ("%d"):format(t.uid) or "", t.group or "", table.concat(t.groups, ",")
     t.only = t.exclusive and "1" or ""
@@ -84,8 +84,8 @@ return task "user" {
     t.password, t.digest = t.password_hash or "", t.password_hash and crypto.sha256(t.password_hash) or ""
   end,
   shown = function(t)
-    return { uid = t.id, group = t.first, groups = t.more, comment = t.gecos, home = t.home or "there", shell = t.login, state = t.state,
-      password = "(secret, changed)", name = t.name }
+    return { uid = t.id, group = t.first, groups = t.more, comment = t.gecos, home = t.home or "there", shell = t.login,
+      password = "(secret, changed)", state = t.state, name = t.name }
   end,
   shared = { group.shared[1], FIND, GROUPS },
   check = function(t)
@@ -93,10 +93,7 @@ return task "user" {
     return CHECK
   end,
   apply = function(t)
-    if t.state == "absent" then
-      return "find_user {name}; " .. (t.remove_home and "if [ -d \"$home\" ]; then userdel -r -- {name}; else userdel -- {name}; fi"
-        or "userdel -- {name}")
-    end
+    if t.state == "absent" then return t.remove_home and "userdel -r -- {name}" or "userdel -- {name}" end
     return HOME .. [[set --
       [ -z {id} ] || set -- "$@" -u {id}
       [ -z {told} ] || set -- "$@" -c {gecos}

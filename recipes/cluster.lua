@@ -24,6 +24,9 @@ local p = params {
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
   jump_host_keys = param.list    { param.string {}, default = {}, help = "of jump:HOST" },
+  disk_encryption = param.choice { "platform", "customer", help = "whose key; new machines" },
+  monitoring     = param.boolean { default = false, help = "logs and metrics to Azure Monitor" },
+  log_days       = param.integer { default = 30, min = 7, max = 730, help = "that logs are kept" },
   environment    = param.choice  { "production", "staging", "development", help = "what it runs" },
   git_url        = param.string  { optional = true, help = "else the emulator makes one" },
   git_branch     = param.string  { default = "main", help = "the branch to follow" },
@@ -82,15 +85,12 @@ local balancer = azure.load_balancer "api" (own("lb", {
 }))
 
 -- Identities and secrets. Keys live in the vault; machines can read nothing in it.
-local me = azure.principal "me" {}
-local vault = azure.key_vault "main" (own("vault", { retention_days = 7 }))
-local writer = azure.role_assignment "vault-writer" {
-  scope = vault, principal = me.object_id, principal_type = me.type,
-  role = "Key Vault Secrets Officer",
-}
+local vault, writer, disks = require "cluster.vault" (own, p.disk_encryption)
 local key = azure.ssh_key_pair "nodes" { vault = vault, after = { writer } }
 local etcd_key = azure.vault_random "encryption" { vault = vault, bytes = 32, after = { writer } }
 azure.ssh_public_key "nodes" (own("key", { public_key = key.public_key }))
+local monitor = require "cluster.monitor" (p.monitoring and own, p.log_days)
+monitor.resources { vault = vault, balancer = balancer, rules = rules }
 local control_identity = azure.user_assigned_identity "control" (own("control", {}))
 local worker_identity = azure.user_assigned_identity "worker" (own("worker", {}))
 azure.role_assignment "control" { scope = group, principal = control_identity, role = "Reader" }
@@ -99,7 +99,7 @@ azure.role_assignment "control" { scope = group, principal = control_identity, r
 local function machine(suffix, fields)
   fields.size, fields.image, fields.user = p.size, p.image, p.user
   fields.public_key, fields.custom_data = key.public_key, file("cluster/cloud-init.yaml")
-  return own(suffix, fields)
+  return own(suffix, monitor.watched(disks.encrypted(fields)))
 end
 local control_set = azure.virtual_machine_scale_set "control" (
   own("control", { zones = zones, fault_domains = 1 }))
@@ -109,6 +109,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
   health = { protocol = "tcp", port = 22 },
 }))
+monitor.machine("worker", worker_set)
 -- What is on every machine before it joins: a host to reach, the system, a runtime, the tools.
 local node = component "node" {
   inputs = {
@@ -145,6 +146,7 @@ for i = 1, p.control_planes do
     scale_set = control_set, interface = interface, identities = { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
   }))
+  monitor.machine(name, vm)
   local cp = node(name) {
     machine_id = vm.id, vm_id = vm.vm_id, hostname = vm.name, address = interface.private_ip,
     group = "control_plane", through = entry and api_ip.ip or nil, jump = jump,
@@ -165,10 +167,8 @@ for i = 1, p.control_planes do
   kubernetes.node(name) { cluster = cluster, name = vm.name, after = { last } }
 end
 each(worker_set.instances, function(vm)
-  local worker = node "worker" {
-    machine_id = vm.resource_id, hostname = vm.hostname, address = vm.private_ip,
-    group = "worker", jump = jump,
-  }
+  local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
+    address = vm.private_ip, group = "worker", jump = jump }
   local joined = kubeadm.join "join" {
     host = worker.host, node = worker.tools, cluster = cluster, address = vm.private_ip,
     endpoint_address = api_ip.ip,

@@ -61,6 +61,39 @@ case "access by a jump host opens no SSH to the outside" {
   end,
 }
 
+case "a key of ours encrypts the disks, and machines wait until it may be used" {
+  recipe = cluster, params = { control_planes = 1, disk_encryption = "customer" },
+  run = function(t)
+    local plan = t:plan()
+    t:equal(plan.actions["azure.key_vault.main"].after.purge_protection, true)
+    for _, machine in ipairs { "azure.virtual_machine.cp-1", "azure.virtual_machine_scale_set.worker" } do
+      t:ok(plan.actions[machine].after.encryption_set, machine)
+    end
+    local role = "Key Vault Crypto Service Encryption User"
+    t:equal(plan.actions["azure.role_assignment.disks"].after.role, role)
+    t:equal(t:apply().summary.failed, 0)
+    local back = t:plan { disk_encryption = "platform" }
+    t:equal(back.actions["azure.virtual_machine.cp-1"].action, "replace")
+  end,
+}
+
+case "monitoring comes and goes without a machine" {
+  recipe = cluster, params = { control_planes = 1 },
+  run = function(t)
+    t:apply()
+    local on = t:plan { monitoring = true, log_days = 90 }
+    t:equal(on.summary.destroy, 0)
+    t:equal(count(on, "^azure%.diagnostic_setting%."), 3, "of the vault, the balancer and the rules")
+    t:equal(count(on, "^azure%.data_collection_rule_association%."), 2)
+    t:equal(on.actions["azure.log_analytics_workspace.main"].after.retention_days, 90)
+    t:equal(on.actions["azure.virtual_machine.cp-1"].action, "update")
+    t:equal(t:apply { monitoring = true }.summary.failed, 0)
+    local off = t:plan { monitoring = false }
+    t:ok(not off.actions["azure.virtual_machine.cp-1"] or off.actions["azure.virtual_machine.cp-1"].action == "update")
+    t:equal(off.summary.add, 0)
+  end,
+}
+
 case "what is wrong is told" {
   recipe = cluster,
   run = function(t)

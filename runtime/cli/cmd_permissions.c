@@ -9,12 +9,31 @@
 
 const struct vr_opt vr_permissions_options[] = {VR_OPT_COMMON, VR_OPT_END};
 
-/* A field's value where it needs nothing of the world and is no secret; of another resource its
+static json_t *value_of(const struct vr_expr *expr);
+
+/* A list or table of which the world says a part: that part is null, or left out. */
+static json_t *parts_of(const struct vr_expr *expr)
+{
+    bool list = expr->type == VR_EXPR_ARRAY;
+    json_t *parts = list ? json_array() : json_object();
+    for (size_t i = 0; i < expr->count; i++) {
+        json_t *part = value_of(expr->items[i]);
+        if (list)
+            json_array_append_new(parts, part ? part : json_null());
+        else if (part)
+            json_object_set_new(parts, expr->keys[i], part);
+    }
+    return parts;
+}
+
+/* A field's value as far as it needs nothing of the world and is no secret; of another resource its
  * kind. */
 static json_t *value_of(const struct vr_expr *expr)
 {
     if (expr->type == VR_EXPR_REF && json_array_size(expr->path) == 0)
         return json_pack("{s:s}", "$kind", expr->decl->kind->name);
+    if (expr->type == VR_EXPR_ARRAY || expr->type == VR_EXPR_OBJECT)
+        return parts_of(expr);
     if (!vr_expr_constant(expr) || vr_expr_tainted(expr))
         return NULL;
     struct vr_error err = {0};

@@ -22,7 +22,8 @@ enum { KEPT_HISTORY = 1000 };
 
 static struct {
     struct vr_session *session;
-    char *line; /* what was typed; NULL: the end */
+    char *line;  /* what was typed; NULL: the end */
+    char *begun; /* what completion is asked for, see cli/repl.lua */
     bool ended, interrupted;
 } repl; /* libedit's callbacks take no payload */
 
@@ -33,11 +34,12 @@ static json_t *call_now(const char *function, const char *text)
 
 static char *generate(const char *word, int again)
 {
+    (void)word;
     static json_t *found;
     static size_t next;
     if (!again) {
         json_decref(found);
-        found = call_now("complete", word);
+        found = call_now("complete", repl.begun);
         next = 0;
     }
     const char *text = json_string_value(json_array_get(found, next++));
@@ -46,11 +48,12 @@ static char *generate(const char *word, int again)
 
 static char **complete(const char *word, int start, int end)
 {
-    (void)start;
-    (void)end;
+    repl.begun = vr_format("%d %.*s", start, end, rl_line_buffer);
     rl_attempted_completion_over = 1;
     rl_completion_append_character = 0;
-    return rl_completion_matches(word, generate);
+    char **found = rl_completion_matches(word, generate);
+    free(repl.begun);
+    return found;
 }
 
 static void typed(char *line)

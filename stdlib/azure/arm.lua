@@ -11,7 +11,9 @@ local RETRIED = { [408] = true, [429] = true, [500] = true, [502] = true, [503] 
 local RETRIED_CODES = {
   AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
   OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
+  KeyVaultAccessForbidden = true,
 }
+local AWAITED = { KeyVaultAccessForbidden = "waiting for the role on the key's vault" } -- said while it is tried again
 local LOST = { connect = true, resolve = true, timeout = true, reset = true } -- codes of a request that got no answer
 local ATTEMPTS, RETRY_BUDGET = 8, 300
 
@@ -37,6 +39,7 @@ local HINTS = {
   SkuNotAvailable = "choose another size, zone or region",
   AllocationFailed = "choose another size or zone, or try again later",
   RequestDisallowedByPolicy = "an Azure policy forbids it; see the policy named above",
+  KeyVaultAccessForbidden = "give the disk encryption set's identity 'Key Vault Crypto Service Encryption User' on the key's vault",
   ScopeLocked = "a management lock protects it; remove the lock first",
 }
 
@@ -169,6 +172,7 @@ function client:request(method, url, body, options)
     end
     if not again.now then
       log.debug("%s: %s, trying again", what, again.code)
+      if AWAITED[again.code] and options.ctx then options.ctx:progress(AWAITED[again.code] .. ": " .. again.message) end
       task.sleep(retry_after(answer, attempt))
     end
   end
@@ -240,14 +244,36 @@ function client:gathered(key, id, all)
   return batch.items[id:lower()]
 end
 
---- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long. `alone`: lists
--- do not show all of it.
-function client:settled(id, api, alone)
+local KEPT = 60 -- seconds that a list stands for what is read of it
+
+--- One of a list that is asked for once, whoever wants something of it first, and told once: who looks again wants to know what is
+-- there by then. Nil when it is not in the list or the list is refused.
+function client:kept(list, id, api)
+  local key = list:lower() .. " " .. api
+  local found = self.lists[key]
+  if not found or task.now() - found.began > KEPT then
+    found = { began = task.now(), event = task.event(), items = {} }
+    self.lists[key] = found
+    local release <close> = setmetatable({}, { __close = function() found.event:set() end })
+    local ok, items = pcall(self.list, self, list, api)
+    if not ok and type(items) == "table" and items.code == "cancelled" then error(items, 0) end
+    for _, item in ipairs(ok and items or {}) do found.items[item.id:lower()] = item end
+  else
+    found.event:wait()
+  end
+  local item = found.items[id:lower()]
+  found.items[id:lower()] = nil
+  return item
+end
+
+--- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
+-- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the same plan.
+function client:settled(id, api, options)
+  options = options or {}
   local started, url = task.now(), self:url(id, api)
-  local collection = id:match("^(.*/providers/.*)/[^/]+$")
-  local listed = not alone and collection and self:gathered(collection:lower() .. " " .. api, id, function()
-    return self:list(collection, api)
-  end)
+  local collection = not options.alone and id:match("^(.*/providers/.*)/[^/]+$")
+  local listed = options.list and self:kept(options.list, id, api) or not options.list and collection
+    and self:gathered(collection:lower() .. " " .. api, id, function() return self:list(collection, api) end)
   while true do
     local answer = listed and { status = 200, json = listed, headers = {} } or self:request("GET", url, nil, { ok = { [404] = true } })
     listed = nil
@@ -354,7 +380,7 @@ end
 function client:put(id, api, body, options)
   options = options or {}
   local url = self:url(id, api)
-  local answer = self:request("PUT", url, body, { etag = options.etag, none = options.none })
+  local answer = self:request("PUT", url, body, { etag = options.etag, none = options.none, ctx = options.ctx })
   return follow(self, answer, "PUT", url, options.ctx)
 end
 
@@ -431,8 +457,8 @@ local function open(target)
   local cloud = cloud_of(target)
   local key = cloud.arm .. " " .. cloud.subscription
   if clients[key] then return clients[key] end
-  local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, batches = {}, registering = {}, pace = pace.new(),
-    correlation = crypto.uuid(), subscription = cloud.subscription }, client)
+  local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, batches = {}, lists = {},
+    registering = {}, pace = pace.new(), correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self
 end

@@ -10,13 +10,15 @@ local function deleted(client, name)
   end
 end
 
-return statement.define {
+local page
+page = statement.define {
   kind = "key_vault", doc = "A key vault.", type = "Microsoft.KeyVault/vaults", api = API, match = "^%a[%w-]*%w$",
   fields = {
     sku = field.choice { "standard", "premium", default = "standard", arm = "properties.sku.name" },
     rbac = field.boolean { default = true, arm = "properties.enableRbacAuthorization",
       doc = "Role assignments decide; else access policies." },
-    purge_protection = field.boolean { arm = "properties.enablePurgeProtection", doc = "Irreversible once on." },
+    purge_protection = field.boolean { arm = "properties.enablePurgeProtection",
+      doc = "Irreversible once on: it then stays, whether it is said or not." },
     retention_days = field.integer { min = 7, max = 90, default = 90, replace = true, arm = "properties.softDeleteRetentionInDays" },
     access_policies = field.list { field.object { object_id = field.string { required = true },
       secrets = field.list { field.string {} }, keys = field.list { field.string {} } }, doc = "Only without rbac." },
@@ -39,8 +41,11 @@ return statement.define {
       body.properties.accessPolicies = json.array {}
     end
   end,
-  -- Azure leaves out what was never said: access policies decide.
-  observed = function(_, body) return { rbac = statement.get(body, "properties.enableRbacAuthorization") == true } end,
+  observed = function(f, body)
+    -- Azure leaves out what was never said: access policies decide.
+    return { rbac = statement.get(body, "properties.enableRbacAuthorization") == true,
+      purge_protection = f.purge_protection == nil and json.null or nil }
+  end,
   prepare = function(ctx, client, f, current)
     f.tenant = client.cloud.tenant
     if current then return end
@@ -52,6 +57,7 @@ return statement.define {
         hint = "purge it, choose another name, or set recover = true" })
     end
     ctx:progress("recovering the soft-deleted vault")
+    ctx.recovers = true
     return function(body) body.properties.createMode = "recover" end
   end,
   made = function(ctx, client, body)
@@ -60,6 +66,8 @@ return statement.define {
       task.sleep(client.cloud.kind == "emulator" and 0.1 or 5)
       body = client:get(body.id, API)
     end
+    -- It came back as it went; what is declared by now is said once more.
+    if ctx.recovers then return client:put(body.id, API, statement.full_body(page, ctx.fields, client:get(body.id, API))) end
     return body
   end,
   verbs = {
@@ -73,3 +81,5 @@ return statement.define {
     end,
   },
 }
+
+return page

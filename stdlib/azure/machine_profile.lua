@@ -36,6 +36,8 @@ local function fields()
     disk = field.object { { size = field.integer { min = 1, doc = "GiB." },
       type = field.choice { "Premium_LRS", "StandardSSD_LRS", "Standard_LRS", "Premium_ZRS", "StandardSSD_ZRS" },
       caching = field.choice { "None", "ReadOnly", "ReadWrite" } }, doc = "The system disk." },
+    encryption_set = field.resource { "azure.disk_encryption_set", "azure.existing", replace = true,
+      doc = "Whose key encrypts the system disk, which Azure decides when it makes the disk; else Azure's own." },
   }
 end
 
@@ -62,7 +64,8 @@ local function storage_profile(f)
   return {
     imageReference = image_reference(f.image),
     osDisk = { createOption = "FromImage", caching = disk.caching or "ReadWrite", diskSizeGB = disk.size,
-      deleteOption = "Delete", managedDisk = { storageAccountType = disk.type or "Premium_LRS" } },
+      deleteOption = "Delete", managedDisk = { storageAccountType = disk.type or "Premium_LRS",
+        diskEncryptionSet = f.encryption_set and { id = f.encryption_set.id } or nil } },
   }
 end
 
@@ -97,8 +100,12 @@ local function observed(f, profile, body)
       end
     end
   end
+  local disk = profile.storageProfile and profile.storageProfile.osDisk or {}
+  -- Also when none is declared: one that was is then seen to be there still.
+  local set = disk.managedDisk and disk.managedDisk.diskEncryptionSet
+  local ours = set and f.encryption_set and tostring(f.encryption_set.id):lower() == set.id:lower()
+  shown.encryption_set = ours and f.encryption_set or set and { id = set.id } or json.null
   if f.disk then
-    local disk = profile.storageProfile and profile.storageProfile.osDisk or {}
     shown.disk = { size = f.disk.size and disk.diskSizeGB, type = f.disk.type and disk.managedDisk
       and disk.managedDisk.storageAccountType, caching = f.disk.caching and disk.caching }
   end

@@ -43,6 +43,7 @@ local VM, SET = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualM
 local BESIDES = {
   ["azure.host_keys"] = { VM .. "/runCommand/action", SET .. "/virtualMachines/runCommand/action" },
   ["azure.key_vault"] = { "Microsoft.KeyVault/deletedVaults/read", "Microsoft.KeyVault/locations/deletedVaults/read" },
+  ["azure.key_vault_key"] = { "Microsoft.KeyVault/vaults/keys/write" },
   ["azure.private_endpoint"] = { "Microsoft.Network/networkInterfaces/read" },
   ["azure.resource_group"] = { "Microsoft.Resources/subscriptions/resourceGroups/resources/read" },
   ["azure.virtual_machine"] = { VM .. "/instanceView/read", VM .. "/start/action", VM .. "/deallocate/action",
@@ -51,6 +52,15 @@ local BESIDES = {
     "Microsoft.Network/networkInterfaces/read", SET .. "/networkInterfaces/read", SET .. "/virtualMachines/read",
     SET .. "/virtualMachines/delete", SET .. "/virtualMachines/start/action" },
 }
+
+local EXTENSIONS = { ["azure.virtual_machine"] = VM .. "/extensions",
+  ["azure.virtual_machine_scale_set"] = SET .. "/virtualMachines/extensions" }
+
+--- The type of what a resource with these fields writes below itself; or nil.
+function M.below(page, fields)
+  if type(fields.extensions) ~= "table" then return nil end
+  return fields.mode == "Flexible" and EXTENSIONS["azure.virtual_machine"] or EXTENSIONS[page.name]
+end
 
 local SECRETS, KEYS = "Microsoft.KeyVault/vaults/secrets/", "Microsoft.KeyVault/vaults/keys/"
 local secrets = { SECRETS .. "getSecret/action", SECRETS .. "readMetadata/action", SECRETS .. "setSecret/action", SECRETS .. "delete",
@@ -198,6 +208,8 @@ function M.role(resources)
     outside = outside or page.name == "azure.existing"
     pages[page] = true
     if page.name == "azure.action" then add(action_of(resource.fields)) end
+    local below = M.below(page, resource.fields)
+    if below then add(below .. "/read", below .. "/write", below .. "/delete") end
     if type_name and M.by_data(page) then add(type_name .. "/read") elseif type_name then types[type_name] = true end
   end
   for type_name in pairs(types) do

@@ -12,6 +12,7 @@ local ATTEMPTS = 3
 
 local VERBS = { create = { "write" }, update = { "write" }, add = { "write" }, delete = { "delete" }, replace = { "write", "delete" } }
 local MAKES = { create = true, replace = true }
+local VAULT = "azure.key_vault"
 
 -- Fields without what is not known yet; a secret's place holds a text.
 local function known(item)
@@ -92,6 +93,8 @@ local function needs_of(writes, fresh, subscription)
     end
     local id = write.id or write.scope or subscription
     for _, verb in ipairs(write.verbs) do add(write.type .. "/" .. verb, id) end
+    local below = permission.below(write.page, write.fields)
+    if below and write.verbs[1] == "write" then add(below .. "/write", id) end
     if write.verbs[1] == "write" then
       for _, mention in ipairs(permission.mentions(write.page, write.fields)) do add(mention.action, mention.id) end
     end
@@ -366,6 +369,29 @@ local function check_policy(client, writes, answers, fresh, subscription, say)
   return { policies = why }
 end
 
+-- A vault that goes is only half gone, and one that comes may be one that went.
+local function check_vaults(writes, answers, say)
+  local deleted = {}
+  for _, vault in ipairs(answers["deleted vaults"] or {}) do deleted[vault.name:lower()] = vault.properties or {} end
+  for _, write in ipairs(writes) do
+    local vault, name = answers["vault " .. write.row.address], tostring(write.fields.name)
+    local gone = write.row.kind == VAULT and write.row.action == "create" and deleted[name:lower()]
+    local protection = write.row.kind == VAULT and write.row.action == "update" and change_of(write.row, "purge_protection")
+    if protection and protection.after == true then
+      say("note", write, ("the vault %s gets purge protection, which is for good"):format(name))
+    elseif vault then
+      local p = vault.properties
+      say("note", write, ("the vault %s stays soft-deleted for %s days%s"):format(vault.name, p.softDeleteRetentionInDays or 90,
+        p.enablePurgeProtection and ", and nobody can purge it before: it has purge protection" or ""))
+    elseif gone and write.fields.recover == false then
+      say("deny", write, ("a vault named %s is soft-deleted until %s"):format(name, tostring(gone.scheduledPurgeDate)),
+        "purge it, choose another name, or set recover = true")
+    elseif gone then
+      say("note", write, ("the soft-deleted vault %s is recovered, with all that it holds"):format(name))
+    end
+  end
+end
+
 -- What is asked first, by the key under which the answer is looked for.
 local function asks_of(client, writes, needs, subscription)
   local asks = {}
@@ -383,6 +409,11 @@ local function asks_of(client, writes, needs, subscription)
     if at and COUNTED[write.row.kind] and write.row.action == "create" then
       list("Microsoft.Network " .. at, ("providers/Microsoft.Network/locations/%s/usages"):format(at), NETWORK)
     end
+    if write.row.kind == VAULT and write.row.action == "create" then
+      list("deleted vaults", "providers/Microsoft.KeyVault/deletedVaults", write.page.api)
+    elseif write.row.kind == VAULT and write.id and write.row.action ~= "update" then
+      asks["vault " .. write.row.address] = function() return client:get(write.id, write.page.api) end
+    end
     if write.verbs[1] == "write" then
       list("providers", "providers", PROVIDERS)
       list("policies", "providers/Microsoft.Authorization/policyAssignments", ASSIGNMENTS)
@@ -391,7 +422,8 @@ local function asks_of(client, writes, needs, subscription)
   return asks
 end
 
-local ASKED = { permissions = "permissions", sizes = "sizes", policies = "policies", providers = "registration" }
+local ASKED = { deleted = "soft-deleted vaults", vault = "vaults", permissions = "permissions", sizes = "sizes",
+  policies = "policies", providers = "registration" }
 
 local function tell_refused(refused, say)
   local reasons, lines = {}, {}
@@ -429,6 +461,7 @@ function M.run(call)
   end
   check_quota(writes, answers, skus, say)
   check_registration(writes, answers, subscription, say)
+  check_vaults(writes, answers, say)
   for key, why in pairs(check_policy(client, writes, answers, fresh, subscription, say)) do refused[key] = refused[key] or why end
   tell_refused(refused, say)
   return told

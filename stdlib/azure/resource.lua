@@ -59,7 +59,7 @@ return kind "azure.resource" {
     -- What the state knows is read where it is: behind the id of another name, type or parent there is nothing yet.
     local id = prior and prior.id or id_of(f, ctx.target)
     local was = prior and prior.fields and id:lower() ~= tostring(id_of(f, ctx.target)):lower() and prior.fields or f
-    local body = client:settled(id, was.api_version, true)
+    local body = client:settled(id, was.api_version, { alone = true })
     if not body then return nil end
     local fields = { name = was.name, type = was.type, api_version = f.api_version, parent = was.parent }
     local same = statement.matches(f.body or {}, body)

@@ -12,6 +12,8 @@ local ROLES = {
   ["Network Contributor"] = "4d97b98b-1d4f-4787-a291-c67834d212e7",
   ["Virtual Machine Contributor"] = "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
   ["Key Vault Administrator"] = "00482a5a-887f-4fb3-b363-3b7fe8e74483",
+  ["Key Vault Crypto Officer"] = "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+  ["Key Vault Crypto Service Encryption User"] = "e147488a-f6f5-4113-8e2d-b22465e65bf6",
   ["Key Vault Secrets Officer"] = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
   ["Key Vault Secrets User"] = "4633458b-17de-408a-b874-0445c86b69e6",
   ["Managed Identity Operator"] = "f1a07417-d97a-45cb-824c-7a7467783830",
@@ -56,6 +58,11 @@ return statement.define {
       end },
   },
   identity = id_of,
+  -- Those of a group and of all that is in it.
+  listed = function(id)
+    local group = id:match("^/subscriptions/[^/]+/resource[gG]roups/[^/]+")
+    return group and group .. "/providers/Microsoft.Authorization/roleAssignments"
+  end,
   verbs = {
     create = function(ctx)
       local client, f = arm.open(ctx.target), ctx.fields

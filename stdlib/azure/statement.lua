@@ -328,7 +328,8 @@ end
 -- that holds the parent resource), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
 -- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
--- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `forces`
+-- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `listed(id)` (the list in which a plan
+-- looks for all of this kind, which it comes to one after the other), `forces`
 -- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`,
 -- `members(ctx, client, body)`. What `ctx.note` is set to is said when the run is over.
 local function define(statement)
@@ -408,7 +409,8 @@ local function define(statement)
     end,
     read = function(ctx)
       local client, id = arm.open(ctx.target), id_of(ctx)
-      local body = client:settled(id, statement.api, statement.alone)
+      local list = ctx.dry and id and statement.listed and statement.listed(id)
+      local body = client:settled(id, statement.api, { alone = statement.alone, list = list or nil })
       if not body then return nil end
       local read = result(ctx, client, body)
       read.fields = observe(statement, with_defaults(ctx.fields), body)

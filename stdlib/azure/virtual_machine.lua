@@ -1,6 +1,7 @@
 --- A virtual machine, alone or attached to a Flexible scale set, so that its identity is known before it exists.
 local arm, field, json = require "azure.arm", require "field", require "json"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
+local extension = require "azure.machine_extension"
 
 local API = "2025-04-01"
 
@@ -28,6 +29,7 @@ fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace =
 fields.zone = field.string { replace = true, arm = "zones", doc = "An availability zone.",
   to = function(value) return json.array { value } end, from = function(value) return value[1] end }
 fields.power = field.choice { "running", "deallocated", default = "running", doc = "Whether it runs; what was stopped is started." }
+fields.extensions = extension.field()
 fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
   doc = "The host name; the machine's name unless given." }
 
@@ -55,6 +57,7 @@ return statement.define {
   observed = function(f, body, ctx)
     local shown = profile.observed(f, body.properties, body)
     shown.power = f.power and (ctx.power or f.power)
+    shown.extensions = extension.observed(ctx, { body.resources or {} })
     return shown
   end,
   found = function(ctx, client, body, outputs)
@@ -66,6 +69,9 @@ return statement.define {
   made = function(ctx, client, body)
     local want, now = ctx.fields.power or "running", power_of(client, body.id)
     if now and now ~= want then client:post(body.id, ACTIONS[want], API, nil, { ctx = ctx }) end
+    if want == "running" then
+      extension.settle(ctx, client, { { id = body.id, location = body.location, extensions = body.resources } })
+    end
     return body
   end,
 }

@@ -4,9 +4,10 @@
 -- their id, so that it is always known which one goes. Inside of a range it is an autoscaler's, and is never written.
 local arm, field, json, task = require "azure.arm", require "field", require "json", require "task"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
-local fail = require "fail"
+local extension, fail = require "azure.machine_extension", require "fail"
 
 local API, NETWORK_API = "2025-04-01", "2025-05-01"
+local HEALTH = "health" -- the extension that the field of this name stands for
 
 local fields = profile.fields()
 -- A set of machines that are all attached from outside has no profile of its own.
@@ -25,6 +26,7 @@ fields.prefix = field.string { replace = true, match = "^[%l%d][%l%d-]*$", doc =
 fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete" }, max_price = field.number {} }, replace = true,
   doc = "Spot instances: what eviction does, and the highest price an hour (-1: up to the regular price)." }
 fields.power = field.choice { "running", default = "running", doc = "Instances that were stopped or evicted are started." }
+fields.extensions = extension.field()
 fields.health = field.object { { protocol = field.choice { "tcp", "http", "https" }, port = field.integer { required = true },
   path = field.string {} }, doc = "The application health extension." }
 
@@ -34,7 +36,19 @@ local function instance_ids(list)
   return json.array(items)
 end
 
-local function machine_profile(f)
+-- Ours in the form of the model, the health extension with them.
+local function extensions_of(f)
+  local list = extension.model(f.extensions)
+  if f.health then
+    table.insert(list, 1, { name = HEALTH, properties = {
+      publisher = "Microsoft.ManagedServices", type = "ApplicationHealthLinux", typeHandlerVersion = "1.0",
+      autoUpgradeMinorVersion = true,
+      settings = { protocol = f.health.protocol or "tcp", port = f.health.port, requestPath = f.health.path } } })
+  end
+  return list
+end
+
+local function machine_profile(f, current)
   local spot = f.spot
   local interface = {
     name = f.name .. "-nic",
@@ -44,16 +58,10 @@ local function machine_profile(f)
   }
   local network = { networkInterfaceConfigurations = json.array { interface } }
   if f.mode ~= "Uniform" then network.networkApiVersion = "2020-11-01" end
-  local extensions
-  if f.health then
-    extensions = { extensions = json.array { { name = "health", properties = {
-      publisher = "Microsoft.ManagedServices", type = "ApplicationHealthLinux", typeHandlerVersion = "1.0",
-      autoUpgradeMinorVersion = true,
-      settings = { protocol = f.health.protocol or "tcp", port = f.health.port, requestPath = f.health.path } } } } }
-  end
   return {
     osProfile = profile.os_profile(f, "computerNamePrefix", f.prefix or f.name), storageProfile = profile.storage_profile(f),
-    networkProfile = network, extensionProfile = extensions,
+    networkProfile = network,
+    extensionProfile = extension.profile(current and current.extensionProfile, extensions_of(f), f.gone or {}),
     priority = spot and "Spot" or nil, evictionPolicy = spot and (spot.eviction or "Deallocate") or nil,
     billingProfile = spot and { maxPrice = spot.max_price or -1 } or nil,
   }
@@ -89,7 +97,7 @@ local function uniform_members(client, id, spot)
     local p = vm.properties
     members[#members + 1] = { id = vm.instanceId, resource_id = vm.id, name = vm.name, private_ip = addresses[vm.instanceId],
       hostname = p.osProfile and p.osProfile.computerName, zone = vm.zones and vm.zones[1],
-      state = p.provisioningState, status = evicted(profile.power(p.instanceView), spot), created = p.timeCreated }
+      state = p.provisioningState, status = evicted(profile.power(p.instanceView), spot), created = p.timeCreated, vm = vm }
   end
   return members
 end
@@ -115,7 +123,7 @@ local function flexible_members(client, id, spot, name)
       local nic = p.networkProfile.networkInterfaces[1]
       members[#members + 1] = { id = vm.name, resource_id = vm.id, name = vm.name, private_ip = nic and interfaces[nic.id:lower()],
         hostname = p.osProfile and p.osProfile.computerName, zone = vm.zones and vm.zones[1],
-        state = p.provisioningState, status = evicted(power[vm.name], spot), created = p.timeCreated }
+        state = p.provisioningState, status = evicted(power[vm.name], spot), created = p.timeCreated, vm = vm }
     end
   end
   return members
@@ -134,8 +142,13 @@ local function members(ctx, client, body)
     if a.created ~= b.created then return tostring(a.created) < tostring(b.created) end
     return a.id < b.id
   end)
-  ctx.stopped, ctx.evicted = nil, nil
+  ctx.stopped, ctx.evicted, ctx.running = nil, nil, {}
   for _, member in ipairs(list) do
+    local vm = member.vm
+    member.vm = nil -- for us alone
+    if member.status == "running" then
+      table.insert(ctx.running, { id = vm.id, location = vm.location, extensions = vm.resources or {} })
+    end
     if member.status == "evicted" then
       ctx.evicted = ctx.evicted or {}
       table.insert(ctx.evicted, member)
@@ -167,11 +180,14 @@ local function start_evicted(ctx, client)
   if refused[1] then ctx.note = "warning: Azure has no capacity to start what it evicted: " .. table.concat(refused, ", ") end
 end
 
---- Starts what was stopped or evicted.
+--- Starts what was stopped or evicted, and brings extensions to machines that the model comes too late for.
 local function start_stopped(ctx, client, body)
   members(ctx, client, body)
+  local late = ctx.fields.extensions and (ctx.stopped or ctx.evicted)
   if ctx.stopped then client:post(body.id, "start", API, { instanceIds = ctx.stopped }, { ctx = ctx }) end
   if ctx.evicted then start_evicted(ctx, client) end
+  if late then members(ctx, client, body) end
+  extension.settle(ctx, client, ctx.running or {})
   return body
 end
 
@@ -191,6 +207,11 @@ return statement.define {
     name = field.string { doc = "Its name in ARM." }, hostname = field.string { doc = "Its host name." },
     private_ip = field.string { doc = "Its private address." }, zone = field.string { doc = "Its zone." },
     status = field.string { doc = "running, stopped, deallocated or evicted." } } },
+  prepare = function(ctx, _, f)
+    f.gone = extension.gone(ctx)
+    local had = ctx.prior and ctx.prior.fields and ctx.prior.fields.health
+    if had and not f.health then f.gone[HEALTH] = true end
+  end,
   body = function(f, body, current)
     body.properties = body.properties or {}
     if f.capacity == nil then
@@ -202,7 +223,7 @@ return statement.define {
     -- Capacity belongs to add and remove once the set exists.
     body.sku = { name = f.size, tier = "Standard", capacity = current and current.sku and current.sku.capacity
       or type(f.capacity) == "table" and f.capacity.min or f.capacity }
-    body.properties.virtualMachineProfile = machine_profile(f)
+    body.properties.virtualMachineProfile = machine_profile(f, current and body.properties.virtualMachineProfile)
     body.properties.upgradePolicy = uniform(f) and { mode = "Manual" } or nil
     if uniform(f) then
       body.properties.overprovision = false
@@ -220,6 +241,10 @@ return statement.define {
     local shown = profile.observed(f, machine, body)
     shown.capacity = body.sku and body.sku.capacity
     shown.power = f.power and (ctx.stopped and "stopped" or ctx.evicted and "evicted" or f.power)
+    local everywhere = {}
+    for i, there in ipairs(ctx.running) do everywhere[i] = there.extensions end
+    everywhere[#everywhere + 1] = statement.get(machine, "extensionProfile.extensions") or {}
+    shown.extensions = extension.observed(ctx, everywhere)
     local configuration = statement.get(machine, "networkProfile.networkInterfaceConfigurations")
     local address = configuration and configuration[1].properties.ipConfigurations[1].properties
     if f.subnet and address and address.subnet and address.subnet.id:lower() ~= tostring(f.subnet.id):lower() then
@@ -232,6 +257,7 @@ return statement.define {
     return shown
   end,
   members = members,
+  listed = function(id) return id:match("^(.*)/[^/]+$") end,
   made = start_stopped,
   status = function(ctx) return ctx.evicted and "evicted: " .. names_of(ctx.evicted) end,
   add = function(ctx, n)

@@ -62,6 +62,12 @@ local function text_of(page)
   return table.concat(lines, "\n")
 end
 
+--- The names of all kinds of the standard library, in their order.
+M.names = names
+
+--- What a kind takes and gives, for a person.
+M.text = text_of
+
 --- `args.recipe` is the first word: the kind's name, if any.
 function M.run(args)
   local name = args.recipe

@@ -1,6 +1,7 @@
 --- The read-eval-print loop's Lua half: an environment with vmrun's modules, and statements that run as tasks, so that what
 -- waits may be called as if it blocked.
 local json, near = require "json", require "recipe.nearest"
+local complete, fail, kind, kinds = require "cli.complete", require "fail", require "kind", require "cli.kinds"
 
 local M = {}
 
@@ -68,10 +69,46 @@ local function resources_of(session)
   end })
 end
 
+-- `kinds`: providers, then kinds. A kind shows what it takes, and called it checks fields as a recipe would; what stands for another
+-- resource is taken as it is.
+
+local function checked(page, fields)
+  local own, references = {}, {}
+  for name, value in pairs(fields) do
+    local into = page.fields[name] and page.fields[name].type == "resource" and references or own
+    into[name] = value
+  end
+  local got, problems = kind.check(page, own)
+  local lines = {}
+  for _, problem in ipairs(problems) do
+    local missing = page.fields[problem.missing]
+    if not (missing and (missing.type == "resource" or problem.missing == page.own_name)) then lines[#lines + 1] = page.name .. " " .. problem.text end
+  end
+  if lines[1] then error(fail { table.concat(lines, "\n"), code = "fields" }, 0) end
+  for name, value in pairs(references) do got[name] = value end
+  return got
+end
+
+local function shown_kind(page)
+  return setmetatable({}, { __tostring = function() return kinds.text(page) end,
+    __call = function(_, fields) return checked(page, fields) end })
+end
+
+local function all_kinds()
+  local providers = {}
+  for _, name in ipairs(kinds.names()) do
+    local provider, word = name:match "^([^.]+)%.(.+)$"
+    providers[provider] = providers[provider] or {}
+    providers[provider][word] = shown_kind(kind.find(name))
+  end
+  return providers
+end
+
 local HELP = [[
 An expression is evaluated and shown; a statement runs. What waits can be called as if it blocked; Ctrl-C cancels it.
   resources["ADDRESS"]   fields and outputs of a resource of the stack       outputs    the stack's outputs
   session                the stack: rows, target, folder                     help       this text
+  kinds.azure.subnet     what a kind takes; kinds.azure.subnet { cidr = "10.0.0.0/24" } checks fields; Tab completes them
   azure.list(TYPE, GROUP), azure.get(ID), azure.request(METHOD, PATH, BODY)  of the stack's target
 modules: ]] .. table.concat(MODULES, ", ")
 
@@ -85,6 +122,10 @@ function M.open(session)
   for _, name in ipairs(MODULES) do known[name] = true end
   env = setmetatable(words, { __index = function(_, name)
     if name == "azure" then return require "azure.console" (session.target) end
+    if name == "kinds" then
+      words.kinds = all_kinds()
+      return words.kinds
+    end
     if known[name] then
       local ok, module = pcall(require, name)
       if ok then return module end
@@ -147,13 +188,13 @@ function M.reset()
   return json.null
 end
 
---- What a word may become: names of the environment, fields of tables that it names.
-function M.complete(word)
+-- Names of the environment, and fields of tables that a word names.
+local function names_of(word)
   local path, last = word:match("^(.-)([%w_]*)$")
   local found, holder = {}, env
   for name in path:gmatch("([%w_]+)[.:]") do
     local ok, value = pcall(function() return holder[name] end)
-    if not ok or type(value) ~= "table" then return json.array {} end
+    if not ok or type(value) ~= "table" then return {} end
     holder = value
   end
   local function add(t)
@@ -166,12 +207,44 @@ function M.complete(word)
   if type(mt) == "table" and type(mt.__index) == "table" then add(mt.__index) end
   if holder == env then
     add(_G)
-    for _, name in ipairs(MODULES) do
+    for _, name in ipairs { "kinds", table.unpack(MODULES) } do
       if name:sub(1, #last) == last then found[path .. name] = true end
     end
   end
-  local list = keys_of(found)
-  return json.array(list)
+  return keys_of(found)
+end
+
+-- The types of ARM that kinds are of.
+local function types()
+  local found = {}
+  for _, name in ipairs(kinds.names()) do
+    local page = kind.find(name)
+    if type(page.type) == "string" then found[page.type] = true end
+  end
+  return keys_of(found)
+end
+
+-- What a string may hold by what stands before it: an address of the state, a type of Azure's.
+local function strings_of(line)
+  local typed = line:match "resources%s*%[%s*[\"']([^\"']*)$"
+  if typed then return keys_of(env.resources), typed end
+  typed = line:match "azure%.list%s*%(?%s*[\"']([^\"']*)$"
+  if typed then return types(), typed end
+end
+
+--- What the word at the end of a line may become. `begun` is `N LINE`: the word's place in the line, from 0, and the line up to the cursor.
+function M.complete(begun)
+  local start, line = begun:match "^(%d+) (.*)$"
+  local word = line:sub(tonumber(start) + 1)
+  local list, typed = strings_of(line)
+  if not list then list, typed = complete.candidates(pending .. line) end
+  if not list then return json.array(names_of(word)) end
+  -- A candidate may begin before the word: the editor splits at more signs than a name ends at.
+  local found = json.array {}
+  for _, candidate in ipairs(list) do
+    if candidate:sub(1, #typed) == typed then found[#found + 1] = word .. candidate:sub(#typed + 1) end
+  end
+  return found
 end
 
 return M

@@ -29,7 +29,7 @@ end
 --- Adds a principal that logs in with a secret. Returns it with the secret.
 function entra.add_application(name)
   local principal = { client_id = crypto.uuid(), object_id = crypto.uuid(), name = name, type = "ServicePrincipal", owner = true }
-  local secret = crypto.base64url(crypto.random(30))
+  local secret = "s" .. crypto.base64url(crypto.random(30)) -- never a '-' in front, which programs take for an option
   principal.secret_hash = crypto.sha256(secret)
   world.store:put("principal", principal.client_id, principal)
   return principal, secret

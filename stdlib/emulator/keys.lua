@@ -135,6 +135,23 @@ local function permit(ctx, permission, name)
     ctx.record.name, ctx.record.body.location), "AccessDenied")
 end
 
+-- What a service does with a key for whoever lets it: access policies' words for it, and roles'.
+local SERVICE = { get = "read", wrapKey = "wrap/action", unwrapKey = "unwrap/action" }
+
+--- Whether a principal lets a service read a key, wrap and unwrap with it.
+function keys.serves(vault_record, name, object_id)
+  local p, given = vault_record.body.properties, {}
+  for _, policy in ipairs(not p.enableRbacAuthorization and p.accessPolicies or {}) do
+    for _, word in ipairs(policy.objectId:lower() == object_id:lower() and policy.permissions.keys or {}) do given[word:lower()] = true end
+  end
+  for word, action in pairs(SERVICE) do
+    local by_role = p.enableRbacAuthorization
+      and world.roles.allows(object_id, vault_record.id .. "/keys/" .. name, "Microsoft.KeyVault/vaults/keys/" .. action, true)
+    if not (by_role or given.all or given[word:lower()]) then return false end
+  end
+  return true
+end
+
 -- Who asks by Azure's own name meets Azure's names in the answers.
 local function base(ctx)
   local is_real = (ctx.req.headers.host or ""):lower():find("%.vault%.azure%.net")

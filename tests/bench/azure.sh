@@ -38,7 +38,9 @@ path=$("$VMRUN" lua "$here/critical_path.lua" "$work/state/stacks/cluster/report
 awk -v a="$began" -v b="$ended" -v p="$path" 'BEGIN { printf "wall %.2f s, critical path %.2f s\n", b - a, p; printf "bench azure.makespan %.3f x\n", (b - a) / p }'
 requests noop run plan
 cp "$work/traffic" "$work/noop"
-echo "collections and audiences of the no-op: $(jq '[.counts.by | to_entries[] | select(.key | startswith("GET"))] | length + 1' "$work/noop")"
+jq -r '(.counts.by | keys | map(select(startswith("GET ")) | rtrimstr("[]")) | unique | length) as $arm
+  | ([.counts.vault, 1] | min) as $vault | "goal of the no-op: \($arm + $vault + .counts.token): \($arm) collections of ARM, \($vault
+  ) of a vault, \(.counts.token) tokens"' "$work/noop"
 requests onefield run apply admin_cidr=198.51.100.0/24 --yes
 "$VMRUN" emulator reset --state-dir "$work/state" >/dev/null
 

@@ -25,10 +25,13 @@ if [ -n "${VMRUN_ARM_TYPES:-}" ]; then
   cluster "in zones" --stack zoned name=zoned zones=1,2,3 control_planes=1 workers=1
   cluster "in a network that is peered with the administrators'" --stack peered name=peered access=peered admin_network="$admin" \
     network=10.20.0.0/16 control_planes=1
+  cluster "with a key of ours, and monitored" --stack kept name=kept disk_encryption=customer monitoring=true control_planes=1 workers=1
   kept >"$work/first.json"
   made "again, with other values" "$stack" rules=1 workers=3 tag=b
   made "and the others" "$kinds" later=true
   cluster "and the cluster" workers=3 admin_cidr=198.51.100.0/24 environment=staging
+  cluster "and the one with a key of ours" --stack kept name=kept disk_encryption=customer monitoring=true log_days=60 control_planes=1 \
+    workers=1 environment=staging
   kept >"$work/again.json"
 
   told() { "$VMRUN" lua "$here/check.lua" "$VMRUN_ARM_TYPES" "$@" 2>&1; }
@@ -41,7 +44,8 @@ if [ -n "${VMRUN_ARM_TYPES:-}" ]; then
 PUT Microsoft.Compute/virtualMachineScaleSets@2025-04-01: '$price' wants an integer, got the number 0.5"
   # Azure shows more than its definitions have (recorded exchanges do, too), and a change carries it along.
   same "and each that changes a resource" "$(of wrong "$again" | sed -nE "s/^PUT ([^@]+)@.*has no property '([^']+)'.*/\1 \2/p; t; p")" \
-    "Microsoft.Network/loadBalancers body.properties.loadBalancingRules[1].properties.allowBackendPortConflict
+    "PUT Microsoft.Compute/virtualMachineScaleSets@2025-04-01: '$price' wants an integer, got the number 0.25
+Microsoft.Network/loadBalancers body.properties.loadBalancingRules[1].properties.allowBackendPortConflict
 Microsoft.Network/loadBalancers body.properties.loadBalancingRules[1].properties.enableDestinationServiceEndpoint
 Microsoft.Network/natGateways body.properties.type
 Microsoft.Network/natGateways body.sku.tier
@@ -52,6 +56,8 @@ Microsoft.Network/networkInterfaces body.properties.allowPort25Out"
   types=$(grep -ohE '\btype = "Microsoft\.[A-Za-z]+/[A-Za-z/]+"' "$root"/stdlib/azure/*.lua | cut -d'"' -f2 | sort -u)
   seen=$({ of sent "$first" | cut -d' ' -f1; of unknown "$first"; } | sort -u)
   same "no kind's type was left out" "$(comm -23 <(echo "$types") <(echo "$seen"))" ""
+  out=$first
+  has "extensions of machines, too" "sent Microsoft.Compute/virtualMachines/extensions 2025-04-01"
   if [ "$(wc -l <<<"$types")" -ge 25 ]; then pass "which are many"; else fail "which are many" "$types"; fi
   if [ "$(of sent "$again" | wc -l)" -ge 18 ]; then pass "many are changed, too"; else fail "many are changed, too" "$again"; fi
 

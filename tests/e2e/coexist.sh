@@ -92,5 +92,5 @@ exits "it is mended" 0 net apply "round=$round" --yes
 same "and theirs is left alone" "$(arm GET "$group" 2021-04-01 | jq -cS .tags)" '{"of":"us","policy":"added"}'
 exits "one rule less" 0 net apply "round=$((round - 1))" --yes
 if arm GET "$nsg" 2025-05-01 | jq -r '.properties.securityRules[].name' | grep -qx "r$round"; then fail "ours goes"; else pass "ours goes"; fi
-check "theirs stays" arm GET "$nsg/securityRules/ccm-1" 2025-05-01
+check "theirs stays" arm GET "$nsg/securityRules/$(sed -n 's/^nsg //p' "$work/wrote" | head -n 1)" 2025-05-01
 exits "all is destroyed" 0 net destroy --yes

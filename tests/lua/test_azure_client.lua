@@ -178,6 +178,24 @@ test("reads of one collection that are wanted at once are one request; who is al
   t.eq(select(2, second:join()).id, base .. "/b")
 end)
 
+test("a list that is looked through is asked for once, and tells of each resource once", function(t)
+  local answers = {}
+  local client, keys = cloud(t, answers)
+  local base = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/virtualMachineScaleSets"
+  local function item(name, from) return { id = base .. "/" .. name, from = from, properties = { provisioningState = "Succeeded" } } end
+  answers["GET " .. base] = { { 200, { value = { item("a", "list"), item("B", "list") } } } }
+  answers["GET " .. base .. "/a"] = { { 200, item("a", "name") } }
+  local function look(name) return client:settled(base .. "/" .. name, "1", { list = base }) end
+  t.eq({ look("a").from, #keys() }, { "list", 1 })
+  task.sleep(0.01)
+  t.eq({ look("b").from, #keys() }, { "list", 1 }, "one that is wanted later")
+  t.eq({ look("a").from, #keys() }, { "name", 2 }, "who looks again sees what is there by then")
+  t.eq(look("none"), nil)
+  t.eq(client:settled(base .. "/a", "1", {}).from, "name", "who does not look there")
+  answers["GET /refused"] = { { 403, problem "AuthorizationFailed" } }
+  t.eq(client:settled(base .. "/a", "1", { list = "/refused" }).from, "name", "a list that is refused")
+end)
+
 test("a provider that is missing is registered once, and the write goes on", function(t)
   local client, keys = cloud(t, {
     ["PUT /subscriptions/s/providers/Microsoft.X/a"] = { { 409, problem "MissingSubscriptionRegistration", SOON }, { 200, { id = "a" } } },

@@ -54,8 +54,15 @@ test("a role has what its kinds need, and no more", function(t)
   t.ok(has(actions, "Microsoft.Network/routeTables/join/action"), "what exists may be one")
 
   actions, data = permission.role { { kind = "azure.key_vault_key", fields = {} }, { kind = "azure.vault_random", fields = {} } }
-  t.eq(actions, { "Microsoft.KeyVault/vaults/keys/read" })
+  t.eq(actions, { "Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/write" })
   t.ok(has(data, "Microsoft.KeyVault/vaults/keys/create/action") and has(data, "Microsoft.KeyVault/vaults/secrets/setSecret/action"))
+  local vm, set = "Microsoft.Compute/virtualMachines/extensions/write",
+    "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/extensions/write"
+  actions = permission.role { { kind = "azure.virtual_machine", fields = {} },
+    { kind = "azure.virtual_machine_scale_set", fields = { mode = "Uniform", extensions = { {} } } } }
+  t.ok(has(actions, set) and not has(actions, vm), "extensions are of what has some")
+  actions = permission.role { { kind = "azure.virtual_machine_scale_set", fields = { mode = "Flexible", extensions = { {} } } } }
+  t.ok(has(actions, vm) and not has(actions, set), "instances of a Flexible set are machines")
   actions = permission.role { { kind = "azure.resource", fields = { type = "Microsoft.Cache/redis" } },
     { kind = "azure.action", fields = { action = "restart", resource = { ["$kind"] = "azure.virtual_machine" } } },
     { kind = "azure.action", fields = { action = "listKeys", resource = BASE .. "Microsoft.Storage/storageAccounts/a" } } }

@@ -96,6 +96,23 @@ local function allows(list, ...)
   return rule ~= nil and rule.access == "Allow"
 end
 
+-- Collections of ARM, each once (machines twice: their power is a list of its own), the three secrets, a token for each of two.
+test("a plan without changes asks for each collection once", function(t)
+  local s = base()
+  s.lab:ask("POST", "traffic?reset=1")
+  t.eq(s:plan { "azure.*" }, {})
+  local counts = s.lab:ask("POST", "traffic?reset=1").counts
+  t.eq({ vault = counts.vault, token = counts.token }, { vault = 3, token = 2 })
+  local collections, twice = 0, {}
+  for path, count in pairs(counts.by) do
+    if path:find("^GET ") then collections = collections + 1 end
+    if count > 1 then twice[path] = count end
+  end
+  t.eq(twice, { ["GET Microsoft.Compute/virtualMachines[]"] = 2 })
+  t.eq(counts.arm, collections + 1)
+  t.ok(counts.arm <= 17, "not more collections than there are: " .. counts.arm)
+end)
+
 test("one program has all providers, and the target is the stack's", function(t)
   local nodes, providers = cluster.graph(), {}
   for _, kind in pairs(nodes) do providers[kind:match "^[^.]+"] = true end

@@ -31,6 +31,8 @@ local BUILT_IN = {
   { "Key Vault Secrets User", "4633458b-17de-408a-b874-0445c86b69e6", {}, {}, { "Microsoft.KeyVault/vaults/secrets/getSecret/action",
     "Microsoft.KeyVault/vaults/secrets/readMetadata/action" } },
   { "Key Vault Crypto Officer", "14b46e9e-c2b7-41b4-b07b-48a6ebf60603", {}, {}, { "Microsoft.KeyVault/vaults/keys/*" } },
+  { "Key Vault Crypto Service Encryption User", "e147488a-f6f5-4113-8e2d-b22465e65bf6", {}, {}, { "Microsoft.KeyVault/vaults/keys/read",
+    "Microsoft.KeyVault/vaults/keys/wrap/action", "Microsoft.KeyVault/vaults/keys/unwrap/action" } },
   { "Storage Blob Data Contributor", "ba92f5b4-2d11-453d-a403-e96b0029c9fe", { "Microsoft.Storage/storageAccounts/blobServices/containers/*" },
     {}, { "Microsoft.Storage/storageAccounts/blobServices/containers/blobs/*" } },
   { "AcrPull", "7f951dda-4ed3-4680-a7ca-43fe172d538d", { "Microsoft.ContainerRegistry/registries/pull/read" } },

@@ -3,7 +3,8 @@ local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
 local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
-local machine = require "emulator.arm.machine"
+local machine, encryption = require "emulator.arm.machine", require "emulator.arm.disk_encryption_sets"
+local extensions = require "emulator.arm.extensions"
 
 local raise = problem.raise
 local VM = "Microsoft.Compute/virtualMachines"
@@ -42,6 +43,7 @@ records.define("Microsoft.Compute/disks", {
   fixed = { "properties.creationData.createOption" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
+    encryption.check_use(value.at(p, "encryption.diskEncryptionSetId"), body.location)
     if not value.at(p, "creationData.createOption") then
       bad_parameter("creationData", "Required parameter 'creationData' is missing (null).")
     end
@@ -77,9 +79,11 @@ local function attach_disk(record, owner)
   local group = record.id:match("^(/subscriptions/[^/]+/resource[gG]roups/[^/]+)")
   local id = ("%s/providers/Microsoft.Compute/disks/%s"):format(group, disk.name)
   if not records.get(id) then
+    local set = value.at(disk, "managedDisk.diskEncryptionSet.id")
     local made = records.new("Microsoft.Compute/disks", id, { location = record.body.location,
       sku = { name = disk.managedDisk.storageAccountType }, managedBy = record.id,
-      properties = { creationData = { createOption = "FromImage" }, osType = disk.osType, diskSizeGB = disk.diskSizeGB, diskState = "Attached" } })
+      properties = { creationData = { createOption = "FromImage" }, osType = disk.osType, diskSizeGB = disk.diskSizeGB,
+        diskState = "Attached", encryption = set and { type = records.get(set).body.properties.encryptionType, diskEncryptionSetId = set } } })
     complete_disk(made)
     made.owner = owner or record.id
     records.save(made)
@@ -250,7 +254,7 @@ records.define(VM, {
       and p.osProfile.customData ~= ctx.old.private.customData then
       raise(409, "PropertyChangeNotAllowed", "Changing property 'osProfile.customData' is not allowed.", { target = "osProfile.customData" })
     end
-    machine.complete(p, old, ctx.private, { name = ctx.name })
+    machine.complete(p, old, ctx.private, { name = ctx.name, location = body.location })
     if ctx.old then ctx.private.adminPassword = ctx.old.private.adminPassword or ctx.private.adminPassword end
     if p.osProfile then p.osProfile.computerName = p.osProfile.computerName or ctx.name end
     p.networkProfile = p.networkProfile or old and value.copy(old.networkProfile)
@@ -289,6 +293,7 @@ records.define(VM, {
     if (query["$expand"] or ""):lower() == "instanceview" or query.statusOnly == "true" then
       body.properties.instanceView = machine.view(record)
     end
+    body.resources = extensions.shown(record, ctx and not (ctx.path or ""):lower():find(record.id:lower(), 1, true))
     if body.identity and body.identity.userAssignedIdentities then
       for id in pairs(body.identity.userAssignedIdentities) do
         local identity = records.get(id)

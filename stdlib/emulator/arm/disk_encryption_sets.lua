@@ -43,6 +43,32 @@ local function check_key(p)
   end
 end
 
+local function principals_of(record)
+  local identity = record.body.identity or {}
+  local list = { identity.principalId }
+  for _, assigned in pairs(identity.userAssignedIdentities or {}) do list[#list + 1] = assigned.principalId end
+  return list
+end
+
+--- Raises unless a disk in this region can be made with a set: what there is of it, and what its identity may do with its key.
+local function check_use(id, location)
+  if not id then return end
+  local record = records.get(id)
+  if not record then
+    problem.raise(404, "ResourceNotFound", ("The disk encryption set '%s' was not found."):format(id))
+  elseif location and record.body.location ~= location then
+    bad_parameter("diskEncryptionSet.id", ("The disk encryption set '%s' is in %s, not in %s."):format(record.name, record.body.location,
+      location))
+  end
+  local vault, key = record.body.properties.activeKey.keyUrl:match("^https://([^.]+)%.[^/]+/keys/([^/]+)/")
+  local vault_record = world.vaults.by_name(vault)
+  for _, principal in ipairs(vault_record and keys.find(vault, key) and principals_of(record) or {}) do
+    if keys.serves(vault_record, key, principal) then return end
+  end
+  problem.raise(400, "KeyVaultAccessForbidden", ("Unable to access key vault resource '%s' to enable encryption at rest. Please grant get, "
+    .. "wrap and unwrap key permissions to disk encryption set '%s'."):format(record.body.properties.activeKey.keyUrl, record.name))
+end
+
 records.define(SET, {
   style = style.disk, name = "^[%w_-]+$", longest = 80, seconds = { create = 5, update = 4, delete = 5 }, output = true,
   fixed = { "properties.encryptionType" }, read_only = { "previousKeys", "lastKeyRotationTimestamp" },
@@ -69,4 +95,4 @@ records.define(SET, {
   end,
 })
 
-return {}
+return { check_use = check_use }

@@ -21,7 +21,7 @@ local function system_data(record, ctx)
     lastModifiedBy = who, lastModifiedByType = "Application", lastModifiedAt = clock.iso() }
 end
 
--- Who asks by Azure's own name meets the vaults by theirs.
+--- Where a vault answers: who asks by Azure's own name meets the vaults by theirs.
 local function uri(name, ctx)
   local real = ctx and ctx.req and ctx.req.headers.host == "management.azure.com"
   return ("https://%s.%s/"):format(name:lower(), real and "vault.azure.net" or world.vault_suffix)
@@ -60,6 +60,7 @@ records.define(VAULT, {
         ctx.recovered = gone
         local was = value.copy(gone.body)
         body.tags = body.tags or was.tags
+        for key in pairs(value.copy(p)) do p[key] = nil end -- it comes back as it went
         for key, item in pairs(was.properties) do p[key] = item end
         world.store:delete("deleted_vault", ctx.name:lower())
       elseif p.createMode == "recover" then
@@ -210,4 +211,4 @@ world.vaults = { by_name = by_name, deleted = deleted_of, list_deleted = functio
   return items
 end }
 
-return { purge = purge }
+return { purge = purge, uri = uri }

@@ -3,6 +3,7 @@ local crypto, json, log, task = require "crypto", require "json", require "log",
 local world, clock = require "emulator.world", require "emulator.clock"
 local records = require "emulator.arm.records"
 local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
+local encryption = require "emulator.arm.disk_encryption_sets"
 local raise = problem.raise
 local machine = {}
 
@@ -65,6 +66,15 @@ function machine.complete(p, old, private, options)
   value.fill(disk, { osType = windows and "Windows" or "Linux", createOption = "FromImage", caching = "None",
     diskSizeGB = windows and 127 or 30 })
   disk.managedDisk = value.fill(disk.managedDisk or {}, { storageAccountType = "Premium_LRS" })
+  local set, was = value.at(disk, "managedDisk.diskEncryptionSet"), value.at(old_storage, "osDisk.managedDisk.diskEncryptionSet")
+  if not old then
+    encryption.check_use(set and set.id, options.location)
+  elseif not options.in_set and set and set.id:lower() ~= (was and was.id or ""):lower() then
+    raise(409, "PropertyChangeNotAllowed", "Changing property 'osDisk.managedDisk.diskEncryptionSet.id' is not allowed.",
+      { target = "osDisk.managedDisk.diskEncryptionSet.id" })
+  else
+    disk.managedDisk.diskEncryptionSet = value.copy(was)
+  end
   if old_storage.osDisk and old_storage.osDisk.managedDisk then disk.managedDisk.id = old_storage.osDisk.managedDisk.id end
   if not options.in_set then
     reference.exactVersion = exact_version(reference)

@@ -4,6 +4,7 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local machine, network = require "emulator.arm.machine", require "emulator.arm.network"
+local extensions = require "emulator.arm.extensions"
 
 local raise = problem.raise
 local SET, INSTANCE, VM = "Microsoft.Compute/virtualMachineScaleSets", "Microsoft.Compute/virtualMachineScaleSets/virtualMachines",
@@ -98,6 +99,7 @@ local function new_uniform(set)
   record.name, record.instance, record.set, record.set_made, record.state = name, tostring(number), set.id, set.id, "Creating"
   record.owner = set.id
   records.save(record)
+  extensions.install(record, profile)
   return record
 end
 
@@ -130,6 +132,7 @@ local function new_flexible(set)
     identity = value.copy(set.body.identity), zones = zone and json.array { zone } or nil, properties = properties })
   record.set, record.set_made, record.owner, record.state = set.id, set.id, set.id, "Creating"
   records.save(record)
+  extensions.install(record, profile)
   return record
 end
 
@@ -236,13 +239,17 @@ local function complete_profile(body, ctx, flexible)
   end
   local kept = old_profile and value.copy(old_profile)
   if kept and kept.storageProfile and kept.storageProfile.osDisk then kept.storageProfile.osDisk.managedDisk = nil end
-  machine.complete(profile, kept, ctx.private, { in_set = true, uniform = not flexible, name = ctx.name })
+  machine.complete(profile, kept, ctx.private, { in_set = true, uniform = not flexible, name = ctx.name, location = body.location })
+  -- A set takes another one without a word, and keeps what it was made with.
+  local made_with = old_profile and value.copy(value.at(old_profile, "storageProfile.osDisk.managedDisk.diskEncryptionSet"))
+  if old_profile then profile.storageProfile.osDisk.managedDisk.diskEncryptionSet = made_with end
   if not profile.osProfile then
     raise(400, "InvalidParameter", "Required parameter 'osProfile' is missing (null).", { target = "osProfile" })
   end
   profile.osProfile.computerNamePrefix = profile.osProfile.computerNamePrefix or ctx.name:sub(1, 9)
   if flexible then profile.storageProfile.osDisk.deleteOption = profile.storageProfile.osDisk.deleteOption or "Delete" end
   complete_network(profile, flexible, ctx.api or "2025-04-01")
+  for _, item in ipairs(value.at(profile, "extensionProfile.extensions") or {}) do extensions.complete(item.properties or {}) end
   local sent = ctx.sent_profile
   profile.timeCreated = (not sent and old_profile) and old_profile.timeCreated or clock.iso()
   if old_profile and sent then
@@ -519,6 +526,7 @@ records.define(INSTANCE, {
     local set = records.get(record.set)
     body.instanceId = record.instance
     body.sku = set and set.body.sku and { name = set.body.sku.name, tier = set.body.sku.tier } or nil
+    body.resources = extensions.shown(record)
     if ctx and ((ctx.query or {})["$expand"] or ""):lower() == "instanceview" then
       body.properties.instanceView = machine.view(record)
     end

@@ -1,7 +1,7 @@
 --- Microsoft.KeyVault: keys as ARM resources. ARM makes the first version of a key and shows the newest; nothing else.
 local records = require "emulator.arm.records"
 local problem, style = require "emulator.arm.problem", require "emulator.arm.style"
-local keys = require "emulator.keys"
+local keys, key_vault = require "emulator.keys", require "emulator.arm.key_vault"
 local raise = problem.raise
 
 local VAULT = "Microsoft.KeyVault/vaults"
@@ -27,12 +27,12 @@ records.define(VAULT .. "/keys", {
     end
     body.location, body.tags, body.properties = vault.body.location, nil, {}
   end,
-  show = function(record, body)
+  show = function(record, body, ctx)
     local key = key_of(record)
     local version = key and keys.version(key)
     if not version then return end
     local a = version.attributes
-    local uri = ("%skeys/%s"):format(records.get(record.id:match("^(.*)/keys/")).body.properties.vaultUri, key.name)
+    local uri = ("%skeys/%s"):format(key_vault.uri(key.vault, ctx), key.name)
     body.tags = version.tags
     body.properties = { attributes = { enabled = a.enabled, created = a.created, updated = a.updated, nbf = a.nbf, exp = a.exp,
       exportable = a.exportable, recoveryLevel = a.recoveryLevel }, kty = version.kty, keyOps = version.operations,

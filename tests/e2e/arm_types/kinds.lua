@@ -26,24 +26,28 @@ local own_ip = azure.public_ip_address "own" { group = group, name = "u-own" }
 local interface = azure.network_interface "main" { group = group, name = "u-nic", subnet = subnet, private_ip = "10.2.1.50",
   public_ip = own_ip, security_group = rules, accelerated = true, forwarding = not p.later, pools = { balancer.pool_ids.pool } }
 local me = azure.principal "me" {}
+local identity = azure.user_assigned_identity "main" { group = group, name = "u-id" }
 local vault = azure.key_vault "main" { group = group, name = "u-vault", rbac = false, purge_protection = true, sku = "premium",
-  access_policies = { { object_id = me.object_id, keys = { "all" }, secrets = { "get", "set" } } } }
+  access_policies = { { object_id = me.object_id, keys = { "all" }, secrets = { "get", "set" } },
+    { object_id = identity.principal_id, keys = { "get", "wrapKey", "unwrapKey" } } } }
 local key = azure.key_vault_key "main" { vault = vault, name = "disks", size = 3072, operations = { "wrapKey", "unwrapKey" } }
 azure.key_vault_key "curve" { vault = vault, name = "curve", type = "EC", curve = "P-256", expires = 2000000000 }
-local identity = azure.user_assigned_identity "main" { group = group, name = "u-id" }
-local encryption = azure.disk_encryption_set "main" { group = group, name = "u-des", key = key }
+local encryption = azure.disk_encryption_set "main" { group = group, name = "u-des", key = key, identities = { identity } }
+local extensions = { { name = "agent", publisher = "Microsoft.Azure.Monitor", type = "AzureMonitorLinuxAgent", version = "1.0",
+  minor_upgrade = p.later, automatic_upgrade = true, settings = { of = p.later and "them" or "us" } } }
 azure.data_disk "main" { group = group, name = "u-disk", size = p.later and 128 or 64, sku = "Premium_LRS", tier = "P30", zone = "1",
   encryption_set = encryption }
 azure.data_disk "ultra" { group = group, name = "u-ultra", size = 64, sku = "PremiumV2_LRS", zone = "1", iops = 4000, throughput = 200,
   max_shares = 2, sector_size = 512 }
 azure.virtual_machine "main" { group = group, name = "u-vm", interface = interface, size = "Standard_D2s_v5", image = "ubuntu-24.04",
   public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHHoHC/Kn3bD0sMl9q3PeqkMJJjI8P6dXu4vDmSjmzQU", hostname = "host", zone = "1",
-  custom_data = "#cloud-config\n", disk = { size = 32, type = "StandardSSD_LRS", caching = "ReadOnly" } }
+  custom_data = "#cloud-config\n", disk = { size = 32, type = "StandardSSD_LRS", caching = "ReadOnly" }, encryption_set = encryption,
+  extensions = extensions }
 azure.virtual_machine_scale_set "spot" { group = group, name = "u-spot", mode = "Flexible", capacity = 1, subnet = subnet,
   size = "Standard_D2s_v5", image = "debian-12", fault_domains = 1, zones = { "1", "2" }, identities = { identity }, prefix = "spot",
   pools = { balancer.pool_ids.pool }, custom_data = "#cloud-config\n", spot = { eviction = "Delete", max_price = 0.25 },
   public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHHoHC/Kn3bD0sMl9q3PeqkMJJjI8P6dXu4vDmSjmzQU",
-  health = { protocol = "https", port = 443, path = "/ready" } }
+  health = { protocol = "https", port = 443, path = "/ready" }, encryption_set = encryption, extensions = extensions }
 local zone = azure.private_dns_zone "main" { group = group, name = "u.example", tags = { of = p.later and "them" or "us" } }
 azure.private_dns_link "main" { zone = zone, name = "link", vnet = network, registration = not p.later }
 azure.private_dns_record "main" { zone = zone, name = "api", addresses = { "10.2.1.4", "10.2.1.5" }, ttl = p.later and 60 or 300 }

@@ -166,11 +166,11 @@ function world:run(verb)
   return self:vmrun("apply", { "--yes", "--json", "--emulator" })
 end
 
--- The lines of what was said that name the row.
+-- The lines of what was said that name the row; what preflight notes is no failure.
 local function about(result, row)
   local lines = {}
   for line in (result.stderr .. "\n"):gmatch "([^\n]*)\n" do
-    if line:find(row.name .. ".a/", 1, true) then lines[#lines + 1] = line end
+    if line:find(row.name .. ".a/", 1, true) and not line:find(": note: ", 1, true) then lines[#lines + 1] = line end
   end
   return table.concat(lines, "\n")
 end

@@ -1,6 +1,6 @@
 --- The rows of the matrix of faults: those of tests/lua/kinds_azure_rows.lua and the kinds that have none there. A row has more here:
 --
---   at          the part of its requests' path, where it is not below its group's providers
+--   at          the part of its requests' path, where it is not below its group's providers, or looked for in a list
 --   host        the same of what its operations are of, where they are its parent's
 --   operations  which verbs are operations that may fail or hang; else the answer is all there is
 --   asks        which verbs ask Resource Manager at all; a vault's own host is out of the faults' reach
@@ -90,6 +90,7 @@ for _, row in ipairs {
     fields = 'name = "STACK-it", location = "westeurope", tags = { of = "one" }', update = 'tags = { of = "two" }' },
 
   { kind = "role_assignment", needs = "group", path = "Microsoft.Authorization/roleAssignments/", operations = "", replaced = true,
+    at = "/resourceGroups/STACK/providers/Microsoft.Authorization/roleAssignments",
     before = 'local who = azure.user_assigned_identity "who" { group = group }',
     fields = 'scope = group, principal = who, role = "Reader"', update = 'role = "Contributor"' },
 
@@ -114,6 +115,7 @@ for _, row in ipairs {
       public_key = "%s", tags = { of = "one" }]]):format(KEY), update = 'tags = { of = "two" }' },
 
   { kind = "virtual_machine_scale_set", needs = "group network subnet", path = "Microsoft.Compute/virtualMachineScaleSets/it", zonal = true,
+    at = "/resourceGroups/STACK/providers/Microsoft.Compute/virtualMachineScaleSets",
     fields = ([[group = group, subnet = subnet, mode = "Uniform", capacity = 1, size = "Standard_D2s_v5", image = "debian-12",
       zones = { "1" }, public_key = "%s", tags = { of = "one" }]]):format(KEY), update = 'tags = { of = "two" }' },
 

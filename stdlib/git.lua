@@ -5,7 +5,7 @@
 -- key, text), passphrase, known_hosts (lines; must be given for SSH), username, password, ca (PEM: who signed an HTTPS
 -- server's certificate), connect_to ("addr:port": where the TCP connection goes instead), timeout (120 s).
 --
--- Failures are nil, message, code: unreachable, hostkey, auth, tls, notfound, conflict, rejected, path, timeout, git.
+-- Failures are nil, message, code: unreachable, hostkey, auth, passphrase, tls, notfound, conflict, rejected, path, timeout, git.
 local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"

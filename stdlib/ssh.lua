@@ -18,26 +18,63 @@ function guard:keep()
   return thing
 end
 
---- Starts something and waits until it is ready: it, or nil, message, code.
-local function started(thing, message, code)
-  if not thing then return nil, message, code end
+--- Starts something and waits until it is ready: it, or nil, message, code, hint.
+local function started(thing, message, code, hint)
+  if not thing then return nil, message, code, hint end
   local held <close> = hold(thing)
   local ok
-  ok, message, code = thing:ready()
-  if not ok then return nil, message, code end
+  ok, message, code, hint = thing:ready()
+  if not ok then return nil, message, code, hint end
   return held:keep()
 end
 
---- Logs in to a host.
--- @param options host, port (22), user, key (private key, text), passphrase, host_keys (lines of "type base64", one of
--- which the host must show), via (a connection to jump through), connect_to ("addr:port": where the TCP connection goes
--- instead), timeout (30 s), keepalive (15 s of silence before the peer is asked)
--- @return the connection; or nil, message, code: unreachable, hostkey, auth, timeout, handshake
-function M.connect(options)
-  return started(core.connect(options))
+local function with_key(options, key)
+  local copy = {}
+  for name, value in pairs(options) do copy[name] = value end
+  copy.key, copy.passphrase = key, nil
+  return copy
 end
 
---- How many handshakes this process has going at once (32); the others wait in line.
+--- Logs in to a host.
+-- @param options host, port (22), user, key (private key: a text, or what `ssh.key` gave), passphrase, identities (instead of
+-- key: a list of what to try in turn, keys and {blob=, name=, sign=function(data) -> bare signature or nil, which may wait}),
+-- host_keys (lines of "type base64", one of which the host must show, or what `ssh.known_hosts` gave), known_as (the host's
+-- name in them), via (a connection to jump through), connect_to ("addr:port": where the TCP connection goes instead), timeout
+-- (30 s, waiting for a turn apart), keepalive (15 s of silence before the host is asked whether it is there)
+-- @return the connection; or nil, message, code (unreachable, hostkey, auth, passphrase, timeout, handshake), hint
+function M.connect(options)
+  local conn, message, code, hint
+  if options.passphrase then
+    local key
+    key, message, code, hint = core.key(options.key, options.passphrase)
+    if not key then return nil, message, code, hint end
+    options = with_key(options, key)
+  end
+  conn, message, code, hint = core.connect(options)
+  if not conn then return nil, message, code, hint end
+  local held <close> = hold(conn)
+  local ok
+  repeat
+    ok, message, code, hint = conn:ready()
+    if ok == "sign" then conn:sign(options.identities[message].sign(code)) end
+  until ok ~= "sign"
+  if not ok then return nil, message, code, hint end
+  return held:keep()
+end
+
+--- Reads a private key. A passphrase takes long to try, which is done beside the loop.
+-- @return the key: `blob()` (its public half), `name()`, `sign(data [, algorithm])`; or nil, message, code ("passphrase":
+-- missing or wrong; "auth"), hint
+M.key = core.key
+
+--- "ssh-ed25519 SHA256:..." of a public key as it is on the wire; nil when it is none.
+M.key_name = core.key_name
+
+--- The lines of known_hosts files, to be given as `host_keys`, and how many keys they have.
+-- @param files a list of {name, text}
+M.known_hosts = core.known_hosts
+
+--- How many handshakes this process has going at once (32), and how many logins at one address (8); the others wait in line.
 M.limit = core.limit
 
 local KEY_TYPES = "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa"

@@ -17,7 +17,7 @@ const struct vr_opt vr_inventory_options[] = {
     VR_OPT("format", 'f', VR_OPT_TEXT, format, "FORMAT",
            "ansible (the default, JSON), ssh (an ssh_config) or known_hosts"),
     VR_OPT("identity", 'i', VR_OPT_TEXT, identity, "FILE",
-           "the file of the private key, to be named in it"),
+           "the file of the private key, to be named in it (else a host's key_file)"),
     VR_OPT_COMMON,
     VR_OPT_END,
 };

@@ -15,6 +15,7 @@
 #include "cli/show.h"
 #include "engine/expr.h"
 #include "net/loop.h"
+#include "script/terminal.h"
 
 enum { SHOWN_RUNNING = 8 };
 static const double FRAME = 0.2;
@@ -145,8 +146,12 @@ static void draw(struct vr_ui *ui)
 static void frame(void *payload)
 {
     struct vr_ui *ui = payload;
-    erase(ui);
-    draw(ui);
+    if (vr_terminal_taken()) {
+        ui->drawn = 0; /* a person is asked below */
+    } else {
+        erase(ui);
+        draw(ui);
+    }
     ui->timer = vr_timer_start(ui->loop, FRAME, frame, ui);
 }
 

@@ -1,12 +1,15 @@
 /* require "process": child processes. Each is the leader of a group of its own, which a cancel or a
  * timeout kills. */
 #include <errno.h>
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -145,6 +148,7 @@ static void read_options(lua_State *L, struct vr_process_options *options)
 
 struct child {
     struct vr_process *process; /* NULL: closed */
+    int pty;                    /* our side of its terminal; -1: it has none */
     struct vr_waiters waiters;
     bool ended;
     int pid, code, signal;
@@ -161,16 +165,76 @@ static void child_ended(void *payload, int code, int signal)
     vr_wait_wake_all(&child->waiters);
 }
 
+static void set_size(int pty, lua_Integer columns, lua_Integer rows)
+{
+    struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};
+    ioctl(pty, TIOCSWINSZ, &size);
+}
+
+static lua_Integer size_field(lua_State *L, const char *name, lua_Integer otherwise)
+{
+    lua_getfield(L, -1, name);
+    lua_Integer n = luaL_optinteger(L, -1, otherwise);
+    lua_pop(L, 1);
+    return n;
+}
+
+/* A terminal for all three streams. False: no terminal. */
+static bool open_pty(lua_State *L, struct child *child, int *inner, struct vr_error *err)
+{
+    if (openpty(&child->pty, inner, NULL, NULL, NULL) != 0) {
+        child->pty = -1;
+        return vr_error_system(err, errno, "cannot open a terminal");
+    }
+    fcntl(child->pty, F_SETFD, FD_CLOEXEC);
+    fcntl(*inner, F_SETFD, FD_CLOEXEC);
+    set_size(child->pty, size_field(L, "cols", 80), size_field(L, "rows", 24));
+    return true;
+}
+
+/* Starts a program on a terminal of its own; the options of the terminal are on top. */
+static int spawn_on_pty(lua_State *L, struct vr_process_options *options)
+{
+    struct child *child = lua_newuserdatauv(L, sizeof(*child), 3);
+    *child = (struct child){.pty = -1};
+    luaL_setmetatable(L, PROCESS);
+    lua_insert(L, -2);
+    struct vr_error err = {0};
+    int inner = -1;
+    if (!open_pty(L, child, &inner, &err))
+        return vr_script_fail(L, &err);
+    for (int i = 0; i < 3; i++)
+        options->stdio[i] = (struct vr_stdio){.kind = VR_STDIO_FD, .fd = inner};
+    child->process = vr_process_start(vr_script_loop(L), options, child_ended, child, &err);
+    close(inner);
+    if (!child->process)
+        return vr_script_fail(L, &err);
+    child->pid = vr_process_pid(child->process);
+    struct vr_stream *stream =
+        vr_stream_open_pipe(vr_script_loop(L), fcntl(child->pty, F_DUPFD_CLOEXEC, 3), &err);
+    if (!stream)
+        return vr_script_fail(L, &err);
+    lua_pop(L, 1);
+    vr_script_push_stream(L, stream);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, -3, STDIN_VALUE);
+    lua_setiuservalue(L, -2, STDOUT_VALUE);
+    return 1;
+}
+
 /*** Starts a program.
  * @function spawn
  * @tparam table options argv; cwd; env (changes to ours; false removes; clear_env: only these);
  * stdin, stdout, stderr: "pipe" (the default), "null" (the default when detached), "inherit" or a
- * path; detached: outlives us
+ * path; detached: outlives us; pty: {cols=, rows=}: a terminal for all three, whose end is an error
+ * of code "io"
  * @return the process; or nil, message, code */
 static int process_spawn(lua_State *L)
 {
     struct vr_process_options options = {0};
     read_options(L, &options);
+    if (lua_getfield(L, 1, "pty") == LUA_TTABLE)
+        return spawn_on_pty(L, &options);
     lua_getfield(L, 1, "detached");
     options.detached = lua_toboolean(L, -1);
     enum vr_stdio_kind otherwise = options.detached ? VR_STDIO_NULL : VR_STDIO_PIPE;
@@ -178,7 +242,7 @@ static int process_spawn(lua_State *L)
     read_stdio(L, "stdout", &options.stdio[1], otherwise);
     read_stdio(L, "stderr", &options.stdio[2], otherwise);
     struct child *child = lua_newuserdatauv(L, sizeof(*child), 3);
-    *child = (struct child){0};
+    *child = (struct child){.pty = -1};
     luaL_setmetatable(L, PROCESS);
     struct vr_error err = {0};
     child->process = vr_process_start(vr_script_loop(L), &options, child_ended, child, &err);
@@ -324,6 +388,21 @@ static int child_kill(lua_State *L)
     return 1;
 }
 
+/*** Changes the size of its terminal.
+ * @function p:resize
+ * @tparam integer columns
+ * @tparam integer rows */
+static int child_resize(lua_State *L)
+{
+    struct child *child = check_child(L);
+    lua_Integer columns = luaL_checkinteger(L, 2), rows = luaL_checkinteger(L, 3);
+    if (child->pty >= 0) {
+        set_size(child->pty, columns, rows);
+        vr_process_kill(child->process, SIGWINCH, NULL);
+    }
+    return 0;
+}
+
 /*** Lets go of it: closes its pipes, and kills its group if it still runs and is not detached.
  * @function p:close */
 static int child_close(lua_State *L)
@@ -331,6 +410,9 @@ static int child_close(lua_State *L)
     struct child *child = check_child(L);
     vr_process_free(child->process);
     child->process = NULL;
+    if (child->pty >= 0)
+        close(child->pty);
+    child->pty = -1;
     vr_wait_wake_all(&child->waiters);
     for (int value = STDIN_VALUE; value <= STDERR_VALUE; value++) {
         lua_getiuservalue(L, 1, value);
@@ -626,10 +708,15 @@ static int process_kill(lua_State *L)
 static void new_child_class(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"write", child_write}, {"close_stdin", child_close_stdin},
-        {"read", child_read},   {"read_error", child_read_error},
-        {"wait", child_wait},   {"kill", child_kill},
-        {"close", child_close}, {NULL, NULL},
+        {"write", child_write},
+        {"close_stdin", child_close_stdin},
+        {"read", child_read},
+        {"read_error", child_read_error},
+        {"wait", child_wait},
+        {"kill", child_kill},
+        {"resize", child_resize},
+        {"close", child_close},
+        {NULL, NULL},
     };
     luaL_newmetatable(L, PROCESS);
     lua_newtable(L);

@@ -16,6 +16,7 @@
 #include "net/loop.h"
 #include "net/stream.h"
 #include "script/stream.h"
+#include "script/terminal.h"
 #include "script/value.h"
 #include "script/wait.h"
 
@@ -34,6 +35,11 @@ struct terminal {
 /* What a raw terminal was before: put back even if the process ends without unwinding. */
 static struct termios at_start;
 static bool is_raw;
+
+bool vr_terminal_taken(void)
+{
+    return is_raw;
+}
 
 static void restore_at_exit(void)
 {

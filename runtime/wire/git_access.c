@@ -334,13 +334,14 @@ static int check_certificate(git_cert *cert, int valid, const char *host, void *
 static int give_key(git_credential **out, const struct git_access *access, const char *user)
 {
     size_t length = 0;
-    const unsigned char *public = vr_ssh_key_public(access->key, &length);
-    if (public)
-        return git_credential_ssh_custom_new(out, user, (const char *)public, length,
-                                             (git_credential_sign_cb)vr_ssh_key_callback,
-                                             access->key);
-    return git_credential_ssh_key_memory_new(out, user, NULL, vr_ssh_key_text(access->key, &length),
-                                             vr_ssh_key_passphrase(access->key));
+    const unsigned char *blob = vr_ssh_key_blob(access->key, &length);
+    struct vr_buf offer = {0};
+    vr_ssh_offer_as(blob, length, vr_ssh_key_algorithm(vr_ssh_key_type(access->key)), &offer);
+    int rc =
+        git_credential_ssh_custom_new(out, user, offer.data, offer.length,
+                                      (git_credential_sign_cb)vr_ssh_key_callback, access->key);
+    vr_buf_free(&offer);
+    return rc;
 }
 
 static int give_credentials(git_credential **out, const char *url, const char *url_user,

@@ -3,7 +3,6 @@
 #include "wire/known_hosts.h"
 
 #include <ctype.h>
-#include <fnmatch.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdint.h>
@@ -18,12 +17,17 @@ struct line {
     char *type;
     unsigned char *key;
     size_t length;
-    bool revoked;
+    bool revoked, authority; /* by their marks; an authority's key is no host's */
+    const char *file;        /* NULL: it was given as it is */
+    size_t number;           /* in that file */
 };
 
 struct vr_known_hosts {
+    unsigned holders;
     struct line *lines;
-    size_t count;
+    size_t count, room;
+    char **files; /* their names, in the order in which they were added */
+    size_t file_count;
 };
 
 /* --- key blobs --- */
@@ -109,8 +113,9 @@ static bool read_line(struct line *line, const char *text)
     bool ok = false;
     if (words[0] && words[0][0] == '@') {
         line->revoked = strcmp(words[0], "@revoked") == 0;
+        line->authority = strcmp(words[0], "@cert-authority") == 0;
         first = 1;
-        if (!line->revoked)
+        if (!line->revoked && !line->authority)
             goto out;
     }
     ok = read_key(line, words[first], words[first + 1]);
@@ -125,27 +130,59 @@ out:
     return ok;
 }
 
+static void add_line(struct vr_known_hosts *known, const char *text, const char *file,
+                     size_t number)
+{
+    struct line line = {.file = file, .number = number};
+    if (!read_line(&line, text))
+        return;
+    if (known->count == known->room) {
+        known->room = known->room ? known->room * 2 : 8;
+        known->lines = vr_realloc(known->lines, known->room * sizeof(*known->lines));
+    }
+    known->lines[known->count++] = line;
+}
+
 struct vr_known_hosts *vr_known_hosts_new(const char *const *lines, size_t count)
 {
     struct vr_known_hosts *known = vr_alloc(sizeof(*known));
-    known->lines = vr_alloc((count + 1) * sizeof(*known->lines));
-    for (size_t i = 0; i < count; i++) {
-        struct line *line = &known->lines[known->count];
-        *line = (struct line){0};
-        known->count += read_line(line, lines[i]);
+    known->holders = 1;
+    for (size_t i = 0; i < count; i++)
+        add_line(known, lines[i], NULL, 0);
+    return known;
+}
+
+void vr_known_hosts_add_file(struct vr_known_hosts *known, const char *name, const char *text)
+{
+    known->files = vr_realloc(known->files, (known->file_count + 1) * sizeof(*known->files));
+    char *file = known->files[known->file_count++] = vr_strdup(name);
+    for (size_t number = 1; *text; number++) {
+        size_t length = strcspn(text, "\n");
+        char *line = vr_strndup(text, length);
+        add_line(known, line, file, number);
+        free(line);
+        text += length + (text[length] == '\n');
     }
+}
+
+struct vr_known_hosts *vr_known_hosts_hold(struct vr_known_hosts *known)
+{
+    known->holders++;
     return known;
 }
 
 void vr_known_hosts_free(struct vr_known_hosts *known)
 {
-    if (!known)
+    if (!known || --known->holders > 0)
         return;
     for (size_t i = 0; i < known->count; i++) {
         free(known->lines[i].hosts);
         free(known->lines[i].type);
         free(known->lines[i].key);
     }
+    for (size_t i = 0; i < known->file_count; i++)
+        free(known->files[i]);
+    free(known->files);
     free(known->lines);
     free(known);
 }
@@ -179,15 +216,34 @@ static bool hashed_name_is(const char *pattern, const char *name)
     return same;
 }
 
+/* * is any number of letters, ? any one; case does not matter. Not fnmatch: brackets around a name
+ * are no set of letters here. */
+static bool fits(const char *pattern, const char *name)
+{
+    const char *star = NULL, *again = NULL;
+    while (*name) {
+        if (*pattern == '*') {
+            star = ++pattern;
+            again = name;
+        } else if (*pattern == '?' ||
+                   tolower((unsigned char)*pattern) == tolower((unsigned char)*name)) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star;
+            name = ++again;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*')
+        pattern++;
+    return !*pattern;
+}
+
 static bool pattern_is(const char *pattern, const char *name)
 {
-    if (strncmp(pattern, "|1|", 3) == 0)
-        return hashed_name_is(pattern, name);
-    if (pattern[0] != '[')
-        return fnmatch(pattern, name, FNM_CASEFOLD | FNM_NOESCAPE) == 0;
-    /* The brackets of "[name]:port" are not a set of letters. */
-    const char *end = strchr(pattern, ']');
-    return end && name[0] == '[' && strcasecmp(pattern, name) == 0;
+    return strncmp(pattern, "|1|", 3) == 0 ? hashed_name_is(pattern, name) : fits(pattern, name);
 }
 
 static bool line_speaks_of(const struct line *line, const char *name)
@@ -207,10 +263,35 @@ static bool line_speaks_of(const struct line *line, const char *name)
     return found;
 }
 
-/* The name that a line has for a host: the port is part of it unless it is 22. The caller frees. */
-static char *host_name(const char *host, int port)
+/* Whether a line has a key of the host itself. */
+static bool has_key_of(const struct line *line, const char *name)
 {
-    return port == 22 || port == 0 ? vr_strdup(host) : vr_format("[%s]:%d", host, port);
+    return !line->revoked && !line->authority && line_speaks_of(line, name);
+}
+
+static char *small_letters(const char *host)
+{
+    char *text = vr_strdup(host);
+    for (char *c = text; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return text;
+}
+
+/* The name that lines have for a host: the port is part of it unless it is 22; but where none knows
+ * it with its port, its bare name will do, as for OpenSSH. The caller frees. */
+static char *host_name(const struct vr_known_hosts *known, const char *host, int port)
+{
+    char *bare = small_letters(host);
+    if (port == 22 || port == 0)
+        return bare;
+    char *full = vr_format("[%s]:%d", bare, port);
+    bool with_port = false, without = false;
+    for (size_t i = 0; i < known->count; i++) {
+        with_port = with_port || line_speaks_of(&known->lines[i], full);
+        without = without || line_speaks_of(&known->lines[i], bare);
+    }
+    free(with_port || !without ? bare : full);
+    return with_port || !without ? full : bare;
 }
 
 static bool same_key(const struct line *line, const void *key, size_t length)
@@ -218,39 +299,76 @@ static bool same_key(const struct line *line, const void *key, size_t length)
     return line->length == length && memcmp(line->key, key, length) == 0;
 }
 
+static void put_place(struct vr_buf *text, const struct line *line)
+{
+    if (line->file)
+        vr_buf_printf(text, " (%s:%zu)", line->file, line->number);
+}
+
+/* What was known of the host. */
+static void put_known(struct vr_buf *text, const struct vr_known_hosts *known, const char *name)
+{
+    for (size_t i = 0; i < known->count; i++) {
+        const struct line *line = &known->lines[i];
+        if (line->authority && line_speaks_of(line, name)) {
+            vr_buf_puts(text, "\n  an authority vouches for it");
+            put_place(text, line);
+            vr_buf_puts(text, ", which only transport = \"openssh\" understands");
+        }
+        if (!has_key_of(line, name))
+            continue;
+        char *fingerprint = vr_host_key_fingerprint(line->key, line->length);
+        vr_buf_printf(text, "\n  expected %s %s", line->type, fingerprint);
+        put_place(text, line);
+        free(fingerprint);
+    }
+}
+
+/* The line that has a key of the host; NULL: none. */
+static const struct line *line_of(const struct vr_known_hosts *known, const char *name)
+{
+    for (size_t i = 0; i < known->count; i++) {
+        if (has_key_of(&known->lines[i], name))
+            return &known->lines[i];
+    }
+    return NULL;
+}
+
 static void warn(const struct vr_known_hosts *known, const char *name, const void *key,
-                 size_t length, const char *label, bool revoked, struct vr_error *err)
+                 size_t length, const char *label, const struct line *revoked, struct vr_error *err)
 {
     struct vr_buf text = {0};
     char *got = vr_host_key_fingerprint(key, length), *type = blob_type(key, length);
-    size_t expected = 0;
-    for (size_t i = 0; i < known->count; i++)
-        expected += !known->lines[i].revoked && line_speaks_of(&known->lines[i], name);
-    if (revoked)
+    const struct line *expected = line_of(known, name);
+    if (revoked) {
         vr_buf_printf(&text, "WARNING: REVOKED HOST KEY: the key of %s was marked as revoked",
                       label);
-    else if (expected)
+        put_place(&text, revoked);
+    } else if (expected) {
         vr_buf_printf(&text,
                       "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED: %s has another host key "
                       "than expected",
                       label);
-    else
+    } else {
         vr_buf_printf(&text, "the host key of %s is not known", label);
-    for (size_t i = 0; i < known->count; i++) {
-        const struct line *line = &known->lines[i];
-        if (line->revoked || !line_speaks_of(line, name))
-            continue;
-        char *fingerprint = vr_host_key_fingerprint(line->key, line->length);
-        vr_buf_printf(&text, "\n  expected %s %s", line->type, fingerprint);
-        free(fingerprint);
+        for (size_t i = 0; i < known->file_count; i++)
+            vr_buf_printf(&text, "%s%s", i ? ", " : " in ", known->files[i]);
     }
+    put_known(&text, known, name);
     vr_buf_printf(&text, "\n  got      %s %s", type ? type : "?", got);
     vr_error_set(err, "hostkey", "%s", text.data);
-    vr_error_hint(err, expected && !revoked ? "somebody may be listening in, or the host was "
-                                              "installed anew: compare the fingerprint "
-                                              "with the host's console"
-                                            : "compare the fingerprint with the host's console, "
-                                              "then add the key to the known ones");
+    if (!expected || revoked)
+        vr_error_hint(err, "compare the fingerprint with the host's console, then add the key to "
+                           "the known ones");
+    else if (expected->file)
+        vr_error_hint(err,
+                      "somebody may be listening in, or the host was installed anew: compare the "
+                      "fingerprint with the host's console; take the old key out with: ssh-keygen "
+                      "-f '%s' -R '%s'",
+                      expected->file, name);
+    else
+        vr_error_hint(err, "somebody may be listening in, or the host was installed anew: compare "
+                           "the fingerprint with the host's console");
     vr_buf_free(&text);
     free(got);
     free(type);
@@ -259,14 +377,16 @@ static void warn(const struct vr_known_hosts *known, const char *name, const voi
 bool vr_known_hosts_check(const struct vr_known_hosts *known, const char *host, int port,
                           const void *key, size_t length, const char *label, struct vr_error *err)
 {
-    char *name = host_name(host, port);
-    bool found = false, revoked = false;
+    char *name = host_name(known, host, port);
+    bool found = false;
+    const struct line *revoked = NULL;
     for (size_t i = 0; i < known->count; i++) {
         const struct line *line = &known->lines[i];
-        if (!same_key(line, key, length) || !line_speaks_of(line, name))
+        if (line->authority || !same_key(line, key, length) || !line_speaks_of(line, name))
             continue;
         found = true;
-        revoked = revoked || line->revoked;
+        if (line->revoked)
+            revoked = line;
     }
     if (!found || revoked)
         warn(known, name, key, length, label, revoked, err);
@@ -299,13 +419,13 @@ static void add_word(struct vr_buf *out, const char *word, size_t length)
 void vr_known_hosts_order(const struct vr_known_hosts *known, const char *host, int port,
                           const char *all, struct vr_buf *out)
 {
-    char *name = host_name(host, port);
+    char *name = host_name(known, host, port);
     for (const char *p = all; *p; p += *p == ',') {
         size_t size = strcspn(p, ",");
         for (size_t i = 0; i < known->count; i++) {
             const struct line *line = &known->lines[i];
-            if (!line->revoked && strlen(line->type) == size && memcmp(line->type, p, size) == 0 &&
-                line_speaks_of(line, name))
+            if (strlen(line->type) == size && memcmp(line->type, p, size) == 0 &&
+                has_key_of(line, name))
                 add_word(out, p, size);
         }
         p += size;
@@ -321,10 +441,10 @@ void vr_known_hosts_order(const struct vr_known_hosts *known, const char *host, 
 void vr_known_hosts_write(const struct vr_known_hosts *known, const char *host, int port,
                           const char *name, struct vr_buf *out)
 {
-    char *own = host_name(host, port);
+    char *own = host_name(known, host, port);
     for (size_t i = 0; i < known->count; i++) {
         const struct line *line = &known->lines[i];
-        if (line->revoked || !line_speaks_of(line, own))
+        if (!has_key_of(line, own))
             continue;
         char *text = vr_base64(line->key, line->length);
         vr_buf_printf(out, "%s %s %s\n", name, line->type, text);

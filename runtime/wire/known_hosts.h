@@ -1,8 +1,8 @@
 /* Lines of known host keys, as OpenSSH keeps them, and the question whether a key is one of them. A
  * line is "type base64 [comment]", which holds for any host, or "hosts type base64 [comment]",
  * where hosts are names, "[name]:port", patterns with * and ?, !exceptions and hashed names
- * ("|1|salt|hash"). "@revoked" keys are refused; "@cert-authority" lines and comments are passed
- * over. */
+ * ("|1|salt|hash"). "@revoked" keys are refused; "@cert-authority" lines are only named, for nobody
+ * here checks certificates; comments are passed over. */
 #ifndef VR_WIRE_KNOWN_HOSTS_H
 #define VR_WIRE_KNOWN_HOSTS_H
 
@@ -16,6 +16,10 @@ struct vr_known_hosts;
 
 /* Lines are copied. Never NULL; lines that cannot be read are passed over. */
 struct vr_known_hosts *vr_known_hosts_new(const char *const *lines, size_t count);
+/* Adds the lines of a file, which warnings will name. */
+void vr_known_hosts_add_file(struct vr_known_hosts *known, const char *name, const char *text);
+/* One more holder, who frees it too; from now on it does not change. */
+struct vr_known_hosts *vr_known_hosts_hold(struct vr_known_hosts *known);
 void vr_known_hosts_free(struct vr_known_hosts *known);          /* NULL is fine */
 size_t vr_known_hosts_count(const struct vr_known_hosts *known); /* of readable keys */
 

@@ -11,14 +11,19 @@
 #include "script/task.h"
 #include "script/value.h"
 #include "script/wait.h"
+#include "script/work.h"
+#include "wire/known_hosts.h"
 #include "wire/ssh.h"
+#include "wire/ssh_key.h"
 
 #define SESSION "vr.ssh"
 #define CHANNEL "vr.ssh.channel"
+#define KEY "vr.ssh.key"
+#define KNOWN "vr.ssh.known"
 #define UNSENT_LIMIT 262144 /* bytes that a writer may be ahead of the host */
 
 struct session {
-    struct vr_ssh *ssh; /* user value 1: the jump host */
+    struct vr_ssh *ssh; /* NULL: it never was; user value 1: the jump host */
     struct vr_waiters waiters;
 };
 
@@ -27,12 +32,22 @@ struct channel {
     struct vr_waiters waiters;
 };
 
-/* Pushes nil, message, code of an error that somebody else keeps. */
+/* Pushes nil, message, code, hint. */
+static int push_failure(lua_State *L, struct vr_error *err)
+{
+    char *hint = vr_strdup(err->hint);
+    vr_script_fail(L, err);
+    lua_pushstring(L, hint);
+    free(hint);
+    return 4;
+}
+
+/* The same of an error that somebody else keeps. */
 static int push_error(lua_State *L, const struct vr_error *kept)
 {
     struct vr_error err = {0};
     vr_error_copy(&err, kept);
-    return vr_script_fail(L, &err);
+    return push_failure(L, &err);
 }
 
 static int push_timeout(lua_State *L, const char *what)
@@ -64,10 +79,24 @@ static lua_Number opt_number(lua_State *L, int index, const char *name)
     return number;
 }
 
+/* A list of lines becomes an object on the stack, which frees it. */
+static struct vr_known_hosts **new_known(lua_State *L)
+{
+    struct vr_known_hosts **known = lua_newuserdatauv(L, sizeof(struct vr_known_hosts *), 0);
+    *known = NULL;
+    luaL_setmetatable(L, KNOWN);
+    return known;
+}
+
 static void get_host_keys(lua_State *L, int index, struct vr_ssh_options *o)
 {
     if (lua_getfield(L, index, "host_keys") == LUA_TNIL)
         return;
+    struct vr_known_hosts **given = luaL_testudata(L, -1, KNOWN);
+    if (given) {
+        o->known = *given;
+        return;
+    }
     if (lua_type(L, -1) != LUA_TTABLE)
         luaL_error(L, "'host_keys' must be a list of lines, got %s", luaL_typename(L, -1));
     int list = lua_gettop(L);
@@ -79,8 +108,68 @@ static void get_host_keys(lua_State *L, int index, struct vr_ssh_options *o)
             luaL_error(L, "'host_keys' must be a list of lines, got %s", luaL_typename(L, -1));
         lines[i - 1] = lua_tostring(L, -1);
     }
-    o->host_keys = lines;
-    o->host_key_count = (size_t)count;
+    struct vr_known_hosts **known = new_known(L);
+    o->known = *known = vr_known_hosts_new(lines, (size_t)count);
+}
+
+static struct vr_ssh_key **new_key(lua_State *L)
+{
+    struct vr_ssh_key **key = lua_newuserdatauv(L, sizeof(struct vr_ssh_key *), 0);
+    *key = NULL;
+    luaL_setmetatable(L, KEY);
+    return key;
+}
+
+static void get_identity(lua_State *L, struct vr_ssh_identity *out)
+{
+    struct vr_ssh_key **key = luaL_testudata(L, -1, KEY);
+    if (key) {
+        out->key = *key;
+        return;
+    }
+    if (!lua_istable(L, -1))
+        luaL_error(L, "an identity is a key or a table, got %s", luaL_typename(L, -1));
+    int at = lua_gettop(L);
+    out->blob = opt_text(L, at, "blob", &out->blob_length);
+    out->name = opt_text(L, at, "name", NULL);
+    if (!out->blob || !out->name)
+        luaL_error(L, "an identity has a blob and a name");
+}
+
+/* `identities`, or the one key of `key` (a text or an object). False: err says why it is none. */
+static bool get_identities(lua_State *L, int index, struct vr_ssh_options *o, struct vr_error *err)
+{
+    size_t length = 0;
+    if (lua_getfield(L, index, "identities") == LUA_TTABLE) {
+        int list = lua_gettop(L);
+        lua_Integer count = luaL_len(L, list);
+        struct vr_ssh_identity *all = lua_newuserdatauv(L, sizeof(*all) * (size_t)(count + 1), 0);
+        luaL_checkstack(L, (int)count * 3 + 8, "too many identities");
+        for (lua_Integer i = 0; i < count; i++) {
+            lua_geti(L, list, i + 1);
+            all[i] = (struct vr_ssh_identity){0};
+            get_identity(L, &all[i]);
+        }
+        o->identities = all;
+        o->identity_count = (size_t)count;
+        return true;
+    }
+    struct vr_ssh_identity *one = lua_newuserdatauv(L, sizeof(*one), 0);
+    *one = (struct vr_ssh_identity){0};
+    o->identities = one;
+    lua_getfield(L, index, "key");
+    struct vr_ssh_key **given = luaL_testudata(L, -1, KEY);
+    if (given) {
+        one->key = *given;
+    } else if (!lua_isnil(L, -1)) {
+        const char *text = opt_text(L, index, "key", &length);
+        struct vr_ssh_key **key = new_key(L);
+        one->key = *key = vr_ssh_key_new(text, length, NULL, err);
+        if (!*key)
+            return false;
+    }
+    o->identity_count = one->key != NULL;
+    return true;
 }
 
 /* "addr:port" or "[addr]:port". */
@@ -106,8 +195,7 @@ static void get_options(lua_State *L, int index, struct vr_ssh_options *o)
     luaL_checkstack(L, 32, NULL);
     o->host = opt_text(L, index, "host", NULL);
     o->user = opt_text(L, index, "user", NULL);
-    o->key = opt_text(L, index, "key", &o->key_length);
-    o->passphrase = opt_text(L, index, "passphrase", NULL);
+    o->known_as = opt_text(L, index, "known_as", NULL);
     o->scan = opt_text(L, index, "scan", NULL);
     o->port = (int)opt_number(L, index, "port");
     o->timeout = opt_number(L, index, "timeout");
@@ -139,22 +227,26 @@ static void session_changed(void *payload)
 static int core_connect(lua_State *L)
 {
     struct vr_ssh_options options = {0};
+    struct vr_error err = {0};
     get_options(L, 1, &options);
+    if (!options.scan && !get_identities(L, 1, &options, &err))
+        return push_failure(L, &err);
     struct session *s = lua_newuserdatauv(L, sizeof(*s), 1);
     *s = (struct session){0};
     luaL_setmetatable(L, SESSION);
     lua_getfield(L, 1, "via");
     lua_setiuservalue(L, -2, 1);
-    struct vr_error err = {0};
     s->ssh = vr_ssh_connect(vr_script_loop(L), &options, session_changed, s, &err);
-    return s->ssh ? 1 : vr_script_fail(L, &err);
+    return s->ssh ? 1 : push_failure(L, &err);
 }
 
+/* limit(handshakes [, at an address]) */
 static int core_limit(lua_State *L)
 {
-    lua_Integer limit = luaL_checkinteger(L, 1);
+    lua_Integer limit = luaL_checkinteger(L, 1), at_address = luaL_optinteger(L, 2, 0);
     luaL_argcheck(L, limit > 0 && limit < 1000000, 1, "at least 1");
-    vr_ssh_limit((unsigned)limit);
+    luaL_argcheck(L, at_address >= 0 && at_address < 1000000, 2, "at least 1");
+    vr_ssh_limit((unsigned)limit, (unsigned)at_address);
     return 0;
 }
 
@@ -163,6 +255,14 @@ static int ready_finish(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     (void)ctx;
     struct session *s = check_session(L);
+    size_t identity = 0, length = 0;
+    const void *wanted = vr_ssh_wanted(s->ssh, &identity, &length);
+    if (wanted) {
+        lua_pushliteral(L, "sign");
+        lua_pushinteger(L, (lua_Integer)identity + 1);
+        lua_pushlstring(L, wanted, length);
+        return 3;
+    }
     switch (vr_ssh_state(s->ssh)) {
     case VR_SSH_READY:
         lua_pushboolean(L, true);
@@ -174,13 +274,23 @@ static int ready_finish(lua_State *L, int status, lua_KContext ctx)
     }
 }
 
-/* session:ready() waits for the login: true or nil, message, code. */
+/* session:ready() waits for the login: true, or nil, message, code, hint; or "sign", the number of
+ * an identity and data that session:sign(signature) is to answer. */
 static int session_ready(lua_State *L)
 {
     struct session *s = check_session(L);
     if (vr_ssh_state(s->ssh) != VR_SSH_CONNECTING)
         return ready_finish(L, LUA_OK, 0);
     return vr_wait(L, &s->waiters, -1, ready_finish, 0);
+}
+
+/* session:sign(signature or nil) */
+static int session_sign(lua_State *L)
+{
+    size_t length = 0;
+    const char *signature = luaL_optlstring(L, 2, NULL, &length);
+    vr_ssh_sign(check_session(L)->ssh, signature, length);
+    return 0;
 }
 
 static int session_host_key(lua_State *L)
@@ -525,24 +635,188 @@ static int channel_close(lua_State *L)
     return 0;
 }
 
+/* --- keys --- */
+
+struct reading {
+    struct vr_work work;
+    char *text, *passphrase;
+    size_t length;
+    struct vr_ssh_key *key;
+};
+
+static void read_key(struct vr_work *work)
+{
+    struct reading *reading = (struct reading *)work;
+    reading->key =
+        vr_ssh_key_new(reading->text, reading->length, reading->passphrase, &work->error);
+}
+
+static void free_reading(struct vr_work *work)
+{
+    struct reading *reading = (struct reading *)work;
+    vr_secret_free(reading->text);
+    vr_secret_free(reading->passphrase);
+    vr_ssh_key_free(reading->key);
+    free(reading);
+}
+
+static int key_read(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    struct reading *reading = (struct reading *)vr_work_of(L);
+    if (!reading->key)
+        return push_error(L, &reading->work.error);
+    struct vr_ssh_key **key = new_key(L);
+    *key = reading->key;
+    reading->key = NULL;
+    return 1;
+}
+
+/* key(text [, passphrase]) -> a key; or nil, message, code ("passphrase": missing or wrong;
+ * "auth"), hint. Off the loop: a passphrase takes long. */
+static int core_key(lua_State *L)
+{
+    size_t length = 0;
+    const char *text = luaL_checklstring(L, 1, &length), *passphrase = luaL_optstring(L, 2, NULL);
+    struct reading *reading = vr_alloc(sizeof(*reading));
+    *reading = (struct reading){
+        .work = {.run = read_key, .free = free_reading},
+        .text = vr_strndup(text, length),
+        .length = length,
+        .passphrase = vr_strdup(passphrase),
+    };
+    return vr_work(L, &reading->work, key_read);
+}
+
+static struct vr_ssh_key *check_key(lua_State *L)
+{
+    return *(struct vr_ssh_key **)luaL_checkudata(L, 1, KEY);
+}
+
+/* key:blob() -> the public half, as it is on the wire. */
+static int key_blob(lua_State *L)
+{
+    size_t length = 0;
+    const unsigned char *blob = vr_ssh_key_blob(check_key(L), &length);
+    lua_pushlstring(L, (const char *)blob, length);
+    return 1;
+}
+
+/* key:name() -> "ssh-ed25519 SHA256:..." */
+static int key_name(lua_State *L)
+{
+    lua_pushstring(L, vr_ssh_key_name(check_key(L)));
+    return 1;
+}
+
+/* key:sign(data [, algorithm]) -> the bare signature and its algorithm; nil: it cannot. */
+static int key_sign(lua_State *L)
+{
+    const struct vr_ssh_key *key = check_key(L);
+    size_t length = 0, size = 0;
+    const char *data = luaL_checklstring(L, 2, &length);
+    const char *algorithm = luaL_optstring(L, 3, vr_ssh_key_algorithm(vr_ssh_key_type(key)));
+    unsigned char *signature = NULL;
+    if (!vr_ssh_key_sign(key, algorithm, data, length, &signature, &size))
+        return 0;
+    lua_pushlstring(L, (const char *)signature, size);
+    free(signature);
+    lua_pushstring(L, algorithm);
+    return 2;
+}
+
+static int key_gc(lua_State *L)
+{
+    struct vr_ssh_key **key = luaL_checkudata(L, 1, KEY);
+    vr_ssh_key_free(*key);
+    *key = NULL;
+    return 0;
+}
+
+/* key_name(blob) -> "ssh-ed25519 SHA256:..."; nil: it is no public key. */
+static int core_key_name(lua_State *L)
+{
+    size_t length = 0;
+    const char *blob = luaL_checklstring(L, 1, &length);
+    char *line = vr_host_key_line(blob, length);
+    if (!line)
+        return 0;
+    char *fingerprint = vr_host_key_fingerprint(blob, length);
+    line[strcspn(line, " ")] = '\0';
+    lua_pushfstring(L, "%s %s", line, fingerprint);
+    free(fingerprint);
+    free(line);
+    return 1;
+}
+
+/* --- known hosts --- */
+
+/* known_hosts{{name, text}, ...} -> the lines of these files, for `host_keys`; and how many. */
+static int core_known_hosts(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_Integer count = luaL_len(L, 1);
+    struct vr_known_hosts **known = new_known(L);
+    *known = vr_known_hosts_new(NULL, 0);
+    for (lua_Integer i = 1; i <= count; i++) {
+        lua_geti(L, 1, i);
+        luaL_checktype(L, -1, LUA_TTABLE);
+        lua_geti(L, -1, 1);
+        lua_geti(L, -2, 2);
+        vr_known_hosts_add_file(*known, luaL_checkstring(L, -2), luaL_checkstring(L, -1));
+        lua_pop(L, 3);
+    }
+    lua_pushinteger(L, (lua_Integer)vr_known_hosts_count(*known));
+    return 2;
+}
+
+static int known_gc(lua_State *L)
+{
+    struct vr_known_hosts **known = luaL_checkudata(L, 1, KNOWN);
+    vr_known_hosts_free(*known);
+    *known = NULL;
+    return 0;
+}
+
 /* --- tables --- */
 
 static const luaL_Reg core[] = {
     {"connect", core_connect},
     {"limit", core_limit},
+    {"key", core_key},
+    {"key_name", core_key_name},
+    {"known_hosts", core_known_hosts},
+    {NULL, NULL},
+};
+
+static const luaL_Reg key_methods[] = {
+    {"blob", key_blob},
+    {"name", key_name},
+    {"sign", key_sign},
+    {NULL, NULL},
+};
+
+static const luaL_Reg key_meta[] = {
+    {"__gc", key_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg known_meta[] = {
+    {"__gc", known_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg no_methods[] = {
     {NULL, NULL},
 };
 
 static const luaL_Reg session_methods[] = {
-    {"ready", session_ready},
-    {"start", session_start},
-    {"start_forward", session_start_forward},
-    {"host_key", session_host_key},
-    {"host_key_types", session_host_key_types},
-    {"label", session_label},
-    {"closed", session_closed},
-    {"close", session_close},
-    {NULL, NULL},
+    {"ready", session_ready},       {"sign", session_sign},
+    {"start", session_start},       {"start_forward", session_start_forward},
+    {"host_key", session_host_key}, {"host_key_types", session_host_key_types},
+    {"label", session_label},       {"closed", session_closed},
+    {"close", session_close},       {NULL, NULL},
 };
 
 static const luaL_Reg session_meta[] = {
@@ -586,5 +860,8 @@ int luaopen_vr_ssh_core(lua_State *L)
     lua_setfield(L, -2, "session");
     make_type(L, CHANNEL, channel_methods, channel_meta);
     lua_setfield(L, -2, "channel");
+    make_type(L, KEY, key_methods, key_meta);
+    make_type(L, KNOWN, no_methods, known_meta);
+    lua_pop(L, 2);
     return 1;
 }

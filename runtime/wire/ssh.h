@@ -17,34 +17,42 @@
 
 struct vr_ssh;
 struct vr_ssh_channel;
+struct vr_ssh_key;
+struct vr_known_hosts;
 
 typedef void (*vr_ssh_changed)(void *payload);
+
+/* Something to log in with: a key, or the public half of one that somebody else signs with. */
+struct vr_ssh_identity {
+    struct vr_ssh_key *key; /* NULL: see vr_ssh_wanted */
+    const void *blob;       /* RSA, Ed25519 or ECDSA */
+    size_t blob_length;
+    const char *name; /* for messages */
+};
 
 struct vr_ssh_options {
     const char *host; /* as people know it: for messages, and whose key is checked */
     int port;         /* 0: 22 */
     const char *user;
-    const char *key; /* private key, text */
-    size_t key_length;
-    const char *passphrase; /* may be NULL */
-    const char *const
-        *host_keys; /* "type base64" lines: one must be the host's. See net/known_hosts.h */
-    size_t host_key_count;
-    struct vr_ssh *via;  /* jump host: the connection goes through it; NULL: direct */
-    const char *address; /* where the connection really goes; NULL: host and port */
+    const struct vr_ssh_identity *identities; /* tried in this order */
+    size_t identity_count;
+    struct vr_known_hosts *known; /* one of its keys must be the host's; held, not taken */
+    const char *known_as; /* the host's name there, whatever the port; NULL: host and port */
+    struct vr_ssh *via;   /* jump host: the connection goes through it; NULL: direct */
+    const char *address;  /* where the connection really goes; NULL: host and port */
     int address_port;
     double timeout;   /* seconds for all of it, waiting for a turn apart; 0: 30 */
-    double keepalive; /* TCP: seconds of silence before the peer is asked; 0: 15; negative: never */
+    double keepalive; /* seconds of silence before the host is asked; 0: 15; negative: never */
     const char
         *scan; /* only learn the host's key, of one of these types (commas between); NULL: log in */
 };
 
 enum vr_ssh_state { VR_SSH_CONNECTING, VR_SSH_READY, VR_SSH_LOST };
 
-/* Starts connecting. NULL with an error: the options can never work (no host, unreadable key).
- * Texts are copied; via must outlive nothing: if it goes, this session is lost. Error codes later:
- * "unreachable" (also "resolve" failures), "hostkey", "auth", "timeout", "handshake"; afterwards
- * "lost". */
+/* Starts connecting. NULL with an error: the options can never work (no host, no key).
+ * Texts are copied, keys are held; via must outlive nothing: if it goes, this session is lost.
+ * Error codes later: "unreachable" (also "resolve" failures), "hostkey", "auth", "timeout",
+ * "handshake"; afterwards "lost". */
 struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options *options,
                               vr_ssh_changed changed, void *payload, struct vr_error *err);
 void vr_ssh_close(struct vr_ssh *ssh); /* says good-bye and is lost at once, with its channels */
@@ -58,8 +66,15 @@ const char *vr_ssh_host_key(const struct vr_ssh *ssh);
 /* what the host offers, commas between; NULL: not seen */
 const char *vr_ssh_host_key_types(const struct vr_ssh *ssh);
 
-/* At most so many handshakes at once in this process (default 32); the others wait in line. */
-void vr_ssh_limit(unsigned handshakes);
+/* A signature that the login waits for, of the identity of this number (from 0): the data to sign,
+ * valid until the answer; NULL: none. */
+const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *length);
+/* The answer: a bare signature (for RSA: rsa-sha2-256), or NULL: refused. */
+void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length);
+
+/* At most so many handshakes at once in this process (default 32), and logins at one address
+ * (default 8: an sshd drops strangers from ten on); the others wait in line. 0: as before. */
+void vr_ssh_limit(unsigned handshakes, unsigned at_address);
 
 /* --- channels --- */
 

@@ -32,7 +32,21 @@ void fifo_add(struct fifo *fifo, const void *data, size_t length);
 void fifo_drop(struct fifo *fifo, size_t length);
 void fifo_free(struct fifo *fifo);
 
-enum ssh_phase { DIAL, BANNER, LINE, HANDSHAKE, LOGIN, READY, SCANNED, LOST };
+enum ssh_phase { GATE, DIAL, BANNER, LINE, HANDSHAKE, LOGIN, READY, SCANNED, LOST };
+
+struct ssh_identity {
+    struct vr_ssh_key *key; /* NULL: the owner signs */
+    char *type, *name;
+    struct vr_buf blob;
+};
+
+/* Those who log in at the same address, one behind the other if they are many. */
+struct ssh_gate {
+    struct ssh_gate *next;
+    char *address;
+    unsigned users;
+    struct vr_turnstile turnstile;
+};
 
 struct vr_ssh {
     struct vr_loop *loop;
@@ -47,13 +61,25 @@ struct vr_ssh {
     char *asked; /* key types that the host was asked for */
     int port;
     double keepalive, timeout;
-    struct vr_ssh_key *key;
-    void *abstract; /* the key, for libssh2's callback */
-    bool old_rsa;   /* the key was refused as rsa-sha2-256: try ssh-rsa */
+    struct ssh_identity *identities;
+    size_t identity_count, at; /* at: the one that is tried */
+    bool old_rsa;              /* it was refused as rsa-sha2-256: try ssh-rsa */
+    void *self;                /* this session, for libssh2's callback */
+    struct vr_buf wanted;      /* what the owner is to sign */
+    bool asks, answered, news; /* the owner is asked; has answered; does not know yet */
+    struct vr_buf answer;      /* empty: refused */
     struct vr_known_hosts *known;
+    char *known_as;
     char *host_key;
     struct ssh_offer offer;
 
+    struct ssh_gate *gate;
+    struct vr_turnstile_ticket pass;
+    struct vr_timer *passing; /* after the login: it may leave the gate soon */
+    bool through;             /* the connection goes through another's tunnel: */
+    struct vr_ssh *via;       /* the other one until the tunnel is begun; NULL: it has gone */
+    char *address;            /* where the connection goes */
+    int address_port;
     struct vr_dial *dial;
     struct vr_timer *timer; /* of the whole login */
     double left;            /* seconds that it had when it was last started */
@@ -74,6 +100,9 @@ struct vr_ssh {
     bool torn;         /* libssh2 may not touch the connection any more */
     struct fifo early; /* read while no channel was there to read it */
     struct vr_timer *poke;
+    struct vr_timer *alive; /* asks whether the host is still there */
+    bool heard;             /* something has come since it last looked */
+    int silent;             /* how often it has heard nothing */
 
     struct vr_ssh_channel *first; /* channels with work to do */
     struct vr_ssh_channel *opener, *asker, *holder;

@@ -1,13 +1,14 @@
 /* A server looks at the algorithm of a signature and at the public key apart from each other, but
  * libssh2 1.10 takes one name for both out of the public key. So an RSA key is offered under the
  * name "rsa-sha2-256": OpenSSH reads a key of that name as the RSA key that it is. A server that
- * does not is asked once more in the old way (ssh_session.c). */
+ * does not is asked once more under the old name (ssh_session.c). */
 #include "wire/ssh_key.h"
 
 #include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/param_build.h>
@@ -19,16 +20,22 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/crypto.h"
+#include "keys/bcrypt.h"
 #include "wire/known_hosts.h"
 
 struct vr_ssh_key {
-    char *text;
-    size_t length;
-    char *passphrase;
-    EVP_PKEY *pkey; /* NULL: libssh2 reads the text */
+    unsigned holders;
+    EVP_PKEY *pkey;
     char *type;
     char *name;
-    struct vr_buf offer;
+    struct vr_buf blob;
+};
+
+/* What a key is read from. */
+struct source {
+    char *text;
+    size_t length;
+    char *passphrase; /* NULL: none */
 };
 
 /* --- the encoding of SSH --- */
@@ -188,6 +195,33 @@ static EVP_PKEY *make_rsa(struct reader *r)
     return pkey;
 }
 
+static EVP_PKEY *make_ec(struct reader *r)
+{
+    struct reader curve = read_string(r), point = read_string(r);
+    BIGNUM *secret = read_big(r);
+    const char *group = string_is(&curve, "nistp256")   ? "prime256v1"
+                        : string_is(&curve, "nistp384") ? "secp384r1"
+                        : string_is(&curve, "nistp521") ? "secp521r1"
+                                                        : NULL;
+    OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
+    OSSL_PARAM *params = NULL;
+    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    EVP_PKEY *pkey = NULL;
+    bool ok =
+        !r->failed && group &&
+        OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, group, 0) &&
+        OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, point.at, point.left) &&
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, secret) &&
+        (params = OSSL_PARAM_BLD_to_param(build)) != NULL;
+    if (ok && EVP_PKEY_fromdata_init(make) > 0)
+        EVP_PKEY_fromdata(make, &pkey, EVP_PKEY_KEYPAIR, params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    EVP_PKEY_CTX_free(make);
+    BN_clear_free(secret);
+    return pkey;
+}
+
 static EVP_PKEY *make_ed25519(struct reader *r)
 {
     read_string(r);                      /* the public half, again */
@@ -197,7 +231,7 @@ static EVP_PKEY *make_ed25519(struct reader *r)
                : EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, both.at, 32);
 }
 
-/* The part that may be encrypted, when it is not. */
+/* The part that may have been encrypted. */
 static bool read_private(struct vr_ssh_key *key, struct reader section)
 {
     uint32_t check = read_number(&section);
@@ -205,10 +239,12 @@ static bool read_private(struct vr_ssh_key *key, struct reader section)
         return false;
     struct reader type = read_string(&section);
     if (string_is(&type, "ssh-rsa"))
-        return (key->pkey = make_rsa(&section)) != NULL;
-    if (string_is(&type, "ssh-ed25519"))
-        return (key->pkey = make_ed25519(&section)) != NULL;
-    return !section.failed;
+        key->pkey = make_rsa(&section);
+    else if (string_is(&type, "ssh-ed25519"))
+        key->pkey = make_ed25519(&section);
+    else if (type.left > 11 && memcmp(type.at, "ecdsa-sha2-", 11) == 0)
+        key->pkey = make_ec(&section);
+    return key->pkey != NULL;
 }
 
 static bool set_public(struct vr_ssh_key *key, const void *blob, size_t length)
@@ -221,38 +257,126 @@ static bool set_public(struct vr_ssh_key *key, const void *blob, size_t length)
     char *fingerprint = vr_host_key_fingerprint(blob, length);
     key->name = vr_format("%s %s", key->type, fingerprint);
     free(fingerprint);
+    vr_buf_add(&key->blob, blob, length);
+    return true;
+}
+
+static bool needs_passphrase(struct vr_error *err, const char *name)
+{
+    vr_error_set(err, "passphrase", "the private key%s%s is encrypted and no passphrase was given",
+                 name ? " " : "", name ? name : "");
+    return false;
+}
+
+static bool wrong_passphrase(struct vr_error *err, const char *name)
+{
+    return vr_error_set(err, "passphrase", "the passphrase does not open the private key%s%s",
+                        name ? " " : "", name ? name : "");
+}
+
+/* "aes256-ctr" is libcrypto's AES-256-CTR. */
+static const EVP_CIPHER *cipher_of(const struct reader *name)
+{
+    static const char *const known[][2] = {
+        {"aes256-ctr", "AES-256-CTR"}, {"aes256-cbc", "AES-256-CBC"}, {"aes192-ctr", "AES-192-CTR"},
+        {"aes192-cbc", "AES-192-CBC"}, {"aes128-ctr", "AES-128-CTR"}, {"aes128-cbc", "AES-128-CBC"},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (string_is(name, known[i][0]))
+            return EVP_get_cipherbyname(known[i][1]);
+    }
+    return NULL;
+}
+
+static bool decrypt(const EVP_CIPHER *cipher, const unsigned char *key, struct reader section,
+                    unsigned char *out)
+{
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    int size = 0;
+    bool ok =
+        EVP_DecryptInit_ex(ctx, cipher, NULL, key, key + EVP_CIPHER_get_key_length(cipher)) == 1 &&
+        EVP_CIPHER_CTX_set_padding(ctx, 0) == 1 &&
+        EVP_DecryptUpdate(ctx, out, &size, section.at, (int)section.left) == 1 &&
+        (size_t)size == section.left;
+    EVP_CIPHER_CTX_free(ctx);
+    return ok;
+}
+
+struct lock {
+    struct reader cipher, kdf, options;
+};
+
+/* The private section of a key that a passphrase locks. */
+static bool read_locked(struct vr_ssh_key *key, const struct source *from, struct lock *lock,
+                        struct reader section, struct vr_error *err)
+{
+    const EVP_CIPHER *cipher = cipher_of(&lock->cipher);
+    if (!cipher || !string_is(&lock->kdf, "bcrypt")) {
+        vr_error_set(err, "auth", "the private key %s is encrypted with %.*s, which is not known",
+                     key->name, (int)lock->cipher.left, (const char *)lock->cipher.at);
+        vr_error_hint(err, "encrypt it anew: ssh-keygen -p -Z aes256-ctr -f FILE");
+        return false;
+    }
+    struct reader salt = read_string(&lock->options);
+    uint32_t rounds = read_number(&lock->options);
+    unsigned char secret[64];
+    size_t length = (size_t)(EVP_CIPHER_get_key_length(cipher) + EVP_CIPHER_get_iv_length(cipher));
+    unsigned char *plain = vr_alloc(section.left + 1);
+    bool ok = !lock->options.failed && section.left % 16 == 0 &&
+              vr_bcrypt_pbkdf(from->passphrase, salt.at, salt.left, rounds, secret, length) &&
+              decrypt(cipher, secret, section, plain) &&
+              read_private(key, (struct reader){.at = plain, .left = section.left});
+    OPENSSL_cleanse(secret, sizeof(secret));
+    OPENSSL_cleanse(plain, section.left);
+    free(plain);
+    return ok || wrong_passphrase(err, key->name);
+}
+
+static bool is_hardware(struct vr_ssh_key *key, struct vr_error *err)
+{
+    if (strncmp(key->type, "sk-", 3) != 0)
+        return false;
+    vr_error_set(err, "auth", "%s is a key of a security device, which only ssh itself can use",
+                 key->name);
+    vr_error_hint(err, "say transport = \"openssh\" and name its file with key_file");
     return true;
 }
 
 #define OPENSSH_BEGIN "-----BEGIN OPENSSH PRIVATE KEY-----"
 #define OPENSSH_END "-----END OPENSSH PRIVATE KEY-----"
 
-static bool read_openssh(struct vr_ssh_key *key, struct vr_error *err)
+static bool read_openssh_data(struct vr_ssh_key *key, const struct source *from, struct reader r,
+                              struct vr_error *err)
 {
-    const char *start = strstr(key->text, OPENSSH_BEGIN) + strlen(OPENSSH_BEGIN),
+    static const char magic[] = "openssh-key-v1";
+    if (r.left <= sizeof(magic) || memcmp(r.at, magic, sizeof(magic)) != 0)
+        return false;
+    r.at += sizeof(magic);
+    r.left -= sizeof(magic);
+    struct lock lock = {0};
+    lock.cipher = read_string(&r);
+    lock.kdf = read_string(&r);
+    lock.options = read_string(&r);
+    if (read_number(&r) != 1)
+        return false;
+    struct reader blob = read_string(&r), section = read_string(&r);
+    if (r.failed || !set_public(key, blob.at, blob.left) || is_hardware(key, err))
+        return false;
+    if (string_is(&lock.cipher, "none"))
+        return read_private(key, section);
+    return from->passphrase ? read_locked(key, from, &lock, section, err)
+                            : needs_passphrase(err, key->name);
+}
+
+static bool read_openssh(struct vr_ssh_key *key, const struct source *from, struct vr_error *err)
+{
+    const char *start = strstr(from->text, OPENSSH_BEGIN) + strlen(OPENSSH_BEGIN),
                *end = strstr(start, OPENSSH_END);
     char *text = vr_strndup(start, end ? (size_t)(end - start) : 0);
     size_t length = 0;
     unsigned char *data = vr_unbase64(text, &length);
     struct reader r = {.at = data, .left = data ? length : 0};
-    static const char magic[] = "openssh-key-v1";
-    bool ok = r.left > sizeof(magic) && memcmp(r.at, magic, sizeof(magic)) == 0;
-    if (ok) {
-        r.at += sizeof(magic);
-        r.left -= sizeof(magic);
-        struct reader cipher = read_string(&r);
-        read_string(&r); /* key derivation: its name */
-        read_string(&r); /* and its options */
-        ok = read_number(&r) == 1;
-        struct reader blob = read_string(&r), section = read_string(&r);
-        ok = ok && !r.failed && set_public(key, blob.at, blob.left);
-        if (ok && string_is(&cipher, "none"))
-            ok = read_private(key, section);
-        else if (ok && !key->passphrase)
-            ok = vr_error_set(err, "auth",
-                              "the private key %s is encrypted and no passphrase was given",
-                              key->name);
-    }
+    bool ok = read_openssh_data(key, from, r, err);
     if (data)
         OPENSSL_cleanse(data, length);
     OPENSSL_cleanse(text, strlen(text));
@@ -274,31 +398,24 @@ static int give_passphrase(char *out, int size, int writing, void *payload)
     return length;
 }
 
-static bool read_pem(struct vr_ssh_key *key, struct vr_error *err)
+static bool read_pem(struct vr_ssh_key *key, const struct source *from, struct vr_error *err)
 {
-    BIO *bio = BIO_new_mem_buf(key->text, (int)key->length);
-    EVP_PKEY *pkey = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, key->passphrase);
+    BIO *bio = BIO_new_mem_buf(from->text, (int)from->length);
+    key->pkey = PEM_read_bio_PrivateKey(bio, NULL, give_passphrase, from->passphrase);
     BIO_free(bio);
     ERR_clear_error();
-    if (!pkey && strstr(key->text, "ENCRYPTED"))
-        return vr_error_set(err, "auth",
-                            key->passphrase
-                                ? "the passphrase does not open the private key"
-                                : "the private key is encrypted and no passphrase was given");
-    if (!pkey)
+    if (!key->pkey && strstr(from->text, "ENCRYPTED"))
+        return from->passphrase ? wrong_passphrase(err, NULL) : needs_passphrase(err, NULL);
+    if (!key->pkey)
         return false;
     struct vr_buf blob = {0};
-    int kind = EVP_PKEY_get_base_id(pkey);
-    bool ok = kind == EVP_PKEY_RSA       ? put_rsa(&blob, "ssh-rsa", pkey)
-              : kind == EVP_PKEY_ED25519 ? put_ed25519(&blob, pkey)
-              : kind == EVP_PKEY_EC      ? put_ec(&blob, pkey)
+    int kind = EVP_PKEY_get_base_id(key->pkey);
+    bool ok = kind == EVP_PKEY_RSA       ? put_rsa(&blob, "ssh-rsa", key->pkey)
+              : kind == EVP_PKEY_ED25519 ? put_ed25519(&blob, key->pkey)
+              : kind == EVP_PKEY_EC      ? put_ec(&blob, key->pkey)
                                          : false;
     ok = ok && set_public(key, blob.data, blob.length);
     vr_buf_free(&blob);
-    if (ok && kind != EVP_PKEY_EC)
-        key->pkey = pkey;
-    else
-        EVP_PKEY_free(pkey);
     return ok;
 }
 
@@ -309,59 +426,41 @@ struct vr_ssh_key *vr_ssh_key_new(const char *text, size_t length, const char *p
 {
     struct vr_ssh_key *key = vr_alloc(sizeof(*key));
     struct vr_error reason = {0};
-    key->text = vr_strndup(text, length);
-    key->length = strlen(key->text);
-    key->passphrase = vr_strdup(passphrase);
-    bool ok =
-        strstr(key->text, OPENSSH_BEGIN) ? read_openssh(key, &reason) : read_pem(key, &reason);
-    if (!ok) {
-        if (!reason.message) {
-            vr_error_set(
-                &reason, "auth",
-                "the private key cannot be read: it is neither in OpenSSH's format nor PEM");
-            vr_error_hint(&reason, "give the text of the private key, with its BEGIN and END "
-                                   "lines; RSA, Ed25519 or ECDSA");
-        }
-        vr_error_move(err, &reason);
-        vr_ssh_key_free(key);
-        return NULL;
+    struct source from = {.text = vr_strndup(text, length), .passphrase = vr_strdup(passphrase)};
+    from.length = strlen(from.text);
+    key->holders = 1;
+    bool ok = strstr(from.text, OPENSSH_BEGIN) ? read_openssh(key, &from, &reason)
+                                               : read_pem(key, &from, &reason);
+    vr_secret_free(from.text);
+    vr_secret_free(from.passphrase);
+    if (ok)
+        return key;
+    if (!reason.message) {
+        vr_error_set(&reason, "auth",
+                     "the private key cannot be read: it is neither in OpenSSH's format nor PEM");
+        vr_error_hint(&reason, "give the text of the private key, with its BEGIN and END lines; "
+                               "RSA, Ed25519 or ECDSA");
     }
-    if (key->pkey && strcmp(key->type, "ssh-rsa") == 0)
-        put_rsa(&key->offer, "rsa-sha2-256", key->pkey);
-    else if (key->pkey)
-        put_ed25519(&key->offer, key->pkey);
-    return key;
+    vr_error_move(err, &reason);
+    vr_ssh_key_free(key);
+    return NULL;
 }
 
-static void wipe(char *text)
+struct vr_ssh_key *vr_ssh_key_hold(struct vr_ssh_key *key)
 {
-    if (text)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
+    key->holders++;
+    return key;
 }
 
 void vr_ssh_key_free(struct vr_ssh_key *key)
 {
-    if (!key)
+    if (!key || --key->holders > 0)
         return;
-    wipe(key->text);
-    wipe(key->passphrase);
     EVP_PKEY_free(key->pkey);
     free(key->type);
     free(key->name);
-    vr_buf_free(&key->offer);
+    vr_buf_free(&key->blob);
     free(key);
-}
-
-const char *vr_ssh_key_text(const struct vr_ssh_key *key, size_t *length)
-{
-    *length = key->length;
-    return key->text;
-}
-
-const char *vr_ssh_key_passphrase(const struct vr_ssh_key *key)
-{
-    return key->passphrase;
 }
 
 const char *vr_ssh_key_name(const struct vr_ssh_key *key)
@@ -369,30 +468,73 @@ const char *vr_ssh_key_name(const struct vr_ssh_key *key)
     return key->name;
 }
 
-const char *vr_ssh_key_type(const struct vr_ssh_key *key)
+const unsigned char *vr_ssh_key_blob(const struct vr_ssh_key *key, size_t *length)
 {
-    return key->type;
+    *length = key->blob.length;
+    return (const unsigned char *)key->blob.data;
 }
 
-const unsigned char *vr_ssh_key_public(const struct vr_ssh_key *key, size_t *length)
+void vr_ssh_offer_as(const void *blob, size_t length, const char *type, struct vr_buf *out)
 {
-    *length = key->offer.length;
-    return (const unsigned char *)key->offer.data;
+    struct reader r = {.at = blob, .left = length};
+    read_string(&r);
+    put_string(out, type, strlen(type));
+    vr_buf_add(out, r.at, r.left);
 }
 
-bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t length,
-                     unsigned char **out, size_t *out_length)
+/* --- signatures --- */
+
+/* ECDSA's two numbers, out of libcrypto's form of them. */
+static bool to_ssh_form(unsigned char **signature, size_t *length)
 {
-    const EVP_MD *digest = strcmp(key->type, "ssh-rsa") == 0 ? EVP_sha256() : NULL;
+    const unsigned char *at = *signature;
+    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)*length);
+    if (!sig)
+        return false;
+    struct vr_buf out = {0};
+    put_big(&out, ECDSA_SIG_get0_r(sig));
+    put_big(&out, ECDSA_SIG_get0_s(sig));
+    ECDSA_SIG_free(sig);
+    free(*signature);
+    *length = out.length;
+    *signature = (unsigned char *)vr_buf_steal(&out);
+    return true;
+}
+
+static const EVP_MD *digest_of(const char *algorithm)
+{
+    static const struct {
+        const char *algorithm;
+        const EVP_MD *(*digest)(void);
+    } known[] = {
+        {"rsa-sha2-256", EVP_sha256},
+        {"rsa-sha2-512", EVP_sha512},
+        {"ssh-rsa", EVP_sha1},
+        {"ecdsa-sha2-nistp256", EVP_sha256},
+        {"ecdsa-sha2-nistp384", EVP_sha384},
+        {"ecdsa-sha2-nistp521", EVP_sha512},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (strcmp(algorithm, known[i].algorithm) == 0)
+            return known[i].digest();
+    }
+    return NULL;
+}
+
+bool vr_ssh_key_sign(const struct vr_ssh_key *key, const char *algorithm, const void *data,
+                     size_t length, unsigned char **out, size_t *out_length)
+{
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     size_t size = 0;
     unsigned char *signature = NULL;
-    bool ok = key->pkey && EVP_DigestSignInit(ctx, NULL, digest, NULL, key->pkey) == 1 &&
+    bool ok = EVP_DigestSignInit(ctx, NULL, digest_of(algorithm), NULL, key->pkey) == 1 &&
               EVP_DigestSign(ctx, NULL, &size, data, length) == 1 &&
               (signature = vr_alloc(size)) != NULL &&
-              EVP_DigestSign(ctx, signature, &size, data, length) == 1;
+              EVP_DigestSign(ctx, signature, &size, data, length) == 1 &&
+              (EVP_PKEY_get_base_id(key->pkey) != EVP_PKEY_EC || to_ssh_form(&signature, &size));
     EVP_MD_CTX_free(ctx);
     if (!ok) {
+        ERR_clear_error();
         free(signature);
         return false;
     }
@@ -401,9 +543,22 @@ bool vr_ssh_key_sign(const struct vr_ssh_key *key, const void *data, size_t leng
     return true;
 }
 
+const char *vr_ssh_key_algorithm(const char *type)
+{
+    return strcmp(type, "ssh-rsa") == 0 ? "rsa-sha2-256" : type;
+}
+
+const char *vr_ssh_key_type(const struct vr_ssh_key *key)
+{
+    return key->type;
+}
+
 int vr_ssh_key_callback(struct _LIBSSH2_SESSION *session, unsigned char **out, size_t *out_length,
                         const unsigned char *data, size_t length, void **abstract)
 {
     (void)session;
-    return vr_ssh_key_sign(*abstract, data, length, out, out_length) ? 0 : -1;
+    const struct vr_ssh_key *key = *abstract;
+    return vr_ssh_key_sign(key, vr_ssh_key_algorithm(key->type), data, length, out, out_length)
+               ? 0
+               : -1;
 }

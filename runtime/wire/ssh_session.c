@@ -1,7 +1,8 @@
-/* A session goes DIAL, BANNER (the first bytes of the host: one that never speaks does not take a
- * place), LINE (until a handshake may begin), HANDSHAKE, LOGIN, READY. From then on pump() steps
- * its channels whenever something has happened; libssh2 does not say which of them an arrived
- * packet is for, so all of them are stepped until none gets on. */
+/* A session goes GATE (until it may connect to the address), DIAL, BANNER (the first bytes of the
+ * host: one that never speaks does not take a place), LINE (until a handshake may begin),
+ * HANDSHAKE, LOGIN, READY. From then on pump() steps its channels whenever something has happened;
+ * libssh2 does not say which of them an arrived packet is for, so all of them are stepped until
+ * none gets on. */
 #include "wire/ssh_internal.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +22,9 @@
 #define TUNNEL_LIMIT 262144 /* bytes queued in a tunnel */
 #define SMALL_PACKET 1024   /* bytes that are queued all the same */
 #define POKE_AFTER 5.0      /* seconds that they may lie there */
+#define PASSING 1.0         /* seconds that a host may take to have counted a login as one */
+#define SILENCES 3          /* times that a host may not answer the question whether it lives */
+#define DESCRIPTORS 16384   /* that a process with many hosts may have open */
 
 /* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of
  * milliseconds. */
@@ -31,12 +36,57 @@ static const char *const our_host_keys =
     "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa";
 
 static struct vr_turnstile handshakes = {.limit = 32};
+static unsigned at_address = 8;
+static struct ssh_gate *gates;
 
 static void pump(struct vr_ssh *ssh);
 
-void vr_ssh_limit(unsigned limit)
+void vr_ssh_limit(unsigned handshakes_limit, unsigned at_address_limit)
 {
-    vr_turnstile_limit(&handshakes, limit ? limit : 1);
+    if (handshakes_limit)
+        vr_turnstile_limit(&handshakes, handshakes_limit);
+    if (!at_address_limit)
+        return;
+    at_address = at_address_limit;
+    for (struct ssh_gate *gate = gates; gate; gate = gate->next)
+        vr_turnstile_limit(&gate->turnstile, at_address);
+}
+
+/* --- gates --- */
+
+/* The gate of an address; takes the text. */
+static struct ssh_gate *gate_of(char *address)
+{
+    struct ssh_gate *gate = gates;
+    while (gate && strcmp(gate->address, address) != 0)
+        gate = gate->next;
+    if (gate) {
+        free(address);
+    } else {
+        gate = vr_alloc(sizeof(*gate));
+        *gate = (struct ssh_gate){.next = gates, .address = address, .turnstile.limit = at_address};
+        gates = gate;
+    }
+    gate->users++;
+    return gate;
+}
+
+static void leave_gate(struct vr_ssh *ssh)
+{
+    struct ssh_gate *gate = ssh->gate, **at = &gates;
+    if (!gate)
+        return;
+    ssh->gate = NULL;
+    vr_timer_cancel(ssh->passing);
+    ssh->passing = NULL;
+    vr_turnstile_leave(&gate->turnstile, &ssh->pass);
+    if (--gate->users > 0)
+        return;
+    while (*at != gate)
+        at = &(*at)->next;
+    *at = gate->next;
+    free(gate->address);
+    free(gate);
 }
 
 /* --- fifo --- */
@@ -148,7 +198,7 @@ static LIBSSH2_RECV_FUNC(on_recv)
         return -ECONNRESET;
     ssize_t size = receive(ssh, buffer, length);
     if (size > 0) {
-        ssh->received = true;
+        ssh->received = ssh->heard = true;
         ssh_offer_feed(&ssh->offer, buffer, (size_t)size);
     } else if (ssh->received && ssh->phase == READY) {
         return -EAGAIN; /* libssh2 would keep back what came before the end: channels take that
@@ -167,6 +217,18 @@ static LIBSSH2_SEND_FUNC(on_send)
     ssize_t size = transmit(ssh, buffer, length);
     ssh->send_blocked = size == -EAGAIN || (size >= 0 && (size_t)size < length);
     return size;
+}
+
+/* Those who stand in a line and wanted to go through this session. */
+static void forget_via(const struct vr_ssh *ssh)
+{
+    for (struct ssh_gate *gate = gates; gate; gate = gate->next) {
+        for (struct vr_turnstile_ticket *t = gate->turnstile.first; t; t = t->next) {
+            struct vr_ssh *other = t->payload;
+            if (other->via == ssh)
+                other->via = NULL;
+        }
+    }
 }
 
 /* --- the end of a session --- */
@@ -192,13 +254,16 @@ static void tear_down(struct vr_ssh *ssh)
     ssh->torn = true;
     fail_login(ssh);
     ssh->phase = LOST;
+    forget_via(ssh);
+    leave_gate(ssh);
     vr_turnstile_leave(&handshakes, &ssh->ticket);
     vr_dial_cancel(ssh->dial);
     vr_timer_cancel(ssh->timer);
     vr_timer_cancel(ssh->poke);
+    vr_timer_cancel(ssh->alive);
     vr_timer_cancel(ssh->kick);
     ssh->dial = NULL;
-    ssh->timer = ssh->poke = ssh->kick = NULL;
+    ssh->timer = ssh->poke = ssh->alive = ssh->kick = NULL;
     while (ssh->raw && libssh2_session_free(ssh->raw) == LIBSSH2_ERROR_EAGAIN)
         ; /* its calls of send and recv fail from now on: it cannot go on for long */
     ssh->raw = NULL;
@@ -290,7 +355,9 @@ static void say_no_common(struct vr_ssh *ssh, const char *what, const char *ours
     vr_error_set(&ssh->err, "handshake",
                  "%s and vmrun have no %s in common: the host has %s, vmrun has %s", ssh->label,
                  what, *theirs ? theirs : "none", ours);
-    vr_error_hint(&ssh->err, "allow one of vmrun's in the host's sshd_config");
+    vr_error_hint(&ssh->err,
+                  "say transport = \"openssh\" for this host, or allow one of vmrun's in "
+                  "its sshd_config");
     lose(ssh);
 }
 
@@ -317,8 +384,42 @@ static void handshake_failed(struct vr_ssh *ssh)
                      "%s ended the connection before the key exchange was done: %s", ssh->label,
                      how_it_ended(ssh));
     else
-        lose_because(ssh, "handshake", "the key exchange with %s failed: %s", ssh->label,
+        lose_because(ssh, "unreachable", "the key exchange with %s failed: %s", ssh->label,
                      last_error(ssh));
+}
+
+/* Some silence: the host is asked for a channel of a kind that it does not have, which it refuses.
+ * That goes through jump hosts, and notices a host that hangs; libssh2's own question would not do,
+ * since it does not finish what it could send only in part. */
+static void look_alive(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->alive = NULL;
+    ssh->silent = ssh->heard ? 0 : ssh->silent + 1;
+    ssh->heard = false;
+    if (ssh->silent > SILENCES) {
+        lose_because(ssh, "lost", "the connection to %s was lost: no answer for %g s", ssh->label,
+                     ssh->keepalive * SILENCES);
+        return;
+    }
+    if (ssh->silent == 1)
+        ssh_channel_poke(ssh);
+    ssh->alive = vr_timer_start(ssh->loop, ssh->keepalive, look_alive, ssh);
+}
+
+static void has_passed(void *payload)
+{
+    struct vr_ssh *ssh = payload;
+    ssh->passing = NULL;
+    leave_gate(ssh);
+}
+
+/* The sshd that counts its strangers hears of a login a little later than we do: certainly before
+ * it says anything more. */
+static void pass_gate(struct vr_ssh *ssh)
+{
+    ssh->heard = false;
+    ssh->passing = vr_timer_start(ssh->loop, PASSING, has_passed, ssh);
 }
 
 static void end_login(struct vr_ssh *ssh, enum ssh_phase phase)
@@ -326,9 +427,25 @@ static void end_login(struct vr_ssh *ssh, enum ssh_phase phase)
     ssh->phase = phase;
     vr_timer_cancel(ssh->timer);
     ssh->timer = NULL;
+    if (phase == READY)
+        pass_gate(ssh);
+    else
+        leave_gate(ssh);
     vr_turnstile_leave(&handshakes, &ssh->ticket);
+    if (phase == READY && ssh->keepalive > 0)
+        ssh->alive = vr_timer_start(ssh->loop, ssh->keepalive, look_alive, ssh);
     if (ssh->changed)
         ssh->changed(ssh->payload);
+}
+
+static const char *known_name(const struct vr_ssh *ssh)
+{
+    return ssh->known_as ? ssh->known_as : ssh->host;
+}
+
+static int known_port(const struct vr_ssh *ssh)
+{
+    return ssh->known_as ? 22 : ssh->port;
 }
 
 /* True: go on with the login. */
@@ -346,46 +463,121 @@ static bool check_host_key(struct vr_ssh *ssh)
         end_login(ssh, SCANNED);
         return false;
     }
-    if (!vr_known_hosts_check(ssh->known, ssh->host, ssh->port, blob, length, ssh->label,
-                              &ssh->err)) {
+    if (!vr_known_hosts_check(ssh->known, known_name(ssh), known_port(ssh), blob, length,
+                              ssh->label, &ssh->err)) {
         lose(ssh);
         return false;
     }
     return true;
 }
 
+static const char *algorithm_of(const struct vr_ssh *ssh)
+{
+    const char *type = ssh->identities[ssh->at].type;
+    return ssh->old_rsa ? type : vr_ssh_key_algorithm(type);
+}
+
+/* What the owner signs, which takes as long as it takes: libssh2 asks again. */
+static int ask_owner(struct vr_ssh *ssh, unsigned char **out, size_t *out_length, const void *data,
+                     size_t length)
+{
+    if (!ssh->asks) {
+        ssh->asks = ssh->news = true;
+        vr_buf_free(&ssh->wanted);
+        vr_buf_add(&ssh->wanted, data, length);
+    }
+    if (!ssh->answered)
+        return LIBSSH2_ERROR_EAGAIN;
+    ssh->asks = ssh->answered = false;
+    *out_length = ssh->answer.length;
+    *out = (unsigned char *)vr_buf_steal(&ssh->answer);
+    if (*out_length > 0)
+        return 0;
+    free(*out);
+    *out = NULL;
+    return -1;
+}
+
+static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
+{
+    (void)session;
+    struct vr_ssh *ssh = *abstract;
+    const struct vr_ssh_key *key = ssh->identities[ssh->at].key;
+    if (ssh->torn)
+        return -1;
+    if (!key)
+        return ask_owner(ssh, sig, sig_len, data, data_len);
+    return vr_ssh_key_sign(key, algorithm_of(ssh), data, data_len, sig, sig_len) ? 0 : -1;
+}
+
 static int authenticate(struct vr_ssh *ssh)
 {
-    size_t length = 0;
-    const unsigned char *public = vr_ssh_key_public(ssh->key, &length);
-    if (public && !ssh->old_rsa) {
-        ssh->abstract = ssh->key;
-        return libssh2_userauth_publickey(ssh->raw, ssh->user, public, length, vr_ssh_key_callback,
-                                          &ssh->abstract);
+    struct ssh_identity *identity = &ssh->identities[ssh->at];
+    struct vr_buf offer = {0};
+    vr_ssh_offer_as(identity->blob.data, identity->blob.length, algorithm_of(ssh), &offer);
+    ssh->self = ssh;
+    int rc = libssh2_userauth_publickey(ssh->raw, ssh->user, (unsigned char *)offer.data,
+                                        offer.length, sign, &ssh->self);
+    vr_buf_free(&offer);
+    return rc;
+}
+
+static void put_names(const struct vr_ssh *ssh, struct vr_buf *out)
+{
+    for (size_t i = 0; i < ssh->identity_count; i++)
+        vr_buf_printf(out, "%s%s", i ? ", " : "", ssh->identities[i].name);
+}
+
+/* All were refused, or (cut) the host has had enough of them. */
+static void refused(struct vr_ssh *ssh, bool cut)
+{
+    struct vr_buf names = {0};
+    bool many = ssh->identity_count > 1;
+    put_names(ssh, &names);
+    if (cut) {
+        vr_error_set(&ssh->err, "auth",
+                     "%s refused user '%s' with %zu of %zu keys and heard no more: %s", ssh->label,
+                     ssh->user, ssh->at, ssh->identity_count, names.data);
+        vr_error_hint(&ssh->err, "name the right key: the host has a limit (MaxAuthTries)");
+    } else {
+        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with %s %s", ssh->label, ssh->user,
+                     many ? "each of the keys" : "key", names.data);
+        vr_error_hint(&ssh->err,
+                      "is the key's public half in the user's authorized_keys on the host? A host "
+                      "that wants certificates needs transport = \"openssh\" and `certificate`");
     }
-    const char *text = vr_ssh_key_text(ssh->key, &length);
-    return libssh2_userauth_publickey_frommemory(ssh->raw, ssh->user, strlen(ssh->user), NULL, 0,
-                                                 text, length, vr_ssh_key_passphrase(ssh->key));
+    vr_buf_free(&names);
+    lose(ssh);
+}
+
+/* Whether no answer came: libssh2 has the same code for that as for a refusal. */
+static bool is_cut(const struct vr_ssh *ssh, int rc)
+{
+    return ssh_is_fatal(ssh, rc) || strncmp(last_error(ssh), "Waiting for", 11) == 0;
 }
 
 static void login_failed(struct vr_ssh *ssh, int rc)
 {
-    if (ssh_is_fatal(ssh, rc)) {
-        lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s",
-                     ssh->label, ssh->user, how_it_ended(ssh));
-    } else if (rc == LIBSSH2_ERROR_FILE) {
-        lose_because(ssh, "auth", "the private key %s cannot be used: is the passphrase right?",
-                     vr_ssh_key_name(ssh->key));
-    } else if (!ssh->old_rsa && strcmp(vr_ssh_key_type(ssh->key), "ssh-rsa") == 0) {
-        ssh->old_rsa = true;
-        ssh_kick(ssh);
-    } else {
-        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with key %s", ssh->label, ssh->user,
-                     vr_ssh_key_name(ssh->key));
-        vr_error_hint(&ssh->err,
-                      "is the key's public half in the user's authorized_keys on the host?");
-        lose(ssh);
+    if (is_cut(ssh, rc)) {
+        if (ssh->at > 0)
+            refused(ssh, true);
+        else
+            lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s",
+                         ssh->label, ssh->user, how_it_ended(ssh));
+        return;
     }
+    ssh->asks = ssh->answered = false;
+    if (!ssh->old_rsa && ssh->identities[ssh->at].key &&
+        strcmp(ssh->identities[ssh->at].type, "ssh-rsa") == 0) {
+        ssh->old_rsa = true;
+    } else if (ssh->at + 1 < ssh->identity_count) {
+        ssh->at++;
+        ssh->old_rsa = false;
+    } else {
+        refused(ssh, false);
+        return;
+    }
+    ssh_kick(ssh);
 }
 
 /* libssh2 wants to see a socket, though it never uses it: that of the outermost connection. */
@@ -418,6 +610,9 @@ static void go_on_login(struct vr_ssh *ssh)
         end_login(ssh, READY);
     else if (rc != LIBSSH2_ERROR_EAGAIN)
         login_failed(ssh, rc);
+    else if (ssh->news && ssh->changed)
+        ssh->changed(ssh->payload);
+    ssh->news = false;
 }
 
 /* --- the steps before --- */
@@ -458,7 +653,7 @@ static void start_handshake(struct vr_ssh *ssh)
     if (ssh->scan)
         vr_buf_puts(&order, ssh->scan);
     else
-        vr_known_hosts_order(ssh->known, ssh->host, ssh->port, our_host_keys, &order);
+        vr_known_hosts_order(ssh->known, known_name(ssh), known_port(ssh), our_host_keys, &order);
     ssh->asked = vr_buf_steal(&order);
     libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_KEX, our_kex);
     libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_HOSTKEY, ssh->asked);
@@ -493,7 +688,7 @@ static bool read_early(struct vr_ssh *ssh)
         ssize_t size = recv(ssh->fd, bytes, sizeof(bytes), 0);
         if (size > 0) {
             fifo_add(&ssh->early, bytes, (size_t)size);
-            some = true;
+            some = ssh->heard = true;
             continue;
         }
         if (size == 0 || (errno != EAGAIN && errno != EINTR))
@@ -566,6 +761,10 @@ static void tunnel_changed(void *payload)
 
 static void await_tunnel(struct vr_ssh *ssh)
 {
+    if (!ssh->tunnel) {
+        lose_because(ssh, "unreachable", "%s: the jump host is gone", ssh->label);
+        return;
+    }
     enum vr_ssh_channel_state state = vr_ssh_channel_state(ssh->tunnel);
     if (state == VR_SSH_OPENING)
         return;
@@ -671,7 +870,7 @@ static void listen_for(struct vr_ssh *ssh)
 
 static void pump(struct vr_ssh *ssh)
 {
-    if (ssh->phase == DIAL && ssh->tunnel)
+    if (ssh->phase == DIAL && ssh->through)
         await_tunnel(ssh);
     else if (ssh->phase == BANNER)
         await_banner(ssh);
@@ -681,6 +880,8 @@ static void pump(struct vr_ssh *ssh)
         work(ssh);
     if (ssh->phase == READY && !ssh->first)
         idle(ssh);
+    if (ssh->phase == READY && ssh->gate && ssh->heard)
+        leave_gate(ssh);
     listen_for(ssh);
 }
 
@@ -712,8 +913,13 @@ static bool check_options(const struct vr_ssh_options *o, struct vr_error *err)
         return true;
     if (!o->user || !*o->user)
         return vr_error_set(err, "auth", "%s: no user to log in was given", o->host);
-    if (!o->key)
+    if (o->identity_count == 0)
         return vr_error_set(err, "auth", "%s: no private key was given", o->host);
+    if (!o->known || vr_known_hosts_count(o->known) == 0) {
+        vr_error_set(err, "hostkey", "%s: no host key to compare with was given", o->host);
+        vr_error_hint(err, "give the host's public keys as lines of \"type base64\"");
+        return false;
+    }
     return true;
 }
 
@@ -722,37 +928,84 @@ static char *make_label(const char *host, int port)
     return strchr(host, ':') ? vr_format("[%s]:%d", host, port) : vr_format("%s:%d", host, port);
 }
 
+static void set_out(struct vr_ssh *ssh)
+{
+    ssh->phase = DIAL;
+    start_timer(ssh);
+    if (!ssh->through) {
+        ssh->dial = vr_dial_start(ssh->loop, ssh->address, ssh->address_port, dialled, ssh);
+        return;
+    }
+    if (ssh->via)
+        ssh->tunnel =
+            vr_ssh_forward(ssh->via, ssh->address, ssh->address_port, tunnel_changed, ssh);
+    ssh->via = NULL;
+    ssh_kick(ssh);
+}
+
+static void let_through(void *payload)
+{
+    set_out(payload);
+}
+
 static void start(struct vr_ssh *ssh, const struct vr_ssh_options *o)
 {
-    const char *host = o->address ? o->address : o->host;
-    int port = o->address ? o->address_port : ssh->port;
-    if (o->via)
-        ssh->tunnel = vr_ssh_forward(o->via, host, port, tunnel_changed, ssh);
-    else
-        ssh->dial = vr_dial_start(ssh->loop, host, port, dialled, ssh);
-    ssh->phase = DIAL;
+    ssh->address = vr_strdup(o->address ? o->address : o->host);
+    ssh->address_port = o->address ? o->address_port : ssh->port;
+    ssh->via = o->via;
+    ssh->through = o->via != NULL;
+    ssh->phase = GATE;
     ssh->left = ssh->timeout;
-    start_timer(ssh);
+    ssh->gate = gate_of(
+        vr_format("%s/%s:%d", o->via ? o->via->label : "", ssh->address, ssh->address_port));
+    if (vr_turnstile_enter(&ssh->gate->turnstile, &ssh->pass, let_through, ssh))
+        set_out(ssh);
+}
+
+/* The soft limit of 1024 that most shells give is too few for a thousand hosts. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
+        return;
+    limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void get_ready(void)
+{
+    static bool ready;
+    if (ready)
+        return;
+    ready = libssh2_init(0) == 0;
+    raise_descriptor_limit();
+}
+
+static void take_identities(struct vr_ssh *ssh, const struct vr_ssh_options *o)
+{
+    ssh->identities = vr_alloc((o->identity_count + 1) * sizeof(*ssh->identities));
+    for (size_t i = 0; i < o->identity_count; i++) {
+        const struct vr_ssh_identity *given = &o->identities[i];
+        struct ssh_identity *identity = &ssh->identities[ssh->identity_count++];
+        size_t length = given->blob_length;
+        const void *blob = given->key ? vr_ssh_key_blob(given->key, &length) : given->blob;
+        char *line = vr_host_key_line(blob, length);
+        *identity = (struct ssh_identity){
+            .key = given->key ? vr_ssh_key_hold(given->key) : NULL,
+            .type = line ? vr_strndup(line, strcspn(line, " ")) : vr_strdup(""),
+            .name = vr_strdup(given->key ? vr_ssh_key_name(given->key) : given->name),
+        };
+        free(line);
+        vr_buf_add(&identity->blob, blob, length);
+    }
 }
 
 struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options *o,
                               vr_ssh_changed changed, void *payload, struct vr_error *err)
 {
-    static bool ready;
-    if (!ready && libssh2_init(0) == 0)
-        ready = true;
-    struct vr_ssh_key *key = NULL;
-    if (!check_options(o, err) ||
-        (!o->scan && !(key = vr_ssh_key_new(o->key, o->key_length, o->passphrase, err))))
+    get_ready();
+    if (!check_options(o, err))
         return NULL;
-    struct vr_known_hosts *known = vr_known_hosts_new(o->host_keys, o->host_key_count);
-    if (!o->scan && vr_known_hosts_count(known) == 0) {
-        vr_error_set(err, "hostkey", "%s: no host key to compare with was given", o->host);
-        vr_error_hint(err, "give the host's public keys as lines of \"type base64\"");
-        vr_known_hosts_free(known);
-        vr_ssh_key_free(key);
-        return NULL;
-    }
     struct vr_ssh *ssh = vr_alloc(sizeof(*ssh));
     *ssh = (struct vr_ssh){
         .loop = loop,
@@ -762,15 +1015,35 @@ struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options 
         .port = o->port ? o->port : 22,
         .user = vr_strdup(o->user),
         .scan = vr_strdup(o->scan),
-        .key = key,
-        .known = known,
+        .known = o->known ? vr_known_hosts_hold(o->known) : NULL,
+        .known_as = vr_strdup(o->known_as),
         .keepalive = o->keepalive == 0 ? 15 : o->keepalive,
         .timeout = o->timeout > 0 ? o->timeout : 30,
         .fd = -1,
     };
+    take_identities(ssh, o);
     ssh->label = make_label(ssh->host, ssh->port);
     start(ssh, o);
     return ssh;
+}
+
+const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *length)
+{
+    if (!ssh->asks || ssh->answered || ssh->phase != LOGIN)
+        return NULL;
+    *identity = ssh->at;
+    *length = ssh->wanted.length;
+    return ssh->wanted.data;
+}
+
+void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
+{
+    if (!ssh->asks || ssh->answered)
+        return;
+    ssh->answered = true;
+    vr_buf_free(&ssh->answer);
+    vr_buf_add(&ssh->answer, signature, length);
+    ssh_kick(ssh);
 }
 
 void vr_ssh_close(struct vr_ssh *ssh)
@@ -788,12 +1061,22 @@ void vr_ssh_free(struct vr_ssh *ssh)
     if (!ssh)
         return;
     vr_ssh_close(ssh);
-    vr_ssh_key_free(ssh->key);
+    for (size_t i = 0; i < ssh->identity_count; i++) {
+        vr_ssh_key_free(ssh->identities[i].key);
+        vr_buf_free(&ssh->identities[i].blob);
+        free(ssh->identities[i].type);
+        free(ssh->identities[i].name);
+    }
+    free(ssh->identities);
+    vr_buf_free(&ssh->wanted);
+    vr_buf_free(&ssh->answer);
     vr_known_hosts_free(ssh->known);
     ssh_offer_free(&ssh->offer);
     vr_error_clear(&ssh->err);
     free(ssh->host);
     free(ssh->user);
+    free(ssh->known_as);
+    free(ssh->address);
     free(ssh->label);
     free(ssh->scan);
     free(ssh->asked);

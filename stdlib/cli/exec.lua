@@ -1,5 +1,6 @@
 --- `vmrun exec RECIPE PATTERN -- COMMAND`: a command on hosts, all at once. Hosts that said the same are shown together.
 local fail, hosts, json, task = require "fail", require "cli.hosts", require "json", require "task"
+local connection = require "host.connection"
 local quote = require("host.shell").quote
 
 local M = {}
@@ -13,6 +14,7 @@ end
 
 --- The resources whose values are needed.
 function M.choose(call)
+  connection.later = true
   local rows = {}
   for i, host in ipairs(chosen(call)) do rows[i] = host.row end
   return json.array(rows)
@@ -46,9 +48,10 @@ local function one(session, host, value, command, seconds)
     told.error = "is not known yet; apply the recipe first"
     return told
   end
-  local ok, conn = pcall(require("host.connection").open, session.target, value)
+  local ok, conn = pcall(connection.open, session.target, value)
   if not ok then
     told.error = type(conn) == "table" and conn.message or tostring(conn)
+    told.hint = type(conn) == "table" and conn.hint or nil
     return told
   end
   local result, message, _, received = conn:exec(command, { timeout = seconds })
@@ -68,6 +71,7 @@ local function block(told)
     end
   end
   local word = told.error or (told.code ~= 0 and ("exit code %d"):format(told.code)) or (#lines == 0 and "done") or ""
+  if told.hint then lines[#lines + 1] = "  " .. told.hint end
   return (word ~= "" and ": " .. word or ":") .. "\n" .. table.concat(lines, "\n") .. (#lines > 0 and "\n" or "")
 end
 

@@ -17,8 +17,8 @@ local function settle_names(hosts)
   end
 end
 
---- A list of `{ row =, name =, address =, port =, user =, groups =, via = (another host or nil), host_key =, host_keys = }`,
--- by name.
+--- A list of `{ row =, name =, address =, port =, user =, groups =, via = (another host or nil), host_key =, host_keys =,
+-- key_file =, known_hosts =, config =, given = { port =, user = } (by the recipe) }`, by name.
 function M.list(session)
   local hosts, by_row = {}, {}
   for _, row in ipairs(session.rows) do
@@ -28,9 +28,12 @@ function M.list(session)
       local name = text(f.name)
       -- A template's resources share a name; the host's own tells them apart.
       if not name or name == own then name = text(f.hostname) or name or own end
-      local host = { row = row.address, name = name, address = f.address, port = f.port or 22, user = f.user or "root",
+      local out = row.outputs
+      local host = { row = row.address, name = name, address = f.address, port = f.port or out.port or 22,
+        user = f.user or out.user or "root", given = { port = f.port, user = f.user }, config = f.config or nil,
+        key_file = text(f.key_file), known_hosts = type(f.known_hosts) == "table" and f.known_hosts or nil,
         groups = type(f.groups) == "table" and f.groups or {}, via_row = type(f.via) == "table" and f.via["$ref"] or nil,
-        host_key = row.outputs.host_key, host_keys = type(f.host_keys) == "table" and f.host_keys or {} }
+        host_key = out.host_key, host_keys = type(f.host_keys) == "table" and f.host_keys or {} }
       hosts[#hosts + 1], by_row[row.address] = host, host
     end
   end

@@ -12,16 +12,62 @@ end
 -- Ansible's groups are words.
 local function group_name(group) return (group:gsub("[^%w_]", "_"):gsub("^(%d)", "_%1")) end
 
+-- The host's keys are in the configuration itself: a command that prints them, under the host's alias.
+local function keys_command(host)
+  local words = {}
+  for i, line in ipairs(host.host_keys) do words[i] = quote(host.name .. " " .. line:match("^%S+%s+%S+")) end
+  return ("/usr/bin/printf '%%%%s\\n' %s"):format((table.concat(words, " "):gsub("%%", "%%%%")))
+end
+
+local function identity_of(host, identity) return identity or host.key_file end
+
+-- How ssh verifies a host: what the recipe knows, or the person's own files.
+local function trust(host)
+  if host.known_hosts then
+    return { "UserKnownHostsFile=" .. table.concat(host.known_hosts, " "), "StrictHostKeyChecking=yes" }
+  end
+  if #host.host_keys == 0 then return {} end
+  return { "HostKeyAlias=" .. host.name, "KnownHostsCommand=" .. keys_command(host), "UserKnownHostsFile=/dev/null",
+    "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes" }
+end
+
+local function quoted(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = quote(word) end
+  return table.concat(list, " ")
+end
+
+local function options_of(session, host, identity)
+  local words = {}
+  for _, option in ipairs(trust(host)) do table.move({ "-o", option }, 1, 2, #words + 1, words) end
+  if type(host.config) == "string" then table.move({ "-F", host.config }, 1, 2, #words + 1, words) end
+  if not host.via then return words end
+  -- Not ProxyJump: that way nobody would tell the jump host's ssh of its key and of whom to trust.
+  local jump = host.via
+  local address, port = hosts.reach(session, jump)
+  local proxy = { "ssh" }
+  for _, word in ipairs(options_of(session, jump, identity)) do proxy[#proxy + 1] = (word:gsub("%%", "%%%%")) end
+  if identity_of(jump, identity) then
+    table.move({ "-o", "IdentitiesOnly=yes", "-i", identity_of(jump, identity) }, 1, 4, #proxy + 1, proxy)
+  end
+  if not jump.config or jump.given.port then table.move({ "-p", tostring(port) }, 1, 2, #proxy + 1, proxy) end
+  if not jump.config or jump.given.user then table.move({ "-l", jump.user }, 1, 2, #proxy + 1, proxy) end
+  table.move({ "-W", "%h:%p", address }, 1, 3, #proxy + 1, proxy)
+  words[#words + 1], words[#words + 2] = "-o", "ProxyCommand=" .. quoted(proxy)
+  return words
+end
+
 local function ansible(session, list, identity)
   local all, children = {}, {}
   for _, host in ipairs(list) do
     local address, port = hosts.reach(session, host)
-    local vars = { ansible_host = address, ansible_port = port, ansible_user = host.user, ansible_ssh_private_key_file = identity }
+    local of_config = host.config ~= nil
+    local vars = { ansible_host = address, ansible_ssh_private_key_file = identity_of(host, identity) }
+    if not of_config or host.given.port then vars.ansible_port = port end
+    if not of_config or host.given.user then vars.ansible_user = host.user end
     if host.user ~= "root" then vars.ansible_become = true end
-    if host.via then
-      local jump, jump_port = hosts.reach(session, host.via)
-      vars.ansible_ssh_common_args = ("-o ProxyJump=%s@%s:%d"):format(host.via.user, jump, jump_port)
-    end
+    local options = quoted(options_of(session, host, identity))
+    if options ~= "" then vars.ansible_ssh_common_args = options end
     all[host.name] = vars
     for _, group in ipairs(host.groups) do
       local name = group_name(group)
@@ -34,13 +80,6 @@ local function ansible(session, list, identity)
   return json.encode(inventory, { indent = 2, sort = true })
 end
 
--- The host's keys are in the configuration itself: a command that prints them, under the host's alias.
-local function keys_command(host)
-  local words = {}
-  for i, line in ipairs(host.host_keys) do words[i] = quote(host.name .. " " .. line:match("^%S+%s+%S+")) end
-  return ("/usr/bin/printf '%%%%s\\n' %s"):format((table.concat(words, " "):gsub("%%", "%%%%")))
-end
-
 local function ssh_config(session, list, identity)
   local lines = {}
   for _, host in ipairs(list) do
@@ -48,20 +87,14 @@ local function ssh_config(session, list, identity)
     local function add(key, value) lines[#lines + 1] = ("  %s %s"):format(key, value) end
     lines[#lines + 1] = "Host " .. host.name
     add("HostName", address)
-    add("Port", port)
-    add("User", host.user)
+    if not host.config or host.given.port then add("Port", port) end
+    if not host.config or host.given.user then add("User", host.user) end
     if host.via then add("ProxyJump", host.via.name) end
-    if identity then
-      add("IdentityFile", identity)
+    if identity_of(host, identity) then
+      add("IdentityFile", identity_of(host, identity))
       add("IdentitiesOnly", "yes")
     end
-    add("HostKeyAlias", host.name)
-    if #host.host_keys > 0 then
-      add("KnownHostsCommand", keys_command(host))
-      add("UserKnownHostsFile", "/dev/null")
-      add("GlobalKnownHostsFile", "/dev/null")
-      add("StrictHostKeyChecking", "yes")
-    end
+    for _, option in ipairs(trust(host)) do add(option:match("^(%w+)=(.*)$")) end
     lines[#lines + 1] = ""
   end
   return table.concat(lines, "\n")

@@ -1,7 +1,7 @@
 --- `vmrun ssh RECIPE HOST [-- COMMAND]`: a shell or a command on a host, over the connection that roles use: the host's key
 -- is known before, and its private key is on no disk and in no process's arguments.
 local fail, hosts, json, process, task = require "fail", require "cli.hosts", require "json", require "process", require "task"
-local terminal = require "terminal"
+local connection, terminal = require "host.connection", require "terminal"
 local quote = require("host.shell").quote
 
 local M = {}
@@ -17,7 +17,10 @@ local function wanted(call)
 end
 
 --- The resources whose values are needed.
-function M.choose(call) return json.array { wanted(call).row } end
+function M.choose(call)
+  connection.later = true
+  return json.array { wanted(call).row }
+end
 
 local HELP = "\r\n~.   end the connection\r\n~^Z  stop vmrun for now\r\n~~   send a ~\r\n~?   this text\r\n"
 
@@ -130,7 +133,7 @@ function M.run(call)
     error(fail { ("host '%s' is not known yet"):format(host.name), code = "host", hint = "apply the recipe first" })
   end
   local command = command_of(call.args)
-  local conn = require("host.connection").open(call.session.target, value)
+  local conn = connection.open(call.session.target, value)
   local screen <close> = (not command or call.args.tty) and terminal.open() or nil
   local pty
   if screen then

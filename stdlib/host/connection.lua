@@ -1,27 +1,152 @@
 --- Connections to hosts: one a host for the whole run, shared by all verbs, opened when first needed.
 local dial = require "dial"
 local fail = require "fail"
+local login = require "ssh.login"
 local ssh = require "ssh"
+local stream = require "stream"
 local task = require "task"
 
 local M = {}
-local open = {} -- key -> { conn =, event =, err = }
+local open = {} -- key -> { conn =, event =, tunnel = }
 
---- What tells connections apart.
-local function key_of(host) return ("%s@%s:%d"):format(host.user, host.address, host.port or 22) end
+-- What tells connections apart: private addresses may be the same behind different jump hosts. Whether user and port were said
+-- or come from somewhere else makes no difference.
+local function key_of(host)
+  local user, port = login.place(host)
+  return ("%s@%s:%d %s %s%s"):format(user, host.address, port, host.transport or "", tostring(host.config or ""),
+    host.via and " via " .. key_of(host.via) or "")
+end
+
+--- As people know it.
+local function name_of(host)
+  local user = host.user or not host.config and "root"
+  return (user and user .. "@" or "") .. host.address
+end
+
+-- Copies what one side says to the other until it ends.
+local function copy(from, to)
+  while true do
+    local chunk = from:read()
+    if not chunk or not to:write(chunk) then break end
+  end
+  to:shutdown()
+end
+
+-- A port of ours that leads, for one connection, to where `jump` can connect to: for transports that do not know each other.
+local function relay(jump, address, port)
+  local listener, message, code = stream.listen { host = "127.0.0.1", port = 0, backlog = 1 }
+  if not listener then return nil, message, code end
+  local self = {}
+  local running = task.spawn(function()
+    local peer <close> = listener:accept()
+    listener:close()
+    local far <close>, why = jump:forward(address, port)
+    self.why = why
+    if not far then return end
+    local back = task.spawn(copy, far, peer)
+    local tidy <close> = setmetatable({}, { __close = function() back:cancel("over") back:join() end })
+    copy(peer, far)
+    back:join()
+  end)
+  self.address = "127.0.0.1:" .. listener:port()
+  function self.close()
+    listener:close()
+    running:cancel("over")
+    running:join()
+  end
+  return self
+end
 
 local connect
 
-local function attempt(target, host, timeout)
-  local via = host.via and connect(target, host.via, timeout) or nil
-  local connect_to, reason, reason_code = dial.resolve(target, host.address, host.port or 22, host.via)
-  if reason then return nil, reason, reason_code or "unreachable" end
-  return ssh.connect { host = host.address, port = host.port or 22, user = host.user, key = host.key,
-    host_keys = host.host_keys, via = via, connect_to = connect_to, timeout = timeout, keepalive = 15 }
+local function by_libssh2(host, way, options, unlock)
+  local means = login.means(host, way.told, unlock)
+  if #means.identities == 0 and #means.locked == 0 then
+    local others = means.others[1] and ", but for " .. table.concat(means.others, ", ")
+    error(fail { ("%s: there is no key to log in with%s"):format(name_of(host), others or ""), code = "key",
+      hint = others and "say transport = \"openssh\": only ssh itself can use these"
+        or "give key or key_file, say agent = true, or name an IdentityFile in the configuration" })
+  end
+  if #means.identities == 0 then means = login.means(host, way.told, true) end
+  options.identities, options.host_keys = means.identities, way.host_keys
+  local conn, message, code, hint = ssh.connect(options)
+  if code == "auth" and #means.locked > 0 then return by_libssh2(host, way, options, true) end
+  return conn, message, code, hint
 end
 
---- The connection to a host ({address, port, user, key, host_keys, via}), from the pool or new. Fails with the code
--- "unreachable", "hostkey" or "auth".
+local function by_openssh(host, way, options, unlock)
+  local means = login.means(host, way.told, unlock)
+  options.keys, options.agent, options.file, options.certificate = means.keys, means.agent, means.file, host.certificate
+  options.host_keys, options.known_hosts, options.own_command = way.host_keys, login.files(host.known_hosts), false
+  if way.told then -- ssh reads the files itself; what they say need not be said again
+    options.config = login.config_file(host)
+    options.host, options.port, options.user = host.address, host.port, host.user
+    options.own_command = way.told.known_hosts_command ~= nil
+  end
+  local conn, message, code, hint = require("ssh.openssh").connect(options)
+  if code == "auth" and #means.locked > 0 then return by_openssh(host, way, options, true) end
+  return conn, message, code, hint
+end
+
+local function attempt(target, host, timeout, entry)
+  local way = login.way(host)
+  local jump = way.via and connect(target, way.via, timeout) or nil
+  local connect_to, reason, reason_code = dial.resolve(target, way.address, way.port, way.via)
+  if reason then return nil, reason, reason_code or "unreachable" end
+  local options = { host = way.address, port = way.port, user = way.user, known_as = way.known_as, connect_to = connect_to,
+    timeout = timeout, keepalive = 15 }
+  local same = host.transport ~= "openssh" and jump and jump.start_forward
+  local tunnel
+  if same then
+    options.via = jump
+  elseif jump then
+    local address, port = tostring(connect_to or ""):match("^%[?(.-)%]?:(%d+)$")
+    tunnel, reason, reason_code = relay(jump, address or way.address, math.tointeger(tonumber(port)) or way.port)
+    if not tunnel then return nil, reason, reason_code end
+    options.connect_to = tunnel.address
+  end
+  local conn, message, code, hint = (host.transport == "openssh" and by_openssh or by_libssh2)(host, way, options)
+  entry.tunnel = tunnel
+  if not conn and tunnel then
+    if tunnel.why and code == "unreachable" then message = tunnel.why end
+    tunnel.close()
+  end
+  return conn, message, code, hint
+end
+
+local HINTS = {
+  hostkey = "if the host was made anew on purpose, apply the resource that gives its host keys",
+  auth = "check the user name and the key of the host",
+  unreachable = "check that the host runs and that the network lets us in",
+  handshake = "say transport = \"openssh\" for this host",
+}
+
+local function close(entry)
+  if entry.conn then entry.conn:close() end
+  if entry.tunnel then entry.tunnel.close() end
+end
+
+-- One attempt, which others who want the same wait for. What it raises is the failure.
+local function dial_anew(key, target, host, timeout)
+  local entry = { event = task.event() }
+  open[key] = entry
+  local ok, conn, message, code, hint = pcall(attempt, target, host, timeout or 30, entry)
+  if ok and conn then
+    entry.conn = conn
+  else
+    open[key] = nil
+  end
+  entry.event:set()
+  if not ok then error(conn, 0) end
+  if conn then return conn end
+  if code == "hostkey" and host.host_keys then hint = (hint and hint .. "; " or "") .. HINTS.hostkey end
+  hint = hint or HINTS[code] or HINTS.unreachable
+  if code == "timeout" or code == "lost" then code = "unreachable" end
+  error(fail { ("%s: %s"):format(name_of(host), tostring(message)), code = code or "unreachable", hint = hint })
+end
+
+--- The connection to a host (the fields of an ssh.host), from the pool or new. Fails with the code "unreachable", "hostkey",
+-- "auth", "handshake" (no algorithm in common), "key", "passphrase" or "config".
 function connect(target, host, timeout)
   local key = key_of(host)
   while open[key] do
@@ -29,38 +154,27 @@ function connect(target, host, timeout)
     if entry.conn and not (entry.conn.closed and entry.conn:closed()) then return entry.conn end
     if entry.conn then
       open[key] = nil
+      close(entry)
     else
       entry.event:wait()
     end
   end
-  local entry = { event = task.event() }
-  open[key] = entry
-  local ok, conn, message, code = pcall(attempt, target, host, timeout or 30)
-  if not ok then conn, message, code = nil, conn, nil end
-  if conn then
-    entry.conn = conn
-  else
-    open[key] = nil
-  end
-  entry.event:set()
-  if conn then return conn end
-  if not ok then error(message, 0) end
-  if code == "timeout" or code == "handshake" or code == "lost" then code = "unreachable" end
-  error(fail { ("%s@%s: %s"):format(host.user, host.address, tostring(message)), code = code or "unreachable",
-    hint = code == "hostkey" and "if the host was made anew on purpose, apply the resource that gives its host keys"
-      or code == "auth" and "check the user name and the key of the host"
-      or "check that the host runs and that the network lets us in" })
+  return dial_anew(key, target, host, timeout)
 end
 
 M.open = connect
 
+--- true: hosts are taken as the state has them, and whoever needs one connects then (verbs that tell of each host by itself).
+M.later = false
+
 --- Takes a connection out of the pool, when it turned out to be lost: `conn`, or whichever is there.
 function M.drop(host, conn)
-  local key = key_of(host)
+  local ok, key = pcall(key_of, host)
+  if not ok then return end -- what cannot be looked up was never opened
   local entry = open[key]
   if conn and entry and entry.conn ~= conn then return end
   open[key] = nil
-  if entry and entry.conn then entry.conn:close() end
+  if entry then close(entry) end
 end
 
 -- How long a host that answers may refuse our key: a machine that was just made may not have its users yet.
@@ -86,8 +200,9 @@ end
 function M.close_all()
   for key, entry in pairs(open) do
     open[key] = nil
-    if entry.conn then entry.conn:close() end
+    close(entry)
   end
+  if package.loaded["ssh.openssh"] then package.loaded["ssh.openssh"].close_all() end
 end
 
 return M

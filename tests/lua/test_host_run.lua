@@ -186,8 +186,13 @@ test("inventories", function(t)
   local p = project(t, { a, b })
   p.run(0, "apply")
   local made = json.decode((p.run(0, "inventory", "--format", "ansible", "--identity", "/keys/id")))
-  t.eq(made.all.hosts["node-2"], { ansible_host = b.address, ansible_port = b.port, ansible_user = "root",
-    ansible_ssh_common_args = ("-o ProxyJump=root@%s:%d"):format(a.address, a.port), ansible_ssh_private_key_file = "/keys/id" })
+  local vars = made.all.hosts["node-2"]
+  local way = vars.ansible_ssh_common_args
+  t.has(way, "ProxyCommand=ssh ")
+  t.has(way, ("-i /keys/id -p %d -l root -W %%h:%%p %s"):format(a.port, a.address))
+  for _, m in ipairs { a, b } do t.has(way, m.host_keys[1]) end
+  vars.ansible_ssh_common_args = nil
+  t.eq(vars, { ansible_host = b.address, ansible_port = b.port, ansible_user = "root", ansible_ssh_private_key_file = "/keys/id" })
   t.eq(made.all.children.edge.hosts["node-1"], {})
   t.eq(p.run(0, "inventory", "--format", "known_hosts"), ("[%s]:%d %s\n[%s]:%d %s\n"):format(a.address, a.port, a.host_keys[1],
     b.address, b.port, b.host_keys[1]))

@@ -128,11 +128,54 @@ test("keys of all kinds log in", function(t)
     t.eq(conn:exec("echo in").stdout, "in\n")
     conn:close()
   end
-  sshd.capture { "ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", server.dir .. "/ecdsa" }
-  local locked = fs.read(server.dir .. "/ecdsa")
-  t.has(t.err("auth", ssh.connect(sshd.options(server, { key = locked }))), "no passphrase")
-  t.err("auth", ssh.connect(sshd.options(server, { key = locked, passphrase = "wrong" })))
-  connect(t, server, { key = locked, passphrase = "open sesame" })
+end)
+
+test("encrypted keys of all kinds and ciphers open with their passphrase", function(t)
+  local server = sshd.start(t)
+  local cases = {
+    { "ecdsa", "aes256-ctr" }, { "ed25519", "aes256-cbc" }, { "rsa", "aes128-ctr" }, { "ed25519", "aes192-ctr" },
+    { "rsa", nil, "PEM" }, { "ecdsa", nil, "PKCS8" },
+  }
+  local authorized = {}
+  for i, case in ipairs(cases) do
+    local pair = sshd.keypair(server.dir, "locked" .. i, case[1], "-a", "4")
+    authorized[i] = pair.public
+    local argv = { "ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-a", "4", "-f", pair.path }
+    for _, word in ipairs(case[2] and { "-Z", case[2] } or { "-m", case[3] }) do argv[#argv + 1] = word end
+    sshd.capture(argv)
+    case.locked = fs.read(pair.path)
+  end
+  fs.write(server.dir .. "/authorized", table.concat(authorized))
+  for _, case in ipairs(cases) do
+    local locked = case.locked
+    t.has(t.err("passphrase", ssh.connect(sshd.options(server, { key = locked }))), "is encrypted and no passphrase was given")
+    t.has(t.err("passphrase", ssh.connect(sshd.options(server, { key = locked, passphrase = "wrong" }))), "does not open")
+    connect(t, server, { key = locked, passphrase = "open sesame" })
+  end
+  sshd.capture { "ssh-keygen", "-q", "-p", "-P", "open sesame", "-N", "open sesame", "-Z", "aes256-gcm@openssh.com", "-f",
+    server.dir .. "/locked2" }
+  local key, message, code, hint = ssh.key(fs.read(server.dir .. "/locked2"), "open sesame")
+  t.has(t.err("auth", key, message, code), "is encrypted with aes256-gcm@openssh.com, which is not known")
+  t.has(hint, "ssh-keygen -p -Z aes256-ctr")
+end)
+
+test("a passphrase is tried beside the loop", function(t)
+  local dir = t.tmp()
+  sshd.keypair(dir, "slow")
+  sshd.capture { "ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-a", "32", "-f", dir .. "/slow" }
+  local longest, last, done = 0, task.now(), false
+  local ticks = task.spawn(function()
+    while not done do
+      task.sleep(0.005)
+      longest, last = math.max(longest, task.now() - last), task.now()
+    end
+  end)
+  local start = task.now()
+  t.ok(ssh.key(fs.read(dir .. "/slow"), "open sesame"))
+  local took = task.now() - start
+  done = true
+  ticks:join()
+  t.ok(longest < took / 2, ("it took %.3f s, and the loop stood still for %.3f s"):format(took, longest))
 end)
 
 test("nothing in common is told with both sides", function(t)

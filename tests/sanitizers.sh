@@ -19,7 +19,9 @@ trap 'rm -f "$log"' EXIT
 for unit in base net engine script; do VMRUN_SEEDS=40 run "build/asan/tests/unit-$unit"; done
 for name in json fs process stream http server git task; do run build/asan/vmrun lua "tests/lua/test_$name.lua"; done
 # libssh2 1.10 does not give back all of a login that is broken off in the middle.
-ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run build/asan/vmrun lua tests/lua/test_ssh.lua
+for name in ssh connections; do
+  ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run build/asan/vmrun lua "tests/lua/test_$name.lua"
+done
 run build/asan/vmrun check recipes/cluster.lua
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

@@ -10,11 +10,25 @@ local function ids_of(list)
   return ids
 end
 
-local function gone(prior, list)
-  local declared, missing = {}, {}
-  for _, object in ipairs(list) do declared[objects.id(object)] = true end
-  for _, id in ipairs(prior and prior.outputs and prior.outputs.objects or {}) do
-    if not declared[id] then missing[#missing + 1] = objects.from_id(id) end
+-- What each set of this run declares: an object that has moved from one to another is not pruned by the first.
+local declared = {} -- the set's address -> { cluster =, ids = { [id] = true } }
+
+local function declare(ctx, list)
+  local ids = {}
+  for _, object in ipairs(list) do ids[objects.id(object)] = true end
+  declared[ctx.address] = { cluster = connect.identity(ctx.fields.cluster), ids = ids }
+end
+
+local function is_declared(cluster, id)
+  for _, set in pairs(declared) do if set.cluster == cluster and set.ids[id] then return true end end
+  return false
+end
+
+-- The objects that a set had and that no set declares any more.
+local function gone(ctx)
+  local cluster, missing = connect.identity(ctx.fields.cluster), {}
+  for _, id in ipairs(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.objects or {}) do
+    if not is_declared(cluster, id) then missing[#missing + 1] = objects.from_id(id) end
   end
   return missing
 end
@@ -26,6 +40,7 @@ local function read(page, ctx)
     return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
   end
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
+  declare(ctx, list)
   local changes, there, results = {}, 0, {}
   objects.all(list, function(object)
     results[object] = objects.compare(api, object, options_of(ctx.fields)) or "absent"
@@ -41,7 +56,7 @@ local function read(page, ctx)
   end
   if there == 0 and #list > 0 then return nil end
   if ctx.fields.prune ~= false then
-    for _, object in ipairs(objects.ours(api, gone(ctx.prior, list), ctx.fields.manager)) do
+    for _, object in ipairs(objects.ours(api, gone(ctx), ctx.fields.manager)) do
       changes[#changes + 1] = { path = objects.id(object), old = "no longer declared" }
     end
   end
@@ -50,11 +65,12 @@ end
 
 local function apply(page, ctx)
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
+  declare(ctx, list)
   local options = options_of(ctx.fields)
   options.unsettled = not ctx.fields.wait
   -- Old servers write an object anew though nothing of it changes; what is as declared is left alone.
   objects.apply(api, ctx.prior and objects.stale(api, list, options) or list, options)
-  if ctx.fields.prune ~= false then objects.delete(api, objects.ours(api, gone(ctx.prior, list), ctx.fields.manager)) end
+  if ctx.fields.prune ~= false then objects.delete(api, objects.ours(api, gone(ctx), ctx.fields.manager)) end
   if ctx.fields.wait then
     ctx:progress("waiting for the rollout")
     objects.wait(api, list, page.timeouts.create - 30)
@@ -83,9 +99,8 @@ local function define(name)
     page.update = page.create
     page.delete = function(ctx)
       local api = connect.client(ctx, ctx.fields.cluster)
-      local list = {}
-      for i, id in ipairs(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.objects or {}) do list[i] = objects.from_id(id) end
-      objects.delete(api, objects.ours(api, list, ctx.fields.manager))
+      declared[ctx.address] = nil
+      objects.delete(api, objects.ours(api, gone(ctx), ctx.fields.manager))
     end
     return kind(name)(page)
   end

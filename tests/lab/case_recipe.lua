@@ -97,6 +97,41 @@ case("what others made under our names is not pruned", function(t, lab)
   t.eq(get_map(api, ns, "a").data.v, "theirs")
 end)
 
+-- The first letters of `names` are the left manifest's, those after a dash the right one's; `x` leaves the left one out.
+local TWO = HEAD .. [[
+local function maps(names)
+  local list = {}
+  for name in names:gmatch "%a" do
+    list[#list + 1] = { apiVersion = "v1", kind = "ConfigMap", metadata = { name = name, namespace = p.namespace },
+      data = { v = p.value } }
+  end
+  return list
+end
+local left, right = p.names:match "^(.-)%-(.*)$"
+if left ~= "x" then kubernetes.manifest "left" { cluster = cluster, objects = maps(left) } end
+kubernetes.manifest "right" { cluster = cluster, objects = maps(right) }
+]]
+
+case("an object that moves to another manifest stays", function(t, lab)
+  local api = connect(lab:parts())
+  local ns = space(api)
+  local run = stack(t, lab, ns, TWO)
+  local function uids(names)
+    local list = {}
+    for name in names:gmatch "%a" do list[#list + 1] = (get_map(api, ns, name) or { metadata = {} }).metadata.uid or "" end
+    return table.concat(list, " ")
+  end
+  goes(t, 0, run.apply "names=ab-c")
+  local before = uids "abc"
+  goes(t, 0, run.apply "names=a-bc")
+  t.eq(uids "abc", before)
+  goes(t, 0, run.apply "names=x-abc")
+  t.eq(uids "abc", before)
+  t.has(goes(t, 0, run.plan "names=x-abc"), "No changes.")
+  goes(t, 0, run.apply "names=x-ac")
+  t.eq(get_map(api, ns, "b"), nil)
+end)
+
 case("a recipe's conflict is said with the field, the holder and the line", function(t, lab)
   local api = connect(lab:parts())
   local ns = space(api)

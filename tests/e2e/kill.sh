@@ -7,7 +7,7 @@ kill_after() {
   local count=$1 pattern=$2 seen=0 pid line
   shift 2
   mkfifo "$work/lines"
-  timeout 100 "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
+  timeout 400 "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
   pid=$!
   while read -r line; do
     [[ $line =~ $pattern ]] || continue

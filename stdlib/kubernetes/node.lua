@@ -85,11 +85,7 @@ local function drain(ctx, api, name)
       local over = phase == "Succeeded" or phase == "Failed" or (silent and pod.metadata.deletionTimestamp)
       if not (over or belongs_to_daemon_set(pod)) then
         left = left + 1
-        if not pod.metadata.deletionTimestamp then
-          local path = api:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
-          api:request("POST", path, { apiVersion = "policy/v1", kind = "Eviction",
-            metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [404] = true, [429] = true } })
-        end
+        if not pod.metadata.deletionTimestamp then api:evict(pod) end
       end
     end
     if left == 0 then return end

@@ -35,7 +35,8 @@ struct machine {
     char *name;
     struct vr_system system;
     struct vr_watch prepared, notify, grace;
-    json_t *boot, *go, *halt; /* who waits for it */
+    json_t *boot, *go; /* who waits for it */
+    json_t *halts;     /* all who wait for its end; NULL: nobody */
     struct door *doors;
 };
 
@@ -73,6 +74,7 @@ struct vr_lab *vr_lab_new(int epoll, struct vr_commands *commands)
     lab->commands = commands;
     lab->relays.epoll = epoll;
     lab->network = (struct vr_network){-1, -1};
+    lab->callers_in.fd = lab->questions.fd = -1;
     return lab;
 }
 
@@ -122,6 +124,20 @@ static void begin(struct vr_lab *lab, const json_t *id, const json_t *message)
         return;
     }
     vr_answer_error(id, &err);
+}
+
+/* Asked before there is a base. */
+static void try_out(const json_t *id, const json_t *message)
+{
+    struct vr_error err = {0};
+    struct vr_cgroups *cgroups = vr_cgroups_find(&err);
+    bool ok = cgroups && vr_system_try(cgroups, vr_message_text(message, "cgroup"),
+                                       vr_message_text(message, "folder"), &err);
+    vr_cgroups_free(cgroups);
+    if (ok)
+        vr_answer_ok(id);
+    else
+        vr_answer_error(id, &err);
 }
 
 /* Machines. */
@@ -229,8 +245,9 @@ static void on_grace(struct vr_watch *watch, unsigned events)
 
 static void halt(struct machine *machine, const json_t *id, int grace)
 {
-    json_decref(machine->halt);
-    machine->halt = json_incref((json_t *)id);
+    if (!machine->halts)
+        machine->halts = json_array();
+    json_array_append(machine->halts, (json_t *)id);
     close_doors(machine);
     if (grace <= 0) {
         vr_system_kill(&machine->system);
@@ -239,6 +256,15 @@ static void halt(struct machine *machine, const json_t *id, int grace)
     vr_system_power_off(&machine->system);
     vr_watch_end(&machine->grace);
     vr_watch_timer(&machine->grace, machine->lab->epoll, grace, machine, on_grace);
+}
+
+static void settle_halts(struct machine *machine)
+{
+    size_t i;
+    json_t *id;
+    json_array_foreach(machine->halts, i, id) vr_answer_ok(id);
+    json_decref(machine->halts);
+    machine->halts = NULL;
 }
 
 /* What a PID namespace's first process dies of tells what reboot(2) was asked for. */
@@ -269,8 +295,8 @@ bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
     /* The cgroups first: who is told may start it again at once. */
     vr_watch_end(&machine->notify);
     vr_system_gone(&machine->system);
-    if (machine->halt)
-        settle(&machine->halt, NULL);
+    if (machine->halts)
+        settle_halts(machine);
     else
         vr_answer(json_pack("{s:s, s:s, s:s}", "event", "ended", "machine", machine->name, "how",
                             how_it_ended(status)));
@@ -526,7 +552,9 @@ static bool obey_for(struct machine *machine, const char *op, const json_t *id,
 bool vr_lab_obey(struct vr_lab *lab, const char *op, const json_t *id, const json_t *message)
 {
     struct machine *machine = find(lab, vr_message_text(message, "machine"));
-    if (strcmp(op, "lab") == 0)
+    if (strcmp(op, "try") == 0)
+        try_out(id, message);
+    else if (strcmp(op, "lab") == 0)
         begin(lab, id, message);
     else if (strcmp(op, "serve") == 0)
         serve(lab, id, message);
@@ -558,7 +586,7 @@ void vr_lab_free(struct vr_lab *lab)
         lab->machines = machine->next;
         /* All that was in it is gone when its first process is reaped. */
         waitpid(machine->system.pid, NULL, 0);
-        settle(&machine->halt, NULL);
+        settle_halts(machine);
         free_machine(machine);
     }
     vr_relay_end_all(&lab->relays);

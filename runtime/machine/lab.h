@@ -1,7 +1,8 @@
 /* The keeper's machines with systemd in them, and the network that they share.
  *
- *   {"id", "op": "lab", "base": DIR, "prefix": "vmrun-x-"}     first: makes the router, removes
- * cgroups that a killed keeper left
+ *   {"id", "op": "try", "folder": DIR, "cgroup": "vmrun-x-try"}  whether machines can be made here
+ *   {"op": "lab", "base": DIR, "prefix": "vmrun-x-"}          makes the router, removes cgroups
+ * that a killed keeper left
  *   {"op": "serve", "address": IP, "redirect": PORT}          connections and questions to IP:53
  * that reach the router, whomever they are for
  *   {"op": "tool", "machine"?, "argv", "stdin"}               a program of the base in a machine's

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,14 +62,28 @@ static void must_touch(int fd, const char *path)
     close(file);
 }
 
-/* The folder is the working directory: overlayfs takes no names with commas and colons in them. */
-static void mount_root(int fd, const char *base)
+/* The mounts of this process alone, and the machine's folder as the working directory. */
+static void enter_folder(int fd, const char *folder)
 {
     static const char *const folders[] = {"upper", "work", "root", "base", "data"};
+    must_mount(fd, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    must_mkdir(fd, folder, 0700);
+    if (chdir(folder) != 0)
+        give_up(fd, folder);
     for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
         must_mkdir(fd, folders[i], 0755);
-    must_bind(fd, base, "base");
+}
+
+/* By names without a folder: overlayfs takes none with commas and colons in them. */
+static void mount_overlay(int fd)
+{
     must_mount(fd, "overlay", "root", "overlay", 0, "lowerdir=base,upperdir=upper,workdir=work");
+}
+
+static void mount_root(int fd, const char *base)
+{
+    must_bind(fd, base, "base");
+    mount_overlay(fd);
     /* containerd's layers are overlays, which cannot lie on another; the others are much written.
      */
     static const char *const data[] = {"containerd", "kubelet", "etcd"};
@@ -158,15 +173,30 @@ static void guard_kernel(int fd)
     }
 }
 
+/* modprobe looks here for what it is asked to load; a kernel that has everything built in has no
+ * such folder. */
+static void show_modules(int fd)
+{
+    struct utsname kernel;
+    char from[sizeof(kernel.release) + 16], to[sizeof(kernel.release) + 16];
+    uname(&kernel);
+    snprintf(from, sizeof(from), "/lib/modules/%s", kernel.release);
+    if (access(from, F_OK) != 0)
+        return;
+    snprintf(to, sizeof(to), "lib/modules/%s", kernel.release);
+    must_mkdir(fd, "lib/modules", 0755);
+    must_mkdir(fd, to, 0755);
+    must_bind(fd, from, to);
+    must_mount(fd, NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);
+}
+
 static void build_root(int fd, const struct vr_system_plan *plan, const struct vr_cgroups *cgroups)
 {
-    must_mount(fd, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
-    must_mkdir(fd, plan->folder, 0700);
-    if (chdir(plan->folder) != 0)
-        give_up(fd, plan->folder);
+    enter_folder(fd, plan->folder);
     mount_root(fd, plan->base);
     if (chdir("root") != 0)
         give_up(fd, "root");
+    show_modules(fd);
     must_mount(fd, "proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     must_mount(fd, "sysfs", "sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (!vr_cgroup_mount(cgroups, "sys/fs/cgroup"))
@@ -212,6 +242,74 @@ static _Noreturn void become(struct vr_system *system, const struct vr_system_pl
     _exit(1);
 }
 
+/* What a machine's first process does that a kernel or a container may refuse. */
+static _Noreturn void try_out(const struct vr_cgroups *cgroups, const char *cgroup,
+                              const char *folder, int told)
+{
+    if (!vr_cgroup_enter(cgroups, cgroup, NULL) || unshare(CLONE_NEWCGROUP) != 0)
+        give_up(told, "cgroups");
+    enter_folder(told, folder);
+    mount_overlay(told);
+    must_mount(told, "proc", "data", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    must_mount(told, "sysfs", "data", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+    if (!vr_cgroup_mount(cgroups, "data"))
+        give_up(told, "/sys/fs/cgroup");
+    struct report done = {0};
+    _exit(write(told, &done, sizeof(done)) < 0 ? 2 : 0);
+}
+
+static bool read_report(int fd, struct vr_error *err)
+{
+    struct report report = {.error = EPIPE, .what = "its first process ended"};
+    bool ok = read(fd, &report, sizeof(report)) == sizeof(report) && report.error == 0;
+    if (ok)
+        return true;
+    vr_error_system(err, report.error, "a machine's root cannot be made (%s)", report.what);
+    if (report.error == EINVAL && strcmp(report.what, "root") == 0)
+        vr_error_hint(err, "the state folder lies on a file system that overlayfs cannot write to; "
+                           "choose another with --state-dir");
+    return false;
+}
+
+enum {
+    NAMESPACES = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET,
+};
+
+/* As fork, in namespaces of its own. */
+static pid_t fork_apart(struct vr_error *err)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone, (long)(NAMESPACES | SIGCHLD), NULL, NULL, NULL, NULL);
+    if (pid < 0)
+        vr_error_system(err, errno, "the namespaces of a machine cannot be made");
+    return pid;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+bool vr_system_try(const struct vr_cgroups *cgroups, const char *cgroup, const char *folder,
+                   struct vr_error *err)
+{
+    int told[2];
+    if (pipe2(told, O_CLOEXEC) != 0)
+        return vr_error_system(err, errno, "pipe");
+    bool ok = vr_cgroup_make(cgroups, cgroup, err);
+    pid_t pid = ok ? fork_apart(err) : -1;
+    if (pid == 0)
+        try_out(cgroups, cgroup, folder, told[1]);
+    close(told[1]);
+    ok = pid > 0 && read_report(told[0], err);
+    close(told[0]);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    vr_cgroup_remove(cgroups, cgroup);
+    return ok;
+}
+
 /* A socket belongs to the network namespace that it was made in. */
 static int notify_socket(pid_t pid)
 {
@@ -224,10 +322,8 @@ static int notify_socket(pid_t pid)
         theirs = open(path, O_RDONLY | O_CLOEXEC), fd = -1;
     if (own >= 0 && theirs >= 0 && setns(theirs, CLONE_NEWNET) == 0) {
         fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd >= 0 && bind(fd, (struct sockaddr *)&where, length) != 0) {
-            close(fd);
-            fd = -1;
-        }
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&where, length) != 0)
+            close_fd(&fd);
         if (setns(own, CLONE_NEWNET) != 0)
             abort(); /* everything after it would be in the wrong network */
     }
@@ -238,12 +334,10 @@ static int notify_socket(pid_t pid)
     return fd;
 }
 
-bool vr_system_start(struct vr_system *system, const struct vr_cgroups *cgroups, const char *cgroup,
-                     const struct vr_system_plan *plan, struct vr_error *err)
+static bool start(struct vr_system *system, const struct vr_system_plan *plan, struct vr_error *err)
 {
-    *system = (struct vr_system){cgroups, vr_strdup(cgroup), 0, -1, -1, -1, -1};
-    int told[2] = {-1, -1}, hold[2] = {-1, -1};
-    if (!vr_cgroup_make(cgroups, cgroup, err))
+    int told[2], hold[2];
+    if (!vr_cgroup_make(system->cgroups, system->cgroup, err))
         return false;
     if (pipe2(told, O_CLOEXEC) != 0)
         return vr_error_system(err, errno, "pipe");
@@ -253,36 +347,36 @@ bool vr_system_start(struct vr_system *system, const struct vr_cgroups *cgroups,
         return vr_error_system(err, errno, "pipe");
     }
     system->hold = hold[1];
-    long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | SIGCHLD;
-    pid_t pid = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    pid_t pid = fork_apart(err);
     if (pid == 0) {
         close(told[0]), close(hold[1]);
         become(system, plan, told[1], hold[0]);
     }
-    int why = errno;
     close(told[1]), close(hold[0]);
     if (pid < 0)
-        return vr_error_system(err, why, "the namespaces of a machine cannot be made");
+        return false;
     system->pid = pid;
     system->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    system->notify = notify_socket(pid);
-    if (system->pidfd < 0 || system->notify < 0)
+    system->notify = system->pidfd < 0 ? -1 : notify_socket(pid);
+    if (system->notify < 0)
         return vr_error_system(err, errno, "a machine's first process cannot be held");
     return true;
 }
 
+bool vr_system_start(struct vr_system *system, const struct vr_cgroups *cgroups, const char *cgroup,
+                     const struct vr_system_plan *plan, struct vr_error *err)
+{
+    *system = (struct vr_system){cgroups, vr_strdup(cgroup), 0, -1, -1, -1, -1};
+    if (start(system, plan, err))
+        return true;
+    close_fd(&system->prepared);
+    close_fd(&system->notify);
+    return false;
+}
+
 bool vr_system_prepared(struct vr_system *system, struct vr_error *err)
 {
-    struct report report = {.error = EPIPE, .what = "its first process ended"};
-    bool ok =
-        read(system->prepared, &report, sizeof(report)) == sizeof(report) && report.error == 0;
-    if (ok)
-        return true;
-    vr_error_system(err, report.error, "a machine's root cannot be made (%s)", report.what);
-    if (report.error == EINVAL && strcmp(report.what, "root") == 0)
-        vr_error_hint(err, "the state folder lies on a file system that overlayfs cannot write to; "
-                           "choose another with --state-dir");
-    return false;
+    return read_report(system->prepared, err);
 }
 
 void vr_system_go(struct vr_system *system)
@@ -327,13 +421,6 @@ void vr_system_kill(const struct vr_system *system)
 {
     if (system->pid > 0)
         kill(system->pid, SIGKILL);
-}
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
 }
 
 bool vr_system_gone(struct vr_system *system)

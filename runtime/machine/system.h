@@ -28,7 +28,11 @@ struct vr_system_plan {
     const sigset_t *mask; /* the signals that programs find blocked */
 };
 
-/* Starts the first process; the system's memory is the caller's. */
+/* Whether this system lets a machine be made: tries it in a folder that the caller removes. */
+bool vr_system_try(const struct vr_cgroups *cgroups, const char *cgroup, const char *folder,
+                   struct vr_error *err);
+/* Starts the first process; the system's memory is the caller's, and so are `prepared` and `notify`
+ * when it is true. */
 bool vr_system_start(struct vr_system *system, const struct vr_cgroups *cgroups, const char *cgroup,
                      const struct vr_system_plan *plan, struct vr_error *err);
 /* What the first process says of its root, when `prepared` can be read. */

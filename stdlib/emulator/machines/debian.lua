@@ -1,5 +1,5 @@
 --- Debian 12 roots, made with debootstrap once and kept outside of any state folder: $VMRUN_LAB_CACHE or ~/.cache/vmrun-lab,
--- in a folder whose name tells suite and packages.
+-- in a folder whose name tells suite and packages. Those of older lists are removed.
 local crypto, fs, process, task = require "crypto", require "fs", require "process", require "task"
 local fail = require "fail"
 
@@ -57,10 +57,8 @@ local function bootstrap(folder, packages, say)
 end
 
 local function build(path, packages, say)
-  for _, name in ipairs(fs.list(cache()) or {}) do
-    if name:find("^debian%-unfinished%.") then fs.remove(cache() .. "/" .. name, { recursive = true }) end
-  end
-  local unfinished = cache() .. "/debian-unfinished." .. process.pid()
+  local unfinished = cache() .. "/machine-unfinished"
+  fs.remove(unfinished, { recursive = true })
   fail.check(fs.mkdir(unfinished, 493))
   bootstrap(unfinished, packages, say)
   for _, name in ipairs(fs.list(unfinished .. "/etc/ssh") or {}) do
@@ -72,29 +70,57 @@ local function build(path, packages, say)
   fail.check(fs.rename(unfinished, path))
 end
 
---- The folder of a root with these packages (separated by commas); made when it is not there. `say(text)` hears of the progress.
-function debian.root(packages, say)
-  local path = ("%s/debian-%s-%s"):format(cache(), SUITE, crypto.sha256(SUITE .. " " .. packages):sub(1, 12))
-  if fs.stat(path) then return path end
-  if process.run { argv = { "/bin/sh", "-c", "command -v debootstrap" }, timeout = 10 }.code ~= 0 then
+-- Roots of other lists of packages go, unless an emulator uses one: it holds a lock beside it.
+local function remove_outdated(current)
+  local roots, used = {}, { [current] = true }
+  for _, name in ipairs(fs.list(cache()) or {}) do
+    local root, user = name:match("^(machine%-%w+%-%x+)(%.?.*)$")
+    local lock = root and user ~= "" and fs.lock(cache() .. "/" .. name)
+    if root and user == "" then
+      roots[#roots + 1] = name
+    elseif lock then
+      fs.remove(cache() .. "/" .. name)
+      lock:close()
+    elseif root then
+      used[root] = true
+    end
+  end
+  for _, root in ipairs(roots) do
+    if not used[root] then fs.remove(cache() .. "/" .. root, { recursive = true }) end
+  end
+end
+
+local function ready(name, user, packages, say)
+  local path = cache() .. "/" .. name
+  if not fs.stat(path) then build(path, packages, say) end
+  local use = fail.check(fs.lock(("%s.%s"):format(path, user)))
+  remove_outdated(name)
+  return path, use
+end
+
+--- The folder of a root with what a machine has; made when it is not there. It stays until what is returned second is closed.
+-- `user` tells emulators apart; `say(text)` hears of the progress.
+function debian.root(user, say)
+  local packages = debian.MACHINE
+  local name = ("machine-%s-%s"):format(SUITE, crypto.sha256(SUITE .. " " .. packages):sub(1, 12))
+  if not fs.stat(cache() .. "/" .. name) and process.run({ argv = { "/bin/sh", "-c", "command -v debootstrap" }, timeout = 10 }).code ~= 0 then
     error(fail { "debootstrap is not installed, and there is no Debian root in " .. cache(), code = "absent",
       hint = "apt-get install debootstrap" })
   end
   fail.check(fs.mkdir(cache(), 493))
-  local deadline = task.now() + PATIENCE
-  while not fs.stat(path) do
-    local lock, why, code = fs.lock(cache() .. "/debian.lock")
+  local deadline, told = task.now() + PATIENCE, false
+  while true do
+    local lock, why, code = fs.lock(cache() .. "/machine.lock")
     if lock then
       local held <close> = lock
-      if not fs.stat(path) then build(path, packages, say) end
+      return ready(name, user, packages, say)
     elseif code ~= "locked" or task.now() > deadline then
       error(fail { code == "locked" and "another process has been making a Debian root for too long" or why, code = code })
-    else
-      if say then say("another process makes the root") end
-      task.sleep(QUIET)
     end
+    if say and not told then say("another process makes a root") end
+    told = true
+    task.sleep(QUIET)
   end
-  return path
 end
 
 return debian

@@ -3,7 +3,7 @@
 -- where load balancers, public addresses and NAT gateways lead.
 local crypto, log = require "crypto", require "log"
 local ip, once, world = require "emulator.ip", require "emulator.once", require "emulator.world"
-local resolver = require "emulator.machines.resolver"
+local internet, resolver = require "emulator.machines.internet", require "emulator.machines.resolver"
 local fail = require "fail"
 
 local network = {}
@@ -30,9 +30,10 @@ table ip router {
 }
 ]]):format(REDIRECT, REDIRECT)
 
--- Addresses that nobody on the internet has.
-local PRIVATE = { "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.2.0/24",
-  "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", network.PLATFORM }
+-- Addresses that nobody on the internet has; those of one's own system are never a way out.
+local OWN = { "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", network.PLATFORM }
+local PRIVATE = { "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24",
+  "203.0.113.0/24" }
 
 local keeper
 local bridges, frontends, cables = {}, {}, 0
@@ -141,22 +142,26 @@ end
 --- Gives a machine its rules: text for nft.
 function network.guard(machine, text) tool(machine.key, { "nft", "-f", "-" }, text) end
 
-local function on_internet(host)
-  for _, range in ipairs(PRIVATE) do
-    if ip.holds(range, host) then return false end
+local function is_in(ranges, host)
+  for _, range in ipairs(ranges) do
+    if ip.holds(range, host) then return true end
   end
-  return true
+  return false
 end
+
+local function outside(host) return not is_in(OWN, host) and (not is_in(PRIVATE, host) or resolver.told(host)) end
 
 -- Where a machine's connection ends: { host, port } in our own network.
 local function way_of(machine, host, port)
   if host == METADATA and port == 80 then return machine:metadata() end
   local target, why = world.fabric.dial({ machine = machine.id }, host, port)
   if target then return target end
-  if not on_internet(host) then return nil, why end
+  local served = internet.target(host, port)
+  if served == nil and not outside(host) then return nil, why end
   local egress, reason = world.fabric.egress(machine.id)
   if not egress then return nil, reason end
-  return { host = host, port = port }
+  if served == false then return nil, "nothing is served there" end
+  return served or { host = host, port = port }
 end
 
 --- A connection that a machine makes to somebody outside of its networks.

@@ -28,6 +28,19 @@ local function sources()
   return table.concat(lines, "\n") .. "\n"
 end
 
+-- A kernel without a folder of modules has built in what the machines need: modprobe is told so.
+local function built_in()
+  local release = fail.check(fs.read "/proc/sys/kernel/osrelease"):match("%S+")
+  if fs.stat("/lib/modules/" .. release) then return nil end
+  local names = fs.list "/sys/module" or {}
+  if ("\n" .. (fs.read "/proc/filesystems" or "")):find("\toverlay\n", 1, true) then names[#names + 1] = "overlay" end
+  if fs.stat "/proc/sys/net/bridge" then names[#names + 1] = "br_netfilter" end
+  table.sort(names)
+  local lines = {}
+  for i, name in ipairs(names) do lines[i] = ("kernel/%s.ko\n"):format(name) end
+  return "/lib/modules/" .. release, table.concat(lines)
+end
+
 --- Writes it: `files` are the custom data's ({ path, content, mode, append }); `run(argv, stdin)` runs a command in the root.
 return function(machine, files, run)
   local function put(path, text, mode, append)
@@ -48,6 +61,12 @@ return function(machine, files, run)
   put("/etc/fstab", "")
   put("/etc/apt/sources.list", sources())
   put(("/etc/sudoers.d/90-cloud-init-users"), machine.user .. " ALL=(ALL) NOPASSWD:ALL\n", 288)
+  local folder, modules = built_in()
+  if folder then
+    put(folder .. "/modules.builtin", modules)
+    put(folder .. "/modules.order", "")
+    run { "depmod" }
+  end
   for _, unit in ipairs(MASKED) do
     local path = fail.check(machine:path("/etc/systemd/system")) .. "/" .. unit
     fs.remove(path)

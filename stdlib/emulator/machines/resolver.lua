@@ -1,7 +1,8 @@
---- The name server of machines with systemd: private zones that are linked with their network, the names of its machines, and
--- else what the emulator's own system resolves. IPv4 addresses only; other types have no records.
+--- The name server of machines with systemd: private zones that are linked with their network, the names of its machines, what the
+-- lab serves, and else what the emulator's own system resolves. IPv4 addresses only; other types have no records.
 local process = require "process"
 local records, world = require "emulator.arm.records", require "emulator.world"
+local internet = require "emulator.machines.internet"
 
 local resolver = {}
 
@@ -65,12 +66,16 @@ local function private(name, vnet)
   end
 end
 
+local told = {} -- addresses of names that our own system resolved
+
 local function public(name)
+  local served = internet.address(name)
+  if served then return { served } end
   local result = process.run { argv = { "getent", "ahostsv4", name }, timeout = 10 }
   local list, seen = {}, {}
   for address in (result and result.stdout or ""):gmatch("(%d+%.%d+%.%d+%.%d+)%s+STREAM") do
     if not seen[address] then list[#list + 1] = address end
-    seen[address] = true
+    seen[address], told[address] = true, true
   end
   return list
 end
@@ -80,6 +85,9 @@ local function addresses(machine, name)
   local own = name:sub(-#INTERNAL) == INTERNAL and name:match("^[^.]+") or not name:find(".", 1, true) and name or nil
   return own and machines_named(own, vnet) or private(name, vnet) or public(name)
 end
+
+--- Whether a machine has been told this address for a name of the world outside: a mirror may stand in a private network.
+function resolver.told(address) return told[address] == true end
 
 --- The answer to a machine's packet, or nil when it is no question.
 function resolver.answer(machine, query)

@@ -2,13 +2,14 @@
 -- holds them (runtime/machine/lab.h); their disks are overlays over one root that debootstrap made.
 --
 -- The other backend's functions (machines.lua), and `reach` of a machine: its ports are its own, and a way to them is asked for.
-local crypto, fs, log, process, server, task = require "crypto", require "fs", require "log", require "process", require "server",
-  require "task"
+local crypto, fs, json, log, process, server, task = require "crypto", require "fs", require "json", require "log", require "process",
+  require "server", require "task"
 local world = require "emulator.world"
 local debian, firewall, Keeper, network = require "emulator.machines.debian", require "emulator.machines.firewall",
   require "emulator.machines.keeper", require "emulator.machines.network"
 local provision, program = require "emulator.machines.provision", require "emulator.machines.program"
 local custom_data, path_of = require "emulator.machines.custom_data", require "emulator.machines.path"
+local admin, internet = require "emulator.admin", require "emulator.machines.internet"
 local once, records = require "emulator.once", require "emulator.arm.records"
 local fail = require "fail"
 
@@ -23,7 +24,7 @@ local NETWORKING = { ["microsoft.network/networksecuritygroups"] = true, ["micro
   ["microsoft.network/networkinterfaces"] = true, ["microsoft.network/loadbalancers"] = true }
 
 local live = {} -- lower id -> machine
-local keeper, base
+local keeper, base, base_use
 local closing = false
 
 local function folder_of(machine) return world.dir .. "/machines/" .. machine.key end
@@ -313,6 +314,17 @@ end
 
 -- Begin and end.
 
+-- Servers of this machine's that the machines find on their internet, instead of those of before (machines/internet.lua).
+local function serve(req)
+  local list = json.decode(req.body)
+  if type(list) ~= "table" then
+    return { status = 400, json = { error = { code = "BadRequest", message = "wants a JSON list of servers" } } }
+  end
+  local ok, told = pcall(internet.serve, list)
+  if ok then return { status = 200, json = told } end
+  return { status = 400, json = { error = { code = "BadRequest", message = tostring(told) } } }
+end
+
 -- Every machine that ran is booted, one beside the other; who starts the emulator hears of it.
 local function restore_all(say)
   local tasks = {}
@@ -328,9 +340,20 @@ local function restore_all(say)
   for _, one in ipairs(tasks) do one:join() end
 end
 
+-- What the names of this world's cgroups begin with.
+local function prefix() return ("vmrun-%s-"):format(world.id:sub(1, 8)) end
+
 local function open_lab()
-  fail.check(keeper:ask { op = "lab", base = base, prefix = ("vmrun-%s-"):format(world.id:sub(1, 8)) })
+  fail.check(keeper:ask { op = "lab", base = base, prefix = prefix() })
   network.open(keeper)
+end
+
+-- Says what this system lacks before anything is made.
+local function try_out()
+  local folder = world.dir .. "/machines/try"
+  local ok, why = keeper:ask { op = "try", folder = folder, cgroup = prefix() .. "try" }
+  fs.remove(folder, { recursive = true })
+  if not ok then error(fail { "this system cannot have machines with systemd: " .. why, code = "machine" }) end
 end
 
 --- Begins: the base, the keeper, the network. `world.say(text)` hears of what takes its time.
@@ -339,7 +362,6 @@ function machines.new()
   if not uid or uid.stdout ~= "0\n" then
     error(fail { "machines with systemd need root", code = "denied", hint = "start the emulator as root, or without --machines=systemd" })
   end
-  base = debian.root(debian.MACHINE, world.say)
   fail.check(fs.mkdir(world.dir .. "/machines", 448))
   keeper = Keeper.new(program(), function()
     for _, machine in pairs(live) do
@@ -352,7 +374,10 @@ function machines.new()
       if machines.on_restart then machines.on_restart() end
     end)
   end, function(message) happened[message.event](message) end)
+  try_out()
+  base, base_use = debian.root(world.id, world.say)
   open_lab()
+  admin.route("PUT /emulator/internet", serve)
   for _, record in pairs(world.store:all(TABLE)) do adopt(record) end
   follow()
   return machines
@@ -371,6 +396,7 @@ function machines.close()
   end
   for _, one in ipairs(tasks) do one:join() end
   keeper:close()
+  base_use:close()
 end
 
 return machines

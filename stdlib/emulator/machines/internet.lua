@@ -7,6 +7,7 @@ local internet = {}
 
 local TABLE = "internet"
 local FIRST, LAST = ip.range "198.18.0.0/16" -- for tests, by RFC 2544: nobody's
+local OWN = ip.range "198.19.0.0/24" + 1
 
 local function free_address(taken)
   for number = FIRST + 1, LAST do
@@ -47,16 +48,28 @@ function internet.serve(list)
   return told
 end
 
+local own = {} -- what the emulator itself serves there: name -> { address, ports }
+
+--- Offers a server of the emulator's own, for as long as it runs; there is room for a few.
+function internet.offer(name, port, target)
+  local count = 0
+  for _ in pairs(own) do count = count + 1 end
+  own[name] = own[name] or { address = ip.text(OWN + count), ports = {} }
+  own[name].ports[tostring(port)] = target
+end
+
 --- The address of a name, or nil when it is not served here.
 function internet.address(name)
-  local entry = world.store:get(TABLE, name)
+  local entry = own[name] or world.store:get(TABLE, name)
   return entry and entry.address
 end
 
 --- Where a port of such an address leads, { host, port }; false when the address is served here but not the port, nil when it is not.
 function internet.target(address, port)
-  for _, entry in pairs(world.store:all(TABLE)) do
-    if entry.address == address then return entry.ports[tostring(port)] or false end
+  for _, list in ipairs { own, world.store:all(TABLE) } do
+    for _, entry in pairs(list) do
+      if entry.address == address then return entry.ports[tostring(port)] or false end
+    end
   end
 end
 

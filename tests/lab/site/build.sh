@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What a site without a way out keeps for its clusters: a signed apt repository and a registry's content, made once into a cache
-# outside the tree. Prints their folder: apt/, registry/, serve (starts both servers: 80 and 5000).
+# outside the tree. Prints their folder: apt/, registry/, and `serve`, which serves both.
 #   tests/lab/site/build.sh BASE     BASE: the Debian root of the machines
 # VMRUN: the program of the images. script/setup --lab installs what this takes.
 set -euo pipefail
@@ -30,5 +30,5 @@ made() {
 }
 made apt "$packages" "$here/packages.sh" "$site/apt" "$bin" "$base" >&2
 made registry "$images" "$here/images.sh" "$site/registry" "$bin" "$base" "$vmrun" >&2
-cp "$here/serve" "$(command -v docker-registry)" "$(command -v busybox)" "$site/"
+cp "$here/serve" "$site/"
 echo "$site"

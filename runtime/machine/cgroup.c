@@ -20,13 +20,17 @@ struct hierarchy {
     char *options; /* of a mount: memory, or none,name=systemd; NULL: version 2 */
 };
 
+/* The controllers that containers do not do without. */
+static const char *const needed[] = {"cpu", "memory", "pids"};
+enum { NEEDED = sizeof(needed) / sizeof(*needed) };
+
 struct vr_cgroups {
     struct hierarchy *first;
     bool unified; /* version 2 alone, with the controllers */
 };
 
-/* Whether a list of words with commas has all words of another. */
-static bool has_words(const char *list, const char *words)
+/* Whether a list of words has all words of another, which has commas between them. */
+static bool has_words(const char *list, const char *words, char between)
 {
     char *copy = vr_strdup(words), *save = NULL;
     bool all = true;
@@ -34,8 +38,8 @@ static bool has_words(const char *list, const char *words)
         size_t length = strlen(word);
         bool found = false;
         for (const char *at = list; (at = strstr(at, word)) != NULL; at += length)
-            found = found || ((at == list || at[-1] == ',') &&
-                              (at[length] == ',' || at[length] == '\0' || at[length] == '\n'));
+            found = found || ((at == list || at[-1] == between) &&
+                              (at[length] == between || at[length] == '\0' || at[length] == '\n'));
         all = found;
     }
     free(copy);
@@ -55,7 +59,7 @@ static char *find_mount(const char *words, char root[4096])
             sscanf(rest, " - %63s %*s %4095s", type, options) != 2)
             continue;
         if (words[0] == '\0' ? strcmp(type, "cgroup2") == 0
-                             : strcmp(type, "cgroup") == 0 && has_words(options, words))
+                             : strcmp(type, "cgroup") == 0 && has_words(options, words, ','))
             found = vr_strdup(point);
     }
     free(line);
@@ -83,49 +87,6 @@ static void add(struct vr_cgroups *cgroups, const char *words, const char *own)
     cgroups->first = added;
 }
 
-struct vr_cgroups *vr_cgroups_find(struct vr_error *err)
-{
-    struct vr_cgroups *cgroups = vr_alloc(sizeof(*cgroups));
-    FILE *file = fopen("/proc/self/cgroup", "re");
-    char *line = NULL;
-    size_t room = 0;
-    while (file && getline(&line, &room, file) > 0) {
-        char *words = strchr(line, ':'), *own = words ? strchr(words + 1, ':') : NULL;
-        if (!own)
-            continue;
-        *own++ = '\0';
-        own[strcspn(own, "\n")] = '\0';
-        add(cgroups, words + 1, own);
-    }
-    free(line);
-    if (file)
-        fclose(file);
-    if (!cgroups->first) {
-        vr_error_set(err, "cgroup", "no cgroups are mounted here");
-        vr_cgroups_free(cgroups);
-        return NULL;
-    }
-    cgroups->unified = !cgroups->first->options && !cgroups->first->next;
-    if (cgroups->unified) {
-        free(cgroups->first->parent);
-        cgroups->first->parent = vr_strdup(cgroups->first->point);
-    }
-    return cgroups;
-}
-
-void vr_cgroups_free(struct vr_cgroups *cgroups)
-{
-    while (cgroups && cgroups->first) {
-        struct hierarchy *gone = cgroups->first;
-        cgroups->first = gone->next;
-        free(gone->point);
-        free(gone->parent);
-        free(gone->options);
-        free(gone);
-    }
-    free(cgroups);
-}
-
 static bool write_at(const char *folder, const char *name, const char *text)
 {
     char *path = vr_format("%s/%s", folder, name);
@@ -151,24 +112,106 @@ static bool read_at(const char *folder, const char *name, char *text, size_t roo
     return got >= 0;
 }
 
-/* Every controller that there is, for the children. */
+/* Hands every controller that there is on to the children; some may stay behind. */
 static bool hand_on(const char *parent, struct vr_error *err)
 {
-    char list[512], *save = NULL;
+    char list[512], copy[512], *save = NULL;
     if (!read_at(parent, "cgroup.controllers", list, sizeof(list)))
-        return true;
-    for (char *word = strtok_r(list, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
+        return vr_error_system(err, errno, "the cgroup controllers of %s cannot be read", parent);
+    memcpy(copy, list, sizeof(list));
+    for (char *word = strtok_r(copy, " \n", &save); word; word = strtok_r(NULL, " \n", &save)) {
         char wanted[64];
         snprintf(wanted, sizeof(wanted), "+%s", word);
-        if (!write_at(parent, "cgroup.subtree_control", wanted)) {
-            vr_error_system(err, errno, "the cgroup controller %s cannot be handed on from %s",
-                            word, parent);
-            vr_error_hint(err, "start the emulator where the cgroups' root is the machine's own, "
-                               "not in a container");
-            return false;
-        }
+        write_at(parent, "cgroup.subtree_control", wanted);
+    }
+    bool read = read_at(parent, "cgroup.subtree_control", copy, sizeof(copy));
+    for (size_t i = 0; i < NEEDED; i++) {
+        if (read && has_words(copy, needed[i], ' '))
+            continue;
+        bool there = has_words(list, needed[i], ' ');
+        vr_error_set(err, "cgroup", "the cgroup controller %s %s %s", needed[i],
+                     there ? "cannot be handed on from" : "is not in", parent);
+        vr_error_hint(err, there ? "start the emulator where the cgroups' root is the machine's "
+                                   "own, not in a container"
+                                 : "containers need it: mount the hierarchies of version 1, or "
+                                   "let version 2 have it (cgroup_no_v1=all)");
+        return false;
     }
     return true;
+}
+
+static void free_hierarchies(struct hierarchy *first)
+{
+    while (first) {
+        struct hierarchy *gone = first;
+        first = gone->next;
+        free(gone->point);
+        free(gone->parent);
+        free(gone->options);
+        free(gone);
+    }
+}
+
+static bool has_version_1(const struct vr_cgroups *cgroups, const char *controller)
+{
+    for (const struct hierarchy *at = cgroups->first; at; at = at->next)
+        if (at->options && has_words(at->options, controller, ','))
+            return true;
+    return false;
+}
+
+/* Version 1 where it has what containers need, else version 2 alone, whatever else is mounted. */
+static bool choose(struct vr_cgroups *cgroups, struct vr_error *err)
+{
+    bool legacy = true;
+    for (size_t i = 0; i < NEEDED; i++)
+        legacy = legacy && has_version_1(cgroups, needed[i]);
+    if (legacy)
+        return true;
+    struct hierarchy **at = &cgroups->first;
+    while (*at && (*at)->options)
+        at = &(*at)->next;
+    struct hierarchy *unified = *at;
+    if (!unified)
+        return vr_error_set(err, "cgroup", "no cgroups are mounted that containers can use");
+    *at = unified->next;
+    unified->next = NULL;
+    free_hierarchies(cgroups->first);
+    cgroups->first = unified;
+    cgroups->unified = true;
+    free(unified->parent);
+    unified->parent = vr_strdup(unified->point);
+    return hand_on(unified->parent, err);
+}
+
+struct vr_cgroups *vr_cgroups_find(struct vr_error *err)
+{
+    struct vr_cgroups *cgroups = vr_alloc(sizeof(*cgroups));
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char *line = NULL;
+    size_t room = 0;
+    while (file && getline(&line, &room, file) > 0) {
+        char *words = strchr(line, ':'), *own = words ? strchr(words + 1, ':') : NULL;
+        if (!own)
+            continue;
+        *own++ = '\0';
+        own[strcspn(own, "\n")] = '\0';
+        add(cgroups, words + 1, own);
+    }
+    free(line);
+    if (file)
+        fclose(file);
+    if (choose(cgroups, err))
+        return cgroups;
+    vr_cgroups_free(cgroups);
+    return NULL;
+}
+
+void vr_cgroups_free(struct vr_cgroups *cgroups)
+{
+    if (cgroups)
+        free_hierarchies(cgroups->first);
+    free(cgroups);
 }
 
 bool vr_cgroup_make(const struct vr_cgroups *cgroups, const char *name, struct vr_error *err)

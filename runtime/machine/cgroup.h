@@ -9,7 +9,7 @@
 
 struct vr_cgroups;
 
-struct vr_cgroups *vr_cgroups_find(struct vr_error *err); /* the hierarchies here; NULL: none */
+struct vr_cgroups *vr_cgroups_find(struct vr_error *err); /* NULL: none that machines can use */
 void vr_cgroups_free(struct vr_cgroups *cgroups);         /* NULL is fine */
 
 bool vr_cgroup_make(const struct vr_cgroups *cgroups, const char *name, struct vr_error *err);

@@ -12,8 +12,9 @@ local function running(dir)
   return value and process.alive(value.pid) and endpoint.alive(value) and value or nil
 end
 
-local function last_words(path)
-  local text = fs.read(path) or ""
+-- The end of a log, of what came after so many bytes.
+local function last_words(path, from)
+  local text = (fs.read(path) or ""):sub(from + 1)
   local lines = {}
   for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
   return table.concat(lines, "\n", math.max(1, #lines - 4))
@@ -32,6 +33,7 @@ end
 
 local function start(dir, options)
   local log = dir .. "/emulator.log"
+  local before = fs.stat(log)
   local argv = { process.self(), "emulator", "serve", dir }
   if options.factor then
     argv[#argv + 1] = "--clock"
@@ -49,7 +51,7 @@ local function start(dir, options)
   local ready = await_ready(child)
   child:close()
   if not ready then
-    local words = last_words(log)
+    local words = last_words(log, before and before.size or 0)
     error(fail { ("the emulator of %s did not start%s"):format(dir, words ~= "" and ": " .. words or ""), code = "emulator",
       hint = "its log is " .. log })
   end

@@ -5,7 +5,7 @@
 stack=$root/tests/lab/machines/stack.lua
 
 if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
-  if [ -n "${CI:-}" ]; then fail "machines with systemd" "they need root and debootstrap: script/setup --lab"; else skip "needs root and debootstrap"; fi
+  fail "machines with systemd" "they need root and debootstrap: script/setup --lab"
   exit
 fi
 
@@ -22,6 +22,7 @@ group=/subscriptions/{subscription}/resourceGroups/lab-rg/providers
 worker() { echo "$group/Microsoft.Compute/virtualMachineScaleSets/worker/virtualMachines/${1:-0}"; }
 power() { arm GET "$(worker "${1:-0}")/instanceView" 2025-04-01 | jq -r '.statuses[].code | select(startswith("PowerState/")) | sub("PowerState/"; "")'; }
 power_is() { [ "$(power "${2:-0}")" = "$1" ]; }
+curl_code() { return "$(said "$1" "curl -sm 5 $2 >/dev/null; echo \$?")"; }
 host_is_running() { [ "$(said "$1" systemctl is-system-running)" = running ]; }
 
 # What there is of this world's machines: processes, mounts, network namespaces, cgroups.
@@ -42,7 +43,6 @@ left() {
 }
 nothing_left() { [ -z "$(left)" ]; }
 no_machine_left() { [ -z "$(left | grep -v ^/sys/fs/cgroup)" ]; } # a keeper that was killed could not remove cgroups
-mounts=$(wc -l </proc/self/mountinfo)
 
 # One machine and its gate.
 exits "it starts" 0 start --machines=systemd
@@ -56,6 +56,17 @@ same "and its own address" "$(said worker ip -4 -o address show eth0 | awk '{ pr
 same "its own cgroups" "$(cgroups | sed 's/.*-//' | sort -u | wc -l)" 2
 same "custom data was written, and its commands ran when the system was up" "$(said gate 'cat /etc/motd; sudo cat /root/first-boot')" "written firstactive"
 exits "containerd answers" 0 on worker sudo ctr version
+container() {
+  on worker 'd=/srv/container; mkdir -p proc; for file in /bin/cat $(ldd /bin/cat | grep -o "/lib[^ ]*"); do sudo mkdir -p $d/proc $d/sys $d/dev
+    sudo cp --parents -L $file $d; done; sudo ctr run --rm --memory-limit 50000000 --rootfs $d one /bin/cat /proc/self/cgroup'
+}
+exits "and runs a container" 0 container
+matches "in a cgroup of its own" ":/default/one$"
+exits "modules that the kernel has are there" 0 on worker 'sudo modprobe br_netfilter && sudo modprobe overlay'
+exits "one that it has not is not" 1 on worker sudo modprobe no_such_module
+same "containers, pods and etcd are kept on a real file system" "$(said worker 'for d in containerd kubelet etcd; do findmnt -no FSTYPE -T /var/lib/$d; done' | grep -c overlay)" 0
+exits "what the kubelet sets can be set" 0 on worker sudo sysctl -w vm.overcommit_memory=1 kernel.panic=10 kernel.panic_on_oops=1
+exits "what it reads is there" 0 on worker 'test -c /dev/kmsg && sudo conntrack -L'
 exits "packages are known" 0 on worker dpkg-query -W openssh-server
 exits "kernel settings of the network are the machine's own" 0 on worker sudo sysctl -w net.ipv4.ip_forward=1
 same "those of the kernel do not reach the real one" "$(said worker 'sudo sysctl -qw vm.swappiness=7; sudo sysctl -n vm.swappiness') $(cat /proc/sys/vm/swappiness)" "7 60"
@@ -93,6 +104,28 @@ same "makes it known" "$(said gate getent ahostsv4 api.lab.internal | awk '{ pri
 check "the link goes" arm DELETE "$zone/virtualNetworkLinks/lab" 2024-06-01
 check "and the zone" until_true 10 arm DELETE "$zone" 2024-06-01
 same "a machine's metadata are its own" "$(said gate "curl -sm 5 -H Metadata:true 'http://169.254.169.254/metadata/instance?api-version=2021-02-01' " | grep -o '"name":"gate"' | head -n 1)" '"name":"gate"'
+
+# What this machine serves for them, on their internet: a package repository.
+mkdir -p "$work/repository" "$work/package/DEBIAN"
+printf 'Package: lab-hello\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@lab.test>\nDescription: hello\n' >"$work/package/DEBIAN/control"
+install -D -m 755 /dev/stdin "$work/package/usr/bin/lab-hello" <<<$'#!/bin/sh\necho hello'
+dpkg-deb --root-owner-group --build "$work/package" "$work/repository/lab-hello.deb" >/dev/null
+{ dpkg-deb -f "$work/repository/lab-hello.deb"; echo "Filename: lab-hello.deb"; stat -c 'Size: %s' "$work/repository/lab-hello.deb"
+  echo "SHA256: $(sha256sum <"$work/repository/lab-hello.deb" | cut -d' ' -f1)"; } >"$work/repository/Packages"
+python3 -u -c 'import http.server as h, functools as f, sys
+s = h.ThreadingHTTPServer(("127.0.0.1", 0), f.partial(h.SimpleHTTPRequestHandler, directory=sys.argv[1])); print(s.server_port); s.serve_forever()' \
+  "$work/repository" >"$work/port" 2>/dev/null &
+repository=$!
+until_true 10 test -s "$work/port"
+served() { ask "$(endpoint arm)/emulator/internet" -X PUT -H "Authorization: Bearer $(endpoint token)" -d "$1"; }
+same "a server gets an address" "$(served "[{\"name\":\"packages.test\",\"port\":80,\"to\":\"127.0.0.1:$(cat "$work/port")\"}]")" '{"packages.test":"198.18.0.1"}'
+apt='echo "deb [trusted=yes] http://packages.test/ ./" | sudo tee /etc/apt/sources.list >/dev/null; sudo apt-get -qq update && sudo apt-get -qq install lab-hello'
+exits "apt installs from it" 0 on worker "$apt"
+same "what it brings runs" "$(said worker lab-hello)" hello
+exits "a port that is not served is refused" 7 curl_code worker http://packages.test:81/
+served "[]" >/dev/null
+exits "no longer served, it has no name" 6 curl_code worker http://packages.test/
+kill "$repository"
 
 # Power, by ARM and from inside.
 born() { said worker 'ps -o lstart= -p 1' | grep ' 20[0-9][0-9]$'; }
@@ -190,13 +223,38 @@ exits "destroyed" 0 vmrun destroy "$stack" --yes --include-unmanaged
 same "no machine is left" "$(machines)" ""
 exits "the emulator stops" 0 stop
 check "nothing is left" until_true 10 nothing_left
-same "no mount is new" "$(wc -l </proc/self/mountinfo)" "$mounts"
+same "and no mount" "$(grep -cF "$work" /proc/self/mountinfo)" 0
 
 # What cannot be.
 exits "another kind of machines in the same world" 1 start --machines=namespaces
 has "is refused" "this emulator's machines are 'systemd', not 'namespaces'"
 exits "an unknown kind" 1 "$VMRUN" emulator start --state-dir "$state-2" --machines=sistemd
 has "has a nearest one" "did you mean 'systemd'?"
+bare() { unshare -m bash -c 'umount -R -l /sys/fs/cgroup; exec "$@"' - "$VMRUN" emulator start --state-dir "$state-2" --machines=systemd; }
+exits "without cgroups" 1 bare
+has "it says so, too" "no cgroups are mounted that containers can use"
+same "and made no machine's folder" "$(find "$state-2/emulator/machines" -mindepth 1 ! -name vmrun | wc -l)" 0
+hollow() { unshare -m bash -c 'umount -R -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"' - "$VMRUN" emulator start --state-dir "$state-2" --machines=systemd; }
+if grep -q cpu /sys/fs/cgroup/cgroup.controllers 2>/dev/null; then
+  exits "version 2 with its controllers" 0 hollow
+else
+  exits "version 2 without controllers" 1 hollow
+  has "it says which" "the cgroup controller cpu is not in /sys/fs/cgroup"
+fi
+
+# The roots that machines begin with: an old one goes when nobody uses it.
+cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab} old=machine-bookworm-000000000000 used=machine-bookworm-111111111111
+mkdir -p "$work/cache/$old/bin" "$work/cache/$used/bin"
+for name in "$cache"/machine-bookworm-????????????; do ln -s "$name" "$work/cache/"; done
+: >"$work/cache/$old.gone"
+flock "$work/cache/$used.there" sleep 60 &
+holder=$!
+until_true 5 eval '! flock -n "$work/cache/$used.there" true'
+exits "with another cache" 0 env VMRUN_LAB_CACHE="$work/cache" "$VMRUN" emulator start --state-dir "$state-3" --machines=systemd
+same "the old root is gone, the one in use is not" "$(find "$work/cache" -name "$old*" | wc -l) $(find "$work/cache" -maxdepth 1 -name "$used*" | wc -l)" "0 2"
+"$VMRUN" emulator stop --state-dir "$state-3" >/dev/null
+kill "$holder"
+
 mkdir -m 777 "$work/nobody"
 chmod 755 "$work"
 exits "without root" 1 setpriv --reuid 65534 --clear-groups "$VMRUN" emulator start --state-dir "$work/nobody/state" --machines=systemd

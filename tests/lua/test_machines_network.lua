@@ -89,6 +89,29 @@ test("the name server", function(t)
   t.eq(resolver.answer(machine, question("one"):sub(1, 16)), nil)
 end)
 
+test("what the lab serves on the machines' internet", function(t)
+  local world = require "emulator.world"
+  local before = world.store
+  t.after(function() world.store = before end)
+  local kept = {}
+  world.store = { all = function() return kept end, get = function(_, _, name) return kept[name] end,
+    put = function(_, _, name, entry) kept[name] = entry end, delete = function(_, _, name) kept[name] = nil end }
+  local internet = require "emulator.machines.internet"
+  local first = internet.serve { { name = "A.test", port = 80, to = "127.0.0.1:8000" }, { name = "b.test", port = 443, to = "127.0.0.2:9" },
+    { name = "a.test", port = 443, to = "127.0.0.1:8443" } }
+  t.eq(first, { ["a.test"] = "198.18.0.1", ["b.test"] = "198.18.0.2" })
+  t.eq(internet.target("198.18.0.1", 443), { host = "127.0.0.1", port = 8443 })
+  t.eq({ internet.target("198.18.0.1", 81), internet.target("198.18.0.9", 80) }, { false })
+  t.eq(internet.serve { { name = "c.test", port = 80, to = "127.0.0.1:1" }, { name = "b.test", port = 80, to = "127.0.0.1:2" } },
+    { ["b.test"] = "198.18.0.2", ["c.test"] = "198.18.0.1" }, "a name keeps its address, a free one is given again")
+  t.eq({ internet.address "a.test", internet.address "c.test" }, { nil, "198.18.0.1" })
+  for _, wrong in ipairs { 1, {}, { name = "x.test", port = "80", to = "127.0.0.1:1" }, { name = "x.test", port = 80, to = "there" },
+    { name = "x;y", port = 80, to = "127.0.0.1:1" } } do
+    t.eq(pcall(internet.serve, { wrong }), false)
+  end
+  t.eq(internet.address "b.test", "198.18.0.2", "a list that is wrong changes nothing")
+end)
+
 test("custom data: files, commands, scripts", function(t)
   local wanted = custom_data("#cloud-config\nwrite_files:\n  - path: /a\n    permissions: '0600'\n    encoding: b64\n    content: aGk=\n"
     .. "  - path: /b\n    content: x\n    append: true\n  - path: relative\nruncmd:\n  - echo 1\n  - [ls, -l]\n", "m")

@@ -40,8 +40,8 @@ local function keep(list)
 end
 
 assert(fs.write(HOSTS, "", { mode = 420 }))
-local server = assert(process.spawn { argv = { "/usr/sbin/dnsmasq", "--keep-in-foreground", "--user=root", "--group=root", "--no-hosts",
-  "--addn-hosts=" .. HOSTS, "--local=/cluster.local/", "--cache-size=0", "--log-facility=-", "--pid-file=", "--conf-file=/dev/null" },
+local server = assert(process.spawn { argv = { "/usr/sbin/dnsmasq", "--no-daemon", "--no-hosts",
+  "--addn-hosts=" .. HOSTS, "--local=/cluster.local/", "--cache-size=0", "--pid-file=", "--conf-file=/dev/null" },
   stdin = "null", stdout = "inherit", stderr = "inherit" })
 cluster.serve(8080, function() return true end)
 cluster.serve(8181, function() return ready.services end)

@@ -86,7 +86,8 @@ end
 
 local kinds = { ["source-controller"] = { SOURCE, "GitRepository", fetch, 9090 },
   ["kustomize-controller"] = { GROUP .. "/v1", "Kustomization", apply, 8080 } }
-local version, kind, reconcile, port = table.unpack(assert(kinds[controller], "source-controller or kustomize-controller"))
+assert(kinds[controller], "source-controller or kustomize-controller")
+local version, kind, reconcile, port = table.unpack(kinds[controller])
 
 cluster.serve(9440, function() return true end)
 cluster.serve(port, function() return true end)

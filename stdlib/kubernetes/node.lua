@@ -76,7 +76,7 @@ end
 -- asked again until the deadline. Where no kubelet answers nothing ends: what was asked to go does so with the Node.
 local function drain(ctx, api, name)
   api:merge(handle(name), { spec = { unschedulable = true } })
-  local deadline = task.now() + DRAIN
+  local deadline, told = task.now() + DRAIN, nil
   while true do
     local left, node = 0, get(api, name)
     local silent = not node or client.condition(node, "Ready") == "Unknown"
@@ -89,7 +89,8 @@ local function drain(ctx, api, name)
       end
     end
     if left == 0 then return end
-    ctx:progress(("draining: %d pods left"):format(left))
+    if left ~= told then ctx:progress(("draining: %d pods left"):format(left)) end
+    told = left
     if task.now() > deadline then
       error(fail { ("%d pods are still on node %s after %d s"):format(left, name, DRAIN), code = "drain",
         hint = "a PodDisruptionBudget may forbid their eviction: kubectl get pdb -A" })

@@ -133,7 +133,9 @@ function network.attach(machine, pid)
   cables = cables + 1
   local cable = ("v%s.%d"):format(machine.key:sub(1, 8), cables % 10000) -- the kernel takes its time to drop one of before
   links(nil, { ("link add %s type veth peer name eth0 netns %d"):format(cable, pid), ("link set %s master %s up"):format(cable, bridge) })
-  local mac = crypto.sha256(machine.id:lower()):sub(1, 6):gsub("%x%x", ":%0")
+  -- The address says it: its neighbours remember it, also when another machine has the address meanwhile.
+  local number = ip.number(where.ip)
+  local mac = (":%02x:%02x:%02x"):format(number >> 16 & 255, number >> 8 & 255, number & 255)
   links(machine.key, { "link set lo up", ("link set eth0 address 00:0d:3a%s"):format(mac), ("address add %s/%d dev eth0"):format(where.ip, length),
     "link set eth0 up", "route add default via " .. gateway })
   return where.ip

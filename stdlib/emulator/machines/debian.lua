@@ -103,7 +103,8 @@ end
 function debian.root(user, say)
   local packages = debian.MACHINE
   local name = ("machine-%s-%s"):format(SUITE, crypto.sha256(SUITE .. " " .. packages):sub(1, 12))
-  if not fs.stat(cache() .. "/" .. name) and process.run({ argv = { "/bin/sh", "-c", "command -v debootstrap" }, timeout = 10 }).code ~= 0 then
+  local program = process.run { argv = { "/bin/sh", "-c", "command -v debootstrap" }, timeout = 10 }
+  if not fs.stat(cache() .. "/" .. name) and program.code ~= 0 then
     error(fail { "debootstrap is not installed, and there is no Debian root in " .. cache(), code = "absent",
       hint = "apt-get install debootstrap" })
   end

@@ -4,7 +4,8 @@ local ip = require "emulator.ip"
 local firewall = {}
 
 local TABLE = "network_security_groups"
-local PROTOCOLS = { Tcp = "meta l4proto tcp", Udp = "meta l4proto udp", Icmp = "meta l4proto icmp", Esp = "meta l4proto esp", Ah = "meta l4proto ah" }
+local PROTOCOLS = { Tcp = "meta l4proto tcp", Udp = "meta l4proto udp", Icmp = "meta l4proto icmp", Esp = "meta l4proto esp",
+  Ah = "meta l4proto ah" }
 
 local function list(one, many)
   if many and #many > 0 then return many end
@@ -101,7 +102,8 @@ function firewall.text(guard)
     group_chain("outbound_" .. i, rules, "Outbound", guard, lines)
   end
   hook("prerouting", "prerouting priority mangle", ('iifname "eth0" ip saddr != %s'):format(guard.platform), guard.groups, "Inbound", lines)
-  hook("postrouting", "postrouting priority srcnat + 10", ('oifname "eth0" ip daddr != %s'):format(guard.platform), guard.groups, "Outbound", lines)
+  hook("postrouting", "postrouting priority srcnat + 10", ('oifname "eth0" ip daddr != %s'):format(guard.platform), guard.groups,
+    "Outbound", lines)
   lines[#lines + 1] = "}\n"
   return table.concat(lines, "\n")
 end

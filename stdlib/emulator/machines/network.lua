@@ -42,7 +42,8 @@ local bridges, frontends, cables = {}, {}, 0
 local function tool(machine, argv, stdin)
   local answer, why = keeper:ask { op = "tool", machine = machine, argv = argv, stdin = stdin }
   if answer and answer.code == 0 then return end
-  error(fail { ("%s in the network of %s: %s"):format(argv[1], machine or "the router", answer and answer.stderr or why), code = "network" })
+  error(fail { ("%s in the network of %s: %s"):format(argv[1], machine or "the router", answer and answer.stderr or why),
+    code = "network" })
 end
 
 local function links(machine, lines) tool(machine, { "ip", "-batch", "-" }, table.concat(lines, "\n") .. "\n") end
@@ -133,9 +134,11 @@ function network.attach(machine, pid)
   cables = cables + 1
   local cable = ("v%s.%d"):format(machine.key:sub(1, 8), cables % 10000) -- the kernel takes its time to drop one of before
   links(nil, { ("link add %s type veth peer name eth0 netns %d"):format(cable, pid), ("link set %s master %s up"):format(cable, bridge) })
-  local mac = crypto.sha256(machine.id:lower()):sub(1, 6):gsub("%x%x", ":%0")
-  links(machine.key, { "link set lo up", ("link set eth0 address 00:0d:3a%s"):format(mac), ("address add %s/%d dev eth0"):format(where.ip, length),
-    "link set eth0 up", "route add default via " .. gateway })
+  -- The address says it: its neighbours remember it, also when another machine has the address meanwhile.
+  local number = ip.number(where.ip)
+  local mac = (":%02x:%02x:%02x"):format(number >> 16 & 255, number >> 8 & 255, number & 255)
+  links(machine.key, { "link set lo up", ("link set eth0 address 00:0d:3a%s"):format(mac),
+    ("address add %s/%d dev eth0"):format(where.ip, length), "link set eth0 up", "route add default via " .. gateway })
   return where.ip
 end
 
@@ -171,7 +174,8 @@ function network.connection(machine, message)
     keeper:tell { op = "connect", connection = message.connection, host = target.host, port = target.port }
     return
   end
-  log.debug("%s does not reach %s:%d: %s", machine and machine.hostname or message.from, message.host, message.port, tostring(why or target))
+  log.debug("%s does not reach %s:%d: %s", machine and machine.hostname or message.from, message.host, message.port,
+    tostring(why or target))
   keeper:tell { op = "refuse", connection = message.connection }
 end
 

@@ -97,7 +97,8 @@ function resolver.answer(machine, query)
   local list = known and addresses(machine, name) or {}
   local code = not known and REFUSED or #list == 0 and NO_SUCH_NAME or 0
   local found = kind == 1 and list or {}
-  local parts = { query:sub(1, 2), string.pack(">I2I2I2I2I2", 0x8180 | (query:byte(3) & 1) << 8 | code, 1, #found, 0, 0), query:sub(13, last) }
+  local flags = 0x8180 | (query:byte(3) & 1) << 8 | code
+  local parts = { query:sub(1, 2), string.pack(">I2I2I2I2I2", flags, 1, #found, 0, 0), query:sub(13, last) }
   for i, address in ipairs(found) do
     local a, b, c, d = address:match("(%d+)%.(%d+)%.(%d+)%.(%d+)")
     parts[i + 3] = string.pack(">I2I2I2I4I2BBBB", 0xc00c, 1, 1, TTL, 4, tonumber(a), tonumber(b), tonumber(c), tonumber(d))

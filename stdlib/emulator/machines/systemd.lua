@@ -97,7 +97,8 @@ local function first_boot(machine, wanted)
 end
 
 local function boot(machine)
-  local booted = must(machine, "the root", keeper:ask { op = "boot", machine = machine.key, folder = folder_of(machine), hostname = machine.hostname })
+  local booted = must(machine, "the root", keeper:ask { op = "boot", machine = machine.key, folder = folder_of(machine),
+    hostname = machine.hostname })
   machine.root, machine.rules = ("/proc/%d/root"):format(booted.pid), nil
   machine.private_ip = network.attach(machine, booted.pid)
   guard(machine)
@@ -392,7 +393,9 @@ function machines.close()
   local tasks = {}
   for _, machine in pairs(live) do
     close_metadata(machine)
-    if machine.root then tasks[#tasks + 1] = task.spawn(function() keeper:ask { op = "halt", machine = machine.key, grace = LAST_GRACE } end) end
+    if machine.root then
+      tasks[#tasks + 1] = task.spawn(function() keeper:ask { op = "halt", machine = machine.key, grace = LAST_GRACE } end)
+    end
   end
   for _, one in ipairs(tasks) do one:join() end
   keeper:close()

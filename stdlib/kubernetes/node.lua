@@ -99,8 +99,14 @@ local function drain(ctx, api, name)
   end
 end
 
+-- A control plane of a cluster that we make leaves etcd by its Node, which goes with its kubeadm.join.
+local function goes_later(f, node)
+  local labels = node.metadata.labels or {}
+  return f.cluster.host ~= nil and (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
+end
+
 return kind "kubernetes.node" {
-  doc = "A Node of a cluster: waited for, labelled, tainted; cordoned, drained and deleted when it goes.",
+  doc = "A Node of a cluster: waited for, labelled, tainted; cordoned, drained and deleted when it goes (a control plane's by kubeadm.join).",
   fields = {
     name = field.string { required = true, replace = true, default_name = true, doc = "The Node's name." },
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true },
@@ -134,8 +140,10 @@ return kind "kubernetes.node" {
     local f = ctx.fields
     local api = connect.client(ctx, f.cluster)
     local name = f.name
-    if not get(api, name) then return end
+    local node = get(api, name)
+    if not node then return end
     drain(ctx, api, name)
+    if goes_later(f, node) then return end
     api:delete(handle(name), { wait = 60 })
   end,
 }

@@ -141,7 +141,7 @@ since=$SECONDS
 exits "two control planes more" 0 apply
 echo "# they were there after $((SECONDS - since)) s (load $(load))"
 check "five nodes are Ready" nodes_ready 5
-members() { k -n kube-system exec etcd-demo-cp-2 -- etcdctl --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/server.crt \
+members() { k -n kube-system exec etcd-demo-cp-1 -- etcdctl --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/server.crt \
   --key /etc/kubernetes/pki/etcd/server.key --endpoints https://127.0.0.1:2379 member list | grep -c started; }
 same "three members of etcd" "$(members)" 3
 exits "and nothing is left to do" 0 plan
@@ -156,6 +156,14 @@ has "as stopped" 'power (changed outside): "stopped" -> "running"'
 on_again() { apply && plan; }
 check "apply starts it" until_true 300 on_again
 check "five nodes are Ready" until_true 60 nodes_ready 5
+
+# Each leaves etcd as it goes, or the last would wait for a majority that is no more.
+size=(control_planes=1 workers=2)
+exits "back to one control plane" 0 apply
+check "three nodes are Ready" nodes_ready 3
+same "and they are all" "$(k get nodes -o name | wc -l)" 3
+same "one member of etcd" "$(members)" 1
+exits "and nothing is left to do" 0 plan
 
 exits "all of it goes" 0 destroy
 same "no machine is left" "$(machines)" ""

@@ -1,6 +1,6 @@
 -- A Kubernetes cluster on Azure: from an empty subscription to a cluster that follows a Git
 -- repository. `vmrun recipes/cluster.lua` runs it; `vmrun plan recipes/cluster.lua` only tells.
-local azure, ssh, git, linux, containerd = use("azure", "ssh", "git", "linux", "containerd")
+local azure, ssh, git = use("azure", "ssh", "git")
 local kubeadm, kubernetes, flannel, flux = use("kubeadm", "kubernetes", "flannel", "flux")
 
 local p = params {
@@ -32,7 +32,11 @@ local p = params {
   git_branch     = param.string  { default = "main", help = "the branch to follow" },
   git_key        = param.secret  { optional = true, help = "may push to it" },
   git_hosts      = param.list    { param.string {}, default = {}, help = "its known_hosts lines" },
+  containerd     = param.choice { "containerd.io", "containerd", help = "Docker's or Debian's" },
+  containerd_repository = param.string { optional = true, help = "not download.docker.com" },
   kubernetes_repository = param.string { optional = true, help = "not pkgs.k8s.io" },
+  debian_mirror  = param.string  { optional = true, help = "not the image's own" },
+  registry_mirrors = param.map   { param.string {}, default = {}, help = "registry.k8s.io=URL,..." },
 }
 local tags, zones = { environment = p.environment, stack = p.name }, #p.zones > 0 and p.zones or nil
 -- What is given by its id exists, and stays its owner's; machines live where their network does.
@@ -110,27 +114,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   health = { protocol = "tcp", port = 22 },
 }))
 monitor.machine("worker", worker_set)
--- What is on every machine before it joins: a host to reach, the system, a runtime, the tools.
-local node = component "node" {
-  inputs = {
-    machine_id = param.string {}, vm_id = param.string { optional = true },
-    hostname = param.string {}, address = param.string {}, group = param.string {},
-    through = param.string { optional = true }, jump = param.any { optional = true },
-  },
-  build = function(input)
-    local keys = azure.host_keys "keys" { machine_id = input.machine_id, vm_id = input.vm_id }
-    local host = ssh.host "host" {
-      name = input.hostname, hostname = input.hostname, address = input.through or input.address,
-      user = p.user, key = key.private_key, host_keys = keys.lines, via = input.jump,
-      groups = { input.group },
-    }
-    local base = linux.base "base" { host = host, hostname = input.hostname }
-    local runtime = containerd.runtime "runtime" { host = host, after = { base } }
-    return { host = host, tools = kubeadm.node "tools" {
-      host = host, runtime = runtime, version = p.version, repository = p.kubernetes_repository,
-    } }
-  end,
-}
+local node = require "cluster.node" (p, key) -- what is on every machine before it joins
 local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,

@@ -16,6 +16,8 @@ const struct vr_opt vr_emulator_options[] = {
     VR_OPT("profile", 0, VR_OPT_TEXT, profile, "NAME",
            "start, serve: how long requests take: instant (the default) or azure"),
     VR_OPT("seed", 0, VR_OPT_TEXT, seed, "N", "start, serve: what chance begins with"),
+    VR_OPT("machines", 0, VR_OPT_TEXT, machines, "KIND",
+           "start, serve: what instances are: namespaces (the default) or systemd (needs root)"),
     VR_OPT("cloud", 0, VR_OPT_FLAG, cloud, NULL,
            "env: as a cloud of its own, at its own addresses, instead of as Azure by a proxy"),
     VR_OPT("json", 0, VR_OPT_FLAG, json, NULL, "JSON instead of text"),

@@ -60,16 +60,18 @@ static json_t *texts(const struct vr_texts *list)
 
 json_t *vr_tool_args(const struct vr_args *args)
 {
-    return json_pack(
-        "{s:s*, s:o, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:b, "
-        "s:b, s:b, s:b, s:b, s:b, "
-        "s:b, s:b}",
-        "recipe", args->recipe, "words", texts(&args->words), "rest", texts(&args->rest), "groups",
-        texts(&args->groups), "format", args->format, "out", args->out, "user", args->user,
-        "identity", args->identity, "timeout", args->timeout, "hours", args->hours, "clock",
-        args->clock, "tenant", args->tenant, "profile", args->profile, "seed", args->seed, "cloud",
-        args->cloud, "json", args->json, "all", args->all, "force", args->force, "merge",
-        args->merge, "tty", args->tty, "show", args->show, "forget", args->forget);
+    return json_pack("{s:s*, s:o, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, "
+                     "s:s*, s:s*, s:b, "
+                     "s:b, s:b, s:b, s:b, s:b, "
+                     "s:b, s:b}",
+                     "recipe", args->recipe, "words", texts(&args->words), "rest",
+                     texts(&args->rest), "groups", texts(&args->groups), "format", args->format,
+                     "out", args->out, "user", args->user, "identity", args->identity, "timeout",
+                     args->timeout, "hours", args->hours, "clock", args->clock, "tenant",
+                     args->tenant, "profile", args->profile, "seed", args->seed, "machines",
+                     args->machines, "cloud", args->cloud, "json", args->json, "all", args->all,
+                     "force", args->force, "merge", args->merge, "tty", args->tty, "show",
+                     args->show, "forget", args->forget);
 }
 
 static json_t *call_of(struct vr_session *session)

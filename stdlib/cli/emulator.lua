@@ -30,11 +30,26 @@ local function profile_of(call)
   return call.profile
 end
 
+local BACKENDS = { namespaces = true, systemd = true }
+
+local function machines_of(call)
+  if call.machines and not BACKENDS[call.machines] then
+    error(fail { ("no machines are named '%s'%s"):format(call.machines, near.hint(call.machines, BACKENDS)), code = "usage",
+      hint = "they are 'namespaces' or 'systemd'" })
+  end
+  return call.machines
+end
+
 local verbs = {}
 
 function verbs.start(call)
   local factor = call.clock and (tonumber(call.clock) or error(fail { ("--clock wants a number, got '%s'"):format(call.clock), code = "usage" }))
-  local value = launch().ensure(call.dir, { factor = factor, profile = profile_of(call), seed = call.seed })
+  local value = launch().ensure(call.dir, { factor = factor, profile = profile_of(call), seed = call.seed,
+    machines = machines_of(call) })
+  if call.machines and call.machines ~= value.machines then
+    error(fail { ("this emulator's machines are '%s', not '%s'"):format(value.machines, call.machines), code = "usage",
+      hint = "forget its world first: vmrun emulator reset" })
+  end
   if call.json then return { text = json.encode({ arm = value.arm, pid = value.pid, subscription = value.subscription }, { indent = 2 }) } end
   return { text = ("the emulator answers at %s (pid %d, subscription %s)"):format(value.arm, value.pid, value.subscription) }
 end
@@ -167,10 +182,12 @@ function verbs.reset(call)
 end
 
 function verbs.serve(call)
-  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or ""), profile = profile_of(call), seed = call.seed, ready = function()
-    io.stdout:write("ready\n")
+  local function say(text)
+    io.stdout:write(text, "\n")
     io.stdout:flush()
-  end })
+  end
+  require("emulator.main").serve(call.dir, { factor = tonumber(call.clock or ""), profile = profile_of(call), seed = call.seed,
+    machines = machines_of(call), ready = function() say("ready") end, say = function(text) say("- " .. text) end })
   return {}
 end
 

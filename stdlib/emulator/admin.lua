@@ -51,6 +51,9 @@ routes["GET /emulator/dial"] = function(req)
   end
   local to, why, code = world.fabric.dial(from, q.host or "", tonumber(q.port) or 22)
   if not to then return answer({ error = { code = code or why, message = why } }, 404) end
+  -- A machine with a network of its own finds the way there by itself.
+  local machine = from.machine and world.machines and world.machines.get(from.machine)
+  if machine and machine.reach then to = { host = q.host, port = tonumber(q.port) or 22 } end
   return answer(to)
 end
 

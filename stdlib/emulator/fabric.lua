@@ -111,6 +111,7 @@ local function machine_target(endpoint, port)
   local machine = endpoint.machine and world.machines and world.machines.get(endpoint.machine.id)
   if not machine then return nil, ("no machine answers at %s"):format(endpoint.ip), "timeout" end
   if machine.power ~= "running" then return nil, ("the machine at %s does not run"):format(endpoint.ip), "timeout" end
+  if machine.reach then return machine:reach(port) end
   return { host = machine.address, port = fabric.port(port), machine = endpoint.machine.id }
 end
 
@@ -154,6 +155,47 @@ function fabric.egress(machine)
   end
   if at(subnet, "properties", "defaultOutboundAccess") ~= false then return "20.0.0.4" end
   return nil, ("subnet %s has no way out: no NAT gateway, no public address, no default outbound access"):format(subnet.name)
+end
+
+--- The range of a subnet, or nil when there is none.
+function fabric.prefix(subnet)
+  local p = at(records.child(subnet), "properties")
+  return p and (p.addressPrefix or at(p, "addressPrefixes", 1))
+end
+
+--- Where a machine's first interface is: { ip, subnet (id), prefix }, or nil.
+function fabric.interface(machine)
+  local endpoint = endpoint_of_machine(machine)
+  if not endpoint or not endpoint.subnet then return nil end
+  return { ip = endpoint.ip, subnet = endpoint.subnet, prefix = fabric.prefix(endpoint.subnet) }
+end
+
+--- What is let through to a machine and from it: { groups = lists of rules in their order, networks = ranges, platform }.
+function fabric.guard(machine)
+  local endpoint = endpoint_of_machine(machine)
+  if not endpoint then return nil end
+  local guard = { groups = {}, networks = {}, platform = PROBE_SOURCE }
+  for i, group in ipairs(groups_of(endpoint)) do guard.groups[i] = security.rules(group) end
+  for vnet in pairs(reachable_networks(endpoint.vnet)) do
+    local record = records.get(vnet)
+    for _, prefix in ipairs(record and at(record.body, "properties", "addressSpace", "addressPrefixes") or {}) do
+      guard.networks[#guard.networks + 1] = prefix
+    end
+  end
+  table.sort(guard.networks)
+  return guard
+end
+
+--- The private addresses of load balancers: { ip, subnet (id) }.
+function fabric.private_frontends()
+  local list = {}
+  for record in records.each("Microsoft.Network/loadBalancers") do
+    for _, frontend in ipairs(record.body.properties.frontendIPConfigurations or {}) do
+      local p = frontend.properties
+      if p.privateIPAddress and at(p, "subnet", "id") then list[#list + 1] = { ip = p.privateIPAddress, subnet = p.subnet.id } end
+    end
+  end
+  return list
 end
 
 -- The frontends of load balancers: { balancer, frontend, public (address) or private, vnet }.

@@ -9,7 +9,7 @@ local fail = require "fail"
 local M = {}
 
 local TABLE, SERVER = "git", "git-server"
-local PORT = 20022
+local PORT, NAME = 20022, "git.vmrun.test"
 
 -- What a key may do: git-access NAME reads|writes. The command is compared as a whole, never given to a shell.
 local ACCESS = [[#!/bin/sh
@@ -63,11 +63,20 @@ end
 
 local function up() return server or once("git", start) end
 
+-- A real machine's 127.0.0.0/8 is its own: what runs there finds the server on its internet.
+local function name_on_internet(where)
+  require("emulator.machines.internet").offer(NAME, 22, { host = where.address, port = PORT })
+  return { url = ("ssh://git@%s/%%s.git"):format(NAME), known_hosts = { NAME .. " " .. where.host_key },
+    connect_to = ("%s:%d"):format(where.address, PORT) }
+end
+
 local function shown(repository)
   local where = up()
-  return { url = ("ssh://git@%s:%d/%s.git"):format(where.address, PORT, repository.name), branch = repository.branch,
+  local outside = world.backend == "systemd" and name_on_internet(where)
+  return { url = outside and outside.url:format(repository.name) or ("ssh://git@%s:%d/%s.git"):format(where.address, PORT, repository.name), branch = repository.branch,
     key = fs.read(repository.key_file), deploy_key = fs.read(repository.deploy_key_file), key_file = repository.key_file,
-    known_hosts = { ("[%s]:%d %s"):format(where.address, PORT, where.host_key) } }
+    known_hosts = outside and outside.known_hosts or { ("[%s]:%d %s"):format(where.address, PORT, where.host_key) },
+    connect_to = outside and outside.connect_to or nil }
 end
 
 local function make(name, branch)

@@ -5,29 +5,41 @@ local fail = require "fail"
 
 local launch = {}
 
-local PATIENCE = 30 -- seconds until a fresh emulator must answer
+local PATIENCE = 30 -- seconds until a fresh emulator must answer, or say what takes its time
 
 local function running(dir)
   local value = endpoint.read(dir)
   return value and process.alive(value.pid) and endpoint.alive(value) and value or nil
 end
 
-local function last_words(path)
-  local text = fs.read(path) or ""
+-- The end of a log, of what came after so many bytes.
+local function last_words(path, from)
+  local text = (fs.read(path) or ""):sub(from + 1)
   local lines = {}
   for line in text:gmatch("[^\n]+") do lines[#lines + 1] = line end
   return table.concat(lines, "\n", math.max(1, #lines - 4))
 end
 
--- The new process says "ready" on its standard output when it answers, or ends.
+-- The new process says "ready" on its standard output when it answers, or ends. Until then it says what it does.
+local function await_ready(child)
+  local said = ""
+  while true do
+    local chunk = task.deadline(PATIENCE, function() return child:read() or "" end)
+    if not chunk or chunk == "" then return false end
+    said = said:sub(-16) .. chunk
+    if ("\n" .. said):find("\nready\n", 1, true) then return true end
+  end
+end
+
 local function start(dir, options)
   local log = dir .. "/emulator.log"
+  local before = fs.stat(log)
   local argv = { process.self(), "emulator", "serve", dir }
   if options.factor then
     argv[#argv + 1] = "--clock"
     argv[#argv + 1] = tostring(options.factor)
   end
-  for _, name in ipairs { "profile", "seed" } do
+  for _, name in ipairs { "profile", "seed", "machines" } do
     if options[name] then
       argv[#argv + 1] = "--" .. name
       argv[#argv + 1] = tostring(options[name])
@@ -36,10 +48,10 @@ local function start(dir, options)
   local stdlib = process.env "VMRUN_STDLIB" -- it may be relative, and the emulator stands elsewhere
   local env = stdlib and { VMRUN_STDLIB = fs.realpath(stdlib) } or nil
   local child = fail.check(process.spawn { argv = argv, cwd = "/", env = env, stdin = "null", stdout = "pipe", stderr = log, detached = true })
-  local said = task.deadline(PATIENCE, function() return child:read() or "" end)
+  local ready = await_ready(child)
   child:close()
-  if not said or not said:find("ready", 1, true) then
-    local words = last_words(log)
+  if not ready then
+    local words = last_words(log, before and before.size or 0)
     error(fail { ("the emulator of %s did not start%s"):format(dir, words ~= "" and ": " .. words or ""), code = "emulator",
       hint = "its log is " .. log })
   end
@@ -57,7 +69,7 @@ local function await(dir, deadline)
   end
 end
 
---- The endpoint of a folder's emulator, which is started when it does not run. options: factor, profile, seed. Two who ask at once start one.
+--- The endpoint of a folder's emulator, which is started when it does not run. options: factor, profile, seed, machines. Two who ask at once start one.
 function launch.ensure(dir, options)
   local value = running(dir)
   if value then return value end

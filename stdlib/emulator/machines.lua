@@ -1,13 +1,12 @@
 --- What instances run on: machines with a disk, an sshd, and the state that a kernel and systemd would have. The keeper child
 -- makes them reachable (machines/keeper.lua); everything else is here, kept in the world's store.
 --
--- This is the unprivileged backend; another one has the same functions: create, get, start, stop, restart, deallocate, reimage,
--- delete, run, host_keys, leftovers, close.
-local crypto, fs, log, process, task, yaml = require "crypto", require "fs", require "log", require "process", require "task",
-  require "yaml"
+-- This is the unprivileged backend; the other one (machines/systemd.lua) has the same functions: new, restore, create, get, start,
+-- stop, restart, deallocate, reimage, delete, run, host_keys, leftovers, ask, close.
+local crypto, fs, log, process, task = require "crypto", require "fs", require "log", require "process", require "task"
 local world = require "emulator.world"
 local calls, Keeper, root = require "emulator.machines.calls", require "emulator.machines.keeper", require "emulator.machines.root"
-local path_of = require "emulator.machines.path"
+local custom_data, path_of, program = require "emulator.machines.custom_data", require "emulator.machines.path", require "emulator.machines.program"
 local fail = require "fail"
 
 local machines = {}
@@ -56,16 +55,7 @@ function Machine:changed() changed(self) end
 
 local function folder_of(machine) return world.dir .. "/machines/" .. machine.key end
 
--- Commands are links to one copy of our own program, named so that it knows it stands in. The program that runs may have been
--- replaced on the disk meanwhile; /proc/self/exe still leads to it.
-local function program()
-  local path, own = world.dir .. "/machines/vmrun", "/proc/self/exe"
-  local have, want = fs.stat(path), fs.stat(own, { follow = true })
-  if have and want and have.size == want.size and have.mtime >= want.mtime then return path end
-  fail.check(fs.write(path, fail.check(fs.read(own)), { mode = 493, atomic = true }))
-  return path
-end
-
+-- Commands are links to one copy of our own program, named so that it knows it stands in.
 local function install_command(machine, name)
   local path = folder_of(machine) .. "/commands/" .. name
   fs.remove(path)
@@ -120,40 +110,19 @@ local function boot_kernel(machine)
   for _, unit in pairs(machine.units) do unit.active = unit.enabled and not unit.masked end
 end
 
-local function write_file(machine, item)
-  local path = type(item) == "table" and type(item.path) == "string" and item.path:find("^/") and machine:path(item.path)
-  local encoding, content = tostring(item.encoding or "text/plain"):lower(), tostring(item.content or "")
-  if encoding == "b64" or encoding == "base64" then content, encoding = crypto.unbase64((content:gsub("%s", ""))), "text/plain" end
-  if not path or not content or encoding ~= "text/plain" then
-    log.warn("the custom data of %s: a file that cannot be written: %s", machine.hostname, tostring(item.path))
-    return
-  end
-  local mode = tonumber(tostring(item.permissions or "0644"), 8) or 420
+local function write_file(machine, file)
+  local path = machine:path(file.path)
+  if not path then return end
   fs.mkdir(path:match("^(.*)/"), 493)
-  fs.write(path, content, { mode = mode, append = item.append == true and fs.stat(path) ~= nil or nil, atomic = false })
+  fs.write(path, file.content, { mode = file.mode, append = file.append and fs.stat(path) ~= nil or nil, atomic = false })
 end
 
--- The first boot's custom data: #cloud-config or a script.
 local function first_boot(machine)
   if machine.initialised then return end
   machine.initialised = true
-  local text = machine.custom_data
-  if not text then return end
-  if text:find("^#cloud%-config") then
-    local config = yaml.decode(text)
-    if type(config) ~= "table" then
-      log.warn("the custom data of %s is not YAML", machine.hostname)
-      return
-    end
-    for _, item in ipairs(config.write_files or {}) do write_file(machine, item) end
-    for _, line in ipairs(config.runcmd or {}) do
-      local argv = type(line) == "table" and line or { "/bin/sh", "-c", tostring(line) }
-      machines.run(machine.id, argv)
-    end
-  elseif text:find("^#!") then
-    fs.write(machine.root .. "/var/lib/custom-data", text, { mode = 448 })
-    machines.run(machine.id, { "/var/lib/custom-data" })
-  end
+  local wanted = custom_data(machine.custom_data, machine.hostname)
+  for _, file in ipairs(wanted.files) do write_file(machine, file) end
+  for _, argv in ipairs(wanted.commands) do machines.run(machine.id, argv) end
 end
 
 -- `resumed`: the emulator was away, not the machine; it did not boot.
@@ -279,9 +248,6 @@ end
 
 --- The keeper itself, for the parts of the emulator that serve something else over SSH.
 function machines.ask(message) return keeper:ask(message) end
-
---- A machine that is none of Azure's (the Git server): a disk with sshd, without a row in the store.
-function machines.program() return program() end
 
 -- What a machine says of itself.
 

@@ -20,6 +20,15 @@ local function kept(key, make)
   return value
 end
 
+-- What instances run on is the world's from its first start on.
+local function choose_machines(wanted)
+  world.backend = kept("machines", function() return wanted or "namespaces" end)
+  if wanted and wanted ~= world.backend then
+    error(fail { ("this emulator's machines are '%s', not '%s'"):format(world.backend, wanted), code = "usage",
+      hint = "forget its world first: vmrun emulator reset" })
+  end
+end
+
 local function open_world(dir, options)
   world.dir, world.clock, world.pid, world.started = dir, clock, process.pid(), task.time()
   world.store = store.open(dir .. "/world.db")
@@ -36,6 +45,8 @@ local function open_world(dir, options)
   if options.profile then world.store:put("world", "profile", options.profile) end
   clock.profile = world.store:get("world", "profile") or "instant"
   clock.seed(options.seed)
+  world.say = options.say
+  choose_machines(options.machines)
   world.stopping = task.event()
 end
 
@@ -83,13 +94,14 @@ local function assemble()
 end
 
 local function start_parts()
-  local machines = optional "emulator.machines"
+  local real = world.backend == "systemd"
+  local machines = optional(real and "emulator.machines.systemd" or "emulator.machines")
   if machines then world.machines = machines.new and machines.new(world) or machines end
   if machines then require("emulator.git").start(machines) end
-  local kubernetes = optional "emulator.kubernetes"
+  local kubernetes = not real and optional "emulator.kubernetes" -- real machines run the real thing
   if kubernetes then world.kubernetes = kubernetes.new and kubernetes.new(world) or kubernetes end
-  if world.machines and world.machines.restore then world.machines.restore() end
   world.arm.restore()
+  if world.machines and world.machines.restore then world.machines.restore() end
   require("emulator.arm.operations").restore()
   require("emulator.arm.machine").restore()
   require("emulator.balancer").start()
@@ -114,7 +126,7 @@ local function publish()
     id = world.id, pid = world.pid, arm = world.origin, entra = world.origin, imds = ("http://%s:%d"):format(world.addresses.front, IMDS_PORT),
     vault_suffix = world.vault_suffix, vault_audience = world.vault_audience, vault_address = world.authority, ca = world.ca.cert,
     subscription = world.subscription, tenant = world.tenant, client_id = client_id, client_secret = secret,
-    object_id = world.store:get("principal", client_id).object_id, token = world.token, net = world.addresses.net,
+    object_id = world.store:get("principal", client_id).object_id, token = world.token, net = world.addresses.net, machines = world.backend,
   }))
 end
 
@@ -128,7 +140,8 @@ local function close_parts(https, plain)
   world.store:close()
 end
 
---- Serves until it is stopped. `options`: `factor`, `profile`, `seed` (clock.lua); `ready(endpoint)` is called when it answers.
+--- Serves until it is stopped. `options`: `factor`, `profile`, `seed` (clock.lua); `machines`: "namespaces" or "systemd";
+-- `ready()` is called when it answers, `say(text)` when something takes its time until then.
 local function serve(dir, options)
   options = options or {}
   fail.check(fs.mkdir(dir, 448))

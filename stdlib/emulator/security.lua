@@ -33,13 +33,18 @@ local function rule_matches(rule, direction, source, destination, port)
     and any(p.destinationPortRange, p.destinationPortRanges, function(range) return port_matches(range, port) end)
 end
 
---- Whether a group (its record) lets a TCP connection through, and the name of the rule that says so.
-function security.allows(group, direction, source, destination, port)
+--- All rules of a group (its record), in the order in which they are asked.
+function security.rules(group)
   local rules = {}
   for _, rule in ipairs(group.body.properties.securityRules or {}) do rules[#rules + 1] = rule end
   for _, rule in ipairs(network.default_rules()) do rules[#rules + 1] = rule end
   table.sort(rules, function(a, b) return a.properties.priority < b.properties.priority end)
-  for _, rule in ipairs(rules) do
+  return rules
+end
+
+--- Whether a group lets a TCP connection through, and the name of the rule that says so.
+function security.allows(group, direction, source, destination, port)
+  for _, rule in ipairs(security.rules(group)) do
     if rule_matches(rule, direction, source, destination, port) then return rule.properties.access == "Allow", rule.name end
   end
   return false, "no rule"

@@ -10,6 +10,8 @@
 --   entra       principals and tokens                   entra.lua
 --   fabric      who reaches whom                        fabric.lua
 --   writes      what was written, by service            writes.lua
---   machines    what instances run on (absent: instances are records only)
---   kubernetes  the control planes' API (absent: none)
+--   backend     "namespaces" or "systemd": what instances run on
+--   machines    them (absent: instances are records only)
+--   say         tells who waits for the start what takes its time (may be absent)
+--   kubernetes  the control planes' API (absent: none, or that of real machines)
 return {}

@@ -16,7 +16,7 @@ end
 
 local function told(f, found)
   return { fields = f, outputs = { url = found.url, key = found.key, deploy_key = found.deploy_key, key_file = found.key_file,
-    known_hosts = json.array(found.known_hosts) } }
+    connect_to = found.connect_to, known_hosts = json.array(found.known_hosts) } }
 end
 
 local function make(ctx) return told(ctx.fields, call(ctx, "PUT", ctx.fields)) end
@@ -27,7 +27,8 @@ return kind "git.emulator_repository" {
     name = field.string { default_name = true, replace = true, match = "^[%w][%w._-]*$" },
     branch = field.string { default = "main", replace = true },
   },
-  outputs = { url = field.string {}, known_hosts = field.list { field.string {} },
+  outputs = { url = field.string {}, connect_to = field.string { doc = "Where it is really reached from here, if not by its URL." },
+    known_hosts = field.list { field.string {} },
     key = field.secret { doc = "A key that may push; it lives in key_file." },
     deploy_key = field.secret { doc = "A key that may only read." },
     key_file = field.string { doc = "The file of the key that may push." } },

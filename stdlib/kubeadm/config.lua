@@ -1,6 +1,6 @@
 --- kubeadm's configuration documents, in the version that a release takes: v1beta2 before 1.22, v1beta3 before 1.31, v1beta4
 -- from there on, where extra arguments became lists (https://kubernetes.io/docs/reference/config-api/kubeadm-config.v1beta4/).
-local json = require "json"
+local json, release = require "json", require "kubernetes.release"
 
 local M = {}
 
@@ -8,7 +8,7 @@ local SOCKET = "unix:///run/containerd/containerd.sock"
 
 --- The version of kubeadm's API for a release such as "1.36.1".
 function M.api_version(version)
-  local minor = tonumber(version:match("^v?%d+%.(%d+)"))
+  local minor = release.minor(version)
   return "kubeadm.k8s.io/" .. (minor >= 31 and "v1beta4" or minor >= 22 and "v1beta3" or "v1beta2")
 end
 
@@ -56,24 +56,39 @@ local function api_server(version, f)
     extraVolumes = #volumes > 0 and json.array(volumes) or nil }
 end
 
+-- kubeadm before 1.25 takes its images from where they are no longer, unless told; between 1.21 and 1.24 another repository than
+-- its own has CoreDNS elsewhere (https://kubernetes.io/blog/2023/03/10/image-registry-redirect/).
+local function images(f)
+  local minor = release.minor(f.version)
+  if f.image_repository or minor >= 25 then return f.image_repository, nil end
+  return "registry.k8s.io", minor >= 21 and { imageRepository = "registry.k8s.io/coredns" } or nil
+end
+
+-- Where the kernel's table of connections is not the host's to size, kube-proxy would end trying.
+local function proxy()
+  return { apiVersion = "kubeproxy.config.k8s.io/v1alpha1", kind = "KubeProxyConfiguration", conntrack = { maxPerCore = 0 } }
+end
+
 --- The documents of `kubeadm init`. f: version, node_name, address, endpoint, port, names, cluster_name, pods, services, domain,
--- encryption, audit, cloud_provider, image_repository.
+-- encryption, audit, cloud_provider, image_repository, fixed_conntrack (the kernel's table of connections stays as it is).
 function M.init(f)
   local version, api = f.version, M.api_version(f.version)
   local controller = { ["bind-address"] = "127.0.0.1" }
   if f.cloud_provider then
     controller["cloud-provider"], controller["allocate-node-cidrs"] = "external", "true"
   end
+  local repository, dns = images(f)
   return json.array {
     { apiVersion = api, kind = "InitConfiguration", localAPIEndpoint = { advertiseAddress = f.address, bindPort = f.port },
       nodeRegistration = registration(version, f) },
     { apiVersion = api, kind = "ClusterConfiguration", clusterName = f.cluster_name,
       kubernetesVersion = "v" .. version:gsub("^v", ""), controlPlaneEndpoint = ("%s:%d"):format(f.endpoint, f.port),
-      imageRepository = f.image_repository, networking = { podSubnet = f.pods, serviceSubnet = f.services, dnsDomain = f.domain },
+      imageRepository = repository, dns = dns, networking = { podSubnet = f.pods, serviceSubnet = f.services, dnsDomain = f.domain },
       apiServer = api_server(version, f), controllerManager = { extraArgs = extra_args(version, controller) },
       etcd = { ["local"] = { dataDir = "/var/lib/etcd",
         extraArgs = extra_args(version, { ["quota-backend-bytes"] = "8589934592" }) } } },
     kubelet(),
+    f.fixed_conntrack and proxy() or nil,
   }
 end
 

@@ -22,17 +22,19 @@ inputs.image_repository = field.string { doc = "Where the control plane's images
 inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controller-manager will take over the nodes." }
 
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
+local READ_ONLY = "444" -- the mode of the file in the network of a container
 
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 1200 },
+  facts = { conntrack = "stat -c %a /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null" },
   undo = function(host) control_plane.reset(host, "init") end,
   tasks = function(host, f)
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
       services = f.services, domain = f.domain, image_repository = f.image_repository, audit = f.audit,
-      encryption = f.encryption_key ~= nil, cloud_provider = f.cloud_provider }
+      encryption = f.encryption_key ~= nil, cloud_provider = f.cloud_provider, fixed_conntrack = host.conntrack == READ_ONLY }
     host.file (CONFIG) { content = yaml.encode_all(documents), mode = "0600" }
     -- A load balancer does not send a control plane's own connection back to it, so its own API server answers to the name.
     host.host_entry (f.endpoint) { address = "127.0.0.1" }

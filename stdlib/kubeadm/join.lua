@@ -27,18 +27,31 @@ local function join_config(f, ctx)
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end
 
+local function delete_node(f, ctx)
+  local name = (f.node_name or f.host.hostname):lower()
+  connect.client(ctx, f.cluster):delete({ apiVersion = "v1", kind = "Node", metadata = { name = name } }, { wait = 60 })
+end
+
 -- A Node that a run left behind which died within its join is in the way of the next join.
 local function clear(host, f, ctx)
   if host.ask(control_plane.interrupted "join") ~= "yes" then return end
   ctx:progress("taking away what a run left that died here")
-  local api = connect.client(ctx, f.cluster)
-  api:delete({ apiVersion = "v1", kind = "Node", metadata = { name = (f.node_name or f.host.hostname):lower() } }, { wait = 60 })
+  delete_node(f, ctx)
+end
+
+-- `kubeadm reset` finds by its Node which member of etcd a control plane is: where the Node is gone the member stays, counts as
+-- lost, and the others are soon too few. So a control plane's Node goes after it (see kubernetes.node).
+local function leave(host, f, ctx)
+  control_plane.reset(host, "join")
+  if not f.control_plane then return end
+  host.ask ":"
+  delete_node(f, ctx)
 end
 
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 1200 },
-  undo = function(host) control_plane.reset(host, "join") end,
+  undo = leave,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     if not host.checking then clear(host, f, ctx) end

@@ -173,7 +173,9 @@ function client:discover(api_version)
   local list = self:request("GET", group_path(api_version), nil, { ok = { [404] = true } })
   local found = {}
   for _, resource in ipairs(list and list.resources ~= json.null and list.resources or {}) do
-    if not resource.name:find("/", 1, true) then
+    if resource.name == "pods/eviction" then
+      self.evictions = resource.group and ("%s/%s"):format(resource.group, resource.version)
+    elseif not resource.name:find("/", 1, true) then
       found[resource.kind] = { plural = resource.name, namespaced = resource.namespaced, verbs = resource.verbs }
     end
   end
@@ -208,6 +210,13 @@ local function namespace_of(self, object)
   local found = self:kind(object.apiVersion, object.kind)
   if found and not found.namespaced then return nil end
   return object.metadata.namespace or "default"
+end
+
+--- Asks for a pod's eviction, in the version of it that the server speaks. Nil when a budget says no, or the pod is gone.
+function client:evict(pod)
+  local path = self:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
+  return self:request("POST", path, { apiVersion = self.evictions or "policy/v1", kind = "Eviction",
+    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [404] = true, [429] = true } })
 end
 
 --- The path of an object that we hold.

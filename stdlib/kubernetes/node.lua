@@ -76,7 +76,7 @@ end
 -- asked again until the deadline. Where no kubelet answers nothing ends: what was asked to go does so with the Node.
 local function drain(ctx, api, name)
   api:merge(handle(name), { spec = { unschedulable = true } })
-  local deadline = task.now() + DRAIN
+  local deadline, told = task.now() + DRAIN, nil
   while true do
     local left, node = 0, get(api, name)
     local silent = not node or client.condition(node, "Ready") == "Unknown"
@@ -85,15 +85,12 @@ local function drain(ctx, api, name)
       local over = phase == "Succeeded" or phase == "Failed" or (silent and pod.metadata.deletionTimestamp)
       if not (over or belongs_to_daemon_set(pod)) then
         left = left + 1
-        if not pod.metadata.deletionTimestamp then
-          local path = api:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
-          api:request("POST", path, { apiVersion = "policy/v1", kind = "Eviction",
-            metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [404] = true, [429] = true } })
-        end
+        if not pod.metadata.deletionTimestamp then api:evict(pod) end
       end
     end
     if left == 0 then return end
-    ctx:progress(("draining: %d pods left"):format(left))
+    if left ~= told then ctx:progress(("draining: %d pods left"):format(left)) end
+    told = left
     if task.now() > deadline then
       error(fail { ("%d pods are still on node %s after %d s"):format(left, name, DRAIN), code = "drain",
         hint = "a PodDisruptionBudget may forbid their eviction: kubectl get pdb -A" })
@@ -102,8 +99,14 @@ local function drain(ctx, api, name)
   end
 end
 
+-- A control plane of a cluster that we make leaves etcd by its Node, which goes with its kubeadm.join.
+local function goes_later(f, node)
+  local labels = node.metadata.labels or {}
+  return f.cluster.host ~= nil and (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
+end
+
 return kind "kubernetes.node" {
-  doc = "A Node of a cluster: waited for, labelled, tainted; cordoned, drained and deleted when it goes.",
+  doc = "A Node of a cluster: waited for, labelled, tainted; cordoned, drained and deleted when it goes (a control plane's by kubeadm.join).",
   fields = {
     name = field.string { required = true, replace = true, default_name = true, doc = "The Node's name." },
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true },
@@ -137,8 +140,10 @@ return kind "kubernetes.node" {
     local f = ctx.fields
     local api = connect.client(ctx, f.cluster)
     local name = f.name
-    if not get(api, name) then return end
+    local node = get(api, name)
+    if not node then return end
     drain(ctx, api, name)
+    if goes_later(f, node) then return end
     api:delete(handle(name), { wait = 60 })
   end,
 }

@@ -2,6 +2,16 @@
 -- and parameters, basic packages.
 local field, role = require "field", require "role"
 
+-- The sources in both of the forms that images come with.
+local function sources(host, mirror)
+  local suites, lines = { { mirror, host.codename }, { mirror, host.codename .. "-updates" },
+    { mirror .. "-security", host.codename .. "-security" } }, {}
+  for i, suite in ipairs(suites) do lines[i] = ("deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n"):format(suite[1], suite[2]) end
+  host.file "/etc/apt/sources.list.d/debian.sources" { state = "absent" }
+  host.file "/etc/apt/sources.list" { content = table.concat(lines), notify = "apt" }
+  host.handler "apt" { run = "apt-get update -qq" }
+end
+
 return role "linux.base" {
   doc = "The operating system of a Kubernetes host.",
   inputs = {
@@ -12,6 +22,7 @@ return role "linux.base" {
       ["net.bridge.bridge-nf-call-iptables"] = "1", ["net.bridge.bridge-nf-call-ip6tables"] = "1",
       ["net.ipv4.ip_forward"] = "1", ["fs.inotify.max_user_instances"] = "8192",
       ["fs.inotify.max_user_watches"] = "524288" } },
+    mirror = field.string { match = "^%w+://%S*[^/]$", doc = "A mirror of Debian's archive, in place of the sources that the host has; its security archive is beside it, with `-security` at the end." },
     swap = field.boolean { default = false, doc = "Leave swap as it is; kubelets refuse to start with it." },
   },
   tasks = function(host, f)
@@ -22,6 +33,7 @@ return role "linux.base" {
     -- A machine that cloud-init still works on would change under our hands, and hold apt's lock.
     host.command "cloud-init" { run = "cloud-init status --wait >/dev/null",
       unless = "! command -v cloud-init || cloud-init status | grep -Eq 'status: (done|disabled)'" }
+    if f.mirror then sources(host, f.mirror) end
     host.package "packages" { names = f.packages }
     if not f.swap then host.swap "swap" {} end
     for _, name in ipairs(f.modules) do host.kernel_module (name) {} end

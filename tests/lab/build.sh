@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Kubernetes' programs from Debian 12's source package, once, into a cache outside the tree, and prints their folder.
 #   tests/lab/build.sh [--stamp=1.20.2] [kube-apiserver ...]
-# Without names: what an API server with controllers needs. Others: kubelet, kubeadm, kube-proxy, kubectl.
+# Without names: what an API server with controllers needs. Others: kubelet, kubeadm, kube-proxy, kubectl; and crictl, of our own.
 # What is there is not built again. A second stamp is the same source that says another patch release of itself.
 # The cache is VMRUN_LAB_CACHE or ~/.cache/vmrun-lab; script/setup --lab installs what a build takes.
 set -euo pipefail
@@ -11,13 +11,14 @@ case "${1:-}" in --stamp=*) stamp=${1#--stamp=}; shift ;; esac
 [ $# -gt 0 ] || set -- kube-apiserver kube-controller-manager kube-scheduler
 for name; do
   case $name in
-    kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | kubeadm | kube-proxy | kubectl) ;;
+    kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | kubeadm | kube-proxy | kubectl | crictl) ;;
     *) echo "tests/lab/build.sh: there is no program $name to build" >&2; exit 2 ;;
   esac
 done
 
 cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}/kubernetes-$package
-bin=$cache/bin-$stamp tree=$cache/tree
+bin=$cache/bin-$stamp tree=$cache/tree crictl=$(cd "$(dirname "$0")" && pwd)/site/crictl/main.go
+[ "$bin/crictl" -nt "$crictl" ] || rm -f "$bin/crictl"
 
 missing() { local name; for name; do [ -x "$bin/$name" ] || echo "$name"; done; }
 [ -n "$(missing "$@")" ] || { echo "$bin"; exit 0; }
@@ -88,6 +89,7 @@ for of in component-base client-go/pkg; do
   done
 done
 cd "$tree/src/k8s.io/kubernetes"
+install -D -m 644 "$crictl" cmd/crictl/main.go
 for name in $(missing "$@"); do
   began=$SECONDS
   GOPATH=$tree go build -trimpath -ldflags "$flags" -o "$unfinished/$name" "./cmd/$name" >&2

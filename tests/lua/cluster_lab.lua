@@ -207,8 +207,9 @@ function M.graph(...)
   return nodes, needs
 end
 
---- What a role declares for some fields, without a host: a list of tasks with type, name and canonical fields.
-function M.declared(role, given)
+--- What a role declares for some fields, without a host but with what it is asked: a list of tasks with type, name and canonical
+-- fields.
+function M.declared(role, given, facts)
   local page = require(role)
   local fields, tasks = { host = { address = "192.0.2.1", user = "root", hostname = "h" } }, {}
   for name, spec in pairs(page.fields) do if spec.default ~= nil and spec.default ~= json.null then fields[name] = spec.default end end
@@ -216,6 +217,7 @@ function M.declared(role, given)
   local types = require "host.task"
   local host = setmetatable({ checking = true, codename = "bookworm", flush = function() end, ask = function() end }, {
     __index = function(_, kind)
+      if page.facts and page.facts[kind] then return facts and facts[kind] or "" end
       return function(title)
         local function add(name, values)
           local declared = types.declare(assert(types.find(kind)), name, values, role)

@@ -19,6 +19,8 @@ local function reader(self, child)
       if waiting then
         waiting.answer = message
         waiting.event:set()
+      elseif message and message.event and self.happened then
+        task.spawn(self.happened, message)
       end
     end
   end
@@ -42,12 +44,18 @@ local function start(self)
   task.spawn(reader, self, child)
 end
 
---- `program` is a copy of ours; `lost` is called when the keeper ended by itself, with all machines.
-function Keeper.new(program, lost)
-  return setmetatable({ program = program, waiting = {}, next = 0, lost = lost, closed = false }, Keeper)
+--- `program` is a copy of ours; `lost` is called when the keeper ended by itself, with all machines; `happened(message)` when
+-- it tells of something by itself.
+function Keeper.new(program, lost, happened)
+  return setmetatable({ program = program, waiting = {}, next = 0, lost = lost, happened = happened, closed = false }, Keeper)
 end
 
---- One request: the answer, or nil and why.
+--- Something that has no answer.
+function Keeper:tell(message)
+  if self.child then self.child:write(json.encode(message) .. "\n") end
+end
+
+--- One request: the answer, or nil, why and its code.
 function Keeper:ask(message)
   if not self.child then start(self) end
   self.next = self.next + 1
@@ -62,7 +70,7 @@ function Keeper:ask(message)
   waiting.event:wait()
   self.waiting[message.id] = nil
   local answer = waiting.answer
-  if answer.error then return nil, answer.error .. (answer.hint and " (" .. answer.hint .. ")" or "") end
+  if answer.error then return nil, answer.error .. (answer.hint and " (" .. answer.hint .. ")" or ""), answer.code end
   return answer
 end
 
@@ -74,7 +82,7 @@ function Keeper:close()
   self.child = nil
   if child then
     child:close_stdin()
-    if child:wait(5) == nil then child:kill(9) end
+    if child:wait(10) == nil then child:kill(9) end
   end
 end
 

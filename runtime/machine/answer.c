@@ -1,0 +1,37 @@
+#include "machine/answer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void vr_answer(json_t *message)
+{
+    char *text = json_dumps(message, JSON_COMPACT);
+    json_decref(message);
+    if (!text)
+        return;
+    printf("%s\n", text);
+    fflush(stdout);
+    free(text);
+}
+
+void vr_answer_ok(const json_t *id)
+{
+    vr_answer(json_pack("{s:O, s:b}", "id", id, "ok", 1));
+}
+
+void vr_answer_error(const json_t *id, struct vr_error *err)
+{
+    json_t *message = json_pack("{s:O, s:s}", "id", id, "error", err->message);
+    if (err->code)
+        json_object_set_new(message, "code", json_string(err->code));
+    if (err->hint)
+        json_object_set_new(message, "hint", json_string(err->hint));
+    vr_answer(message);
+    vr_error_clear(err);
+}
+
+const char *vr_message_text(const json_t *message, const char *key)
+{
+    const char *text = json_string_value(json_object_get(message, key));
+    return text ? text : "";
+}

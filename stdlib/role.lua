@@ -209,7 +209,7 @@ local function add_dropped(changes, prior, titles)
 end
 
 local function seconds_for(page, ctx, mode)
-  return ctx.seconds or page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600
+  return page.seconds or ctx.seconds or page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600
 end
 
 -- What was assumed of a host and is not so.

@@ -5,6 +5,9 @@ local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local field, yaml = require "field", require "yaml"
 local role = require "role"
+local survey = require "kubeadm.survey"
+
+local UPGRADE = 3000 -- seconds that it may take until no control plane is older than who joins
 
 local inputs = control_plane.inputs()
 inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
@@ -37,13 +40,16 @@ end
 
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
-  inputs = inputs, timeouts = { create = 1200 },
+  inputs = inputs, timeouts = { create = 4200 },
   undo = function(host) control_plane.reset(host, "join") end,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     if not host.checking then clear(host, f, ctx) end
     if f.control_plane then control_plane.tasks(host, f) end
     local name, joined = f.cluster.endpoint, not host.checking and host.ask("[ ! -e " .. done .. " ] || echo yes") == "yes"
+    if not host.checking and not joined then
+      survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
+    end
     if f.control_plane and not joined then
       host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
         unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(done, f.endpoint_address, name) }

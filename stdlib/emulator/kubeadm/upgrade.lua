@@ -2,6 +2,7 @@
 local yaml = require "yaml"
 local value = require "emulator.kubernetes.value"
 local Client = require "emulator.kubernetes.client"
+local certs = require "emulator.kubeadm.certs"
 local cluster = require "emulator.kubeadm.cluster"
 local config = require "emulator.kubeadm.config"
 local files = require "emulator.kubeadm.files"
@@ -90,8 +91,17 @@ local function plan(ctx)
   return 0
 end
 
+local ETCD = "/etc/kubernetes/manifests/etcd.yaml"
+
+-- etcd's manifest keeps all but its image; certificates are renewed on the way.
 local function manifests(ctx, c)
   local quiet = setmetatable({ say = function() end }, { __index = ctx })
+  certs.renewed(ctx, c)
+  local etcd, image = files.read(ctx.machine, ETCD), release.images(c.cluster.kubernetesVersion, c.cluster.imageRepository).etcd
+  if etcd then
+    local new = etcd:gsub("(image: *)%S*/etcd:[^%s\"']+", function(word) return word .. image end)
+    if new ~= etcd then files.write(ctx.machine, ETCD, new, true) end
+  end
   layout.control_plane(quiet, c)
   ctx.kubernetes:changed(ctx.machine)
 end

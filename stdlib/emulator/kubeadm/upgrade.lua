@@ -9,6 +9,7 @@ local files = require "emulator.kubeadm.files"
 local layout = require "emulator.kubeadm.layout"
 local release = require "emulator.kubeadm.release"
 local tokens = require "emulator.kubeadm.tokens"
+local wait = require "emulator.kubeadm.wait"
 
 local upgrade = {}
 
@@ -93,6 +94,22 @@ end
 
 local ETCD = "/etc/kubernetes/manifests/etcd.yaml"
 
+-- Waits until the kubelet runs what the manifests say, and the API server here answers.
+local function settle(ctx)
+  local static = ctx.kubernetes:kubelet(ctx.machine).static
+  local done = wait.until_(ctx, 300, function()
+    for name, m in pairs(static:manifests()) do
+      local entry = static.running[name]
+      if not entry or entry.digest ~= m.digest then return nil, name end
+    end
+    return static.running["kube-apiserver"].server:healthy()
+  end)
+  if not done then
+    ctx:fail("[upgrade/apply] FATAL: couldn't upgrade control plane. kubeadm has tried to recover everything into the earlier state. "
+      .. "Errors faced: timed out waiting for the condition")
+  end
+end
+
 -- etcd's manifest keeps all but its image; certificates are renewed on the way.
 local function manifests(ctx, c)
   local quiet = setmetatable({ say = function() end }, { __index = ctx })
@@ -104,6 +121,7 @@ local function manifests(ctx, c)
   end
   layout.control_plane(quiet, c)
   ctx.kubernetes:changed(ctx.machine)
+  settle(ctx)
 end
 
 local function apply(ctx)

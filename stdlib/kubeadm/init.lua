@@ -3,7 +3,7 @@ local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
-local role = require "role"
+local quorum, role = require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
 inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
@@ -26,7 +26,10 @@ local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 1200 },
-  undo = function(host) control_plane.reset(host, "init") end,
+  undo = function(host, f, ctx)
+    quorum.guard(ctx, f, f.node_name or f.host.hostname)
+    control_plane.reset(host, "init")
+  end,
   tasks = function(host, f)
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,

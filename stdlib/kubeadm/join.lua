@@ -4,7 +4,7 @@ local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local field, yaml = require "field", require "yaml"
-local role = require "role"
+local quorum, role = require "kubeadm.quorum", require "role"
 local survey = require "kubeadm.survey"
 
 local UPGRADE = 3000 -- seconds that it may take until no control plane is older than who joins
@@ -41,7 +41,10 @@ end
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 4200 },
-  undo = function(host) control_plane.reset(host, "join") end,
+  undo = function(host, f, ctx)
+    if f.control_plane then quorum.guard(ctx, f.cluster, f.node_name or f.host.hostname) end
+    control_plane.reset(host, "join")
+  end,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     if not host.checking then clear(host, f, ctx) end

@@ -73,19 +73,24 @@ end
 
 local shared = setmetatable({}, { __mode = "k" }) -- client -> { event } or { survey, at } or nothing
 
---- The same for the reads of a plan, which ask at about the same time.
-function M.shared(ctx, cluster)
-  local api = connect.client(ctx, cluster)
+--- The same, from what was asked a moment ago if it was.
+function M.recent(api)
   while shared[api] and shared[api].event do shared[api].event:wait() end
   local entry = shared[api]
-  if entry and task.now() - entry.at < SHARED then return entry.survey, api end
+  if entry and task.now() - entry.at < SHARED then return entry.survey end
   local event = task.event()
   shared[api] = { event = event }
   local ok, survey = pcall(M.take, api)
   shared[api] = ok and { survey = survey, at = task.now() } or nil
   event:set()
   if not ok then error(survey, 0) end
-  return survey, api
+  return survey
+end
+
+--- The same for the reads of a plan, which ask at about the same time. Returns the client, too.
+function M.shared(ctx, cluster)
+  local api = connect.client(ctx, cluster)
+  return M.recent(api), api
 end
 
 --- Forgets what reads shared: something of the cluster was changed.

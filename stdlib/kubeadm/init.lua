@@ -1,4 +1,5 @@
 --- The first control plane: `kubeadm init`.
+local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
@@ -30,7 +31,7 @@ return role "kubeadm.init" {
     quorum.guard(ctx, f, f.node_name or f.host.hostname)
     control_plane.reset(host, "init")
   end,
-  tasks = function(host, f)
+  tasks = function(host, f, ctx)
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
@@ -42,9 +43,11 @@ return role "kubeadm.init" {
     host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init",
       run = control_plane.once("init", ("kubeadm init --config %s --upload-certs --skip-token-print"):format(CONFIG)) }
     host.service "kubelet" {}
+    certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
-  asks = { ca = "cat /etc/kubernetes/pki/ca.crt" },
+  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK },
+  differs = certificates.differs,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

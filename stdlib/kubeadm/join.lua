@@ -1,4 +1,5 @@
 --- A node joins a cluster: a worker, or another control plane.
+local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
 local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
@@ -64,5 +65,10 @@ return role "kubeadm.join" {
     -- From here on its own API server answers to the name: see kubeadm.init.
     if f.control_plane then host.host_entry (name) { address = "127.0.0.1" } end
     host.service "kubelet" {}
+    if f.control_plane then certificates.task(host, f, ctx.prior and ctx.prior.outputs) end
+  end,
+  asks = { certificates = certificates.ASK },
+  differs = function(answers, f)
+    if f.control_plane then return certificates.differs(answers, f) end
   end,
 }

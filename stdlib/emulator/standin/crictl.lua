@@ -51,8 +51,9 @@ end
 
 -- The kubelet starts a static pod's container again.
 function verbs.stop(machine, call)
-  local code = 0
-  for i = 3, #call.argv do
+  local code, first = 0, 3
+  while call.argv[first] == "--timeout" or call.argv[first] == "-t" do first = first + 2 end
+  for i = first, #call.argv do
     local name = find(machine, call.argv[i])
     if name then
       static_of(machine):stop_one(name)

@@ -45,7 +45,7 @@ local function wanted(row)
   return (row.action == "create" or row.action == "replace") and text(row.fields.version) or nil
 end
 
--- Rows by cluster and version: { cluster, version, rows, names, changes = does any Node change?, first }.
+-- Rows by cluster and version: { cluster, version, names, workers = is one a worker?, changes = does one change?, first }.
 local function upgrades_of(resources)
   local groups, list = {}, {}
   for _, row in ipairs(resources) do
@@ -58,6 +58,7 @@ local function upgrades_of(resources)
         groups[key], list[#list + 1] = group, group
       end
       if text(row.fields.name) then group.names[row.fields.name] = true end
+      group.workers = group.workers or row.fields.control_plane ~= true
       if change_of(row, "version") and not group.changes then group.changes, group.first = true, row end
     end
   end
@@ -82,7 +83,7 @@ local function judge(group)
       "see why: kubectl describe node")
   end
   local lagging = skew.lagging(now, group.version, group.names)
-  if #lagging > 0 then
+  if group.workers and #lagging > 0 then
     return deny(group.first, ("a kubelet of %s would be newer than the API server of %s, which this plan does not upgrade"):format(
       group.version, listed(lagging)), "upgrade the control planes with it or before")
   end

@@ -10,6 +10,9 @@ local going = {} -- endpoint -> true: this run takes the whole cluster away, whi
 --- Says whether this run's plan takes a whole cluster away.
 function M.whole(endpoint, is_whole) going[endpoint] = is_whole or nil end
 
+--- Whether this run takes the whole cluster away.
+function M.is_going(cluster) return going[cluster.endpoint or ""] == true end
+
 --- The members of etcd by a survey: { [name] = is it well? }.
 function M.members(now)
   local members = {}
@@ -49,7 +52,7 @@ end
 
 --- Right before a control plane is reset: raises when the others could not go on without it. cluster: the table of its kubeadm.init.
 function M.guard(ctx, cluster, name)
-  if going[cluster.endpoint] then return end
+  if M.is_going(cluster) then return end
   local ok, now = pcall(function() return survey.take(connect.client(ctx, cluster)) end)
   if not ok then
     error(fail { ("%s stays: it is not known whether etcd keeps its majority without it: %s"):format(name, tostring(now)),

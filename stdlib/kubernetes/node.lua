@@ -1,8 +1,9 @@
 --- A Node: made by kubeadm, labelled and waited for by us, brought to another release, drained before it goes.
 local client, connect, drain = require "kubernetes.client", require "kubernetes.connect", require "kubernetes.drain"
-local field, kind = require "field", require "kind"
+local fail, field, kind = require "fail", require "field", require "kind"
 local serving = require "kubernetes.serving"
 
+local LAST_WORDS = 5 -- seconds for the API of a cluster that goes as a whole, and may have lost its majority on the way
 local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
 
 local function get(api, name) return api:get("v1", "Node", nil, name) end
@@ -89,6 +90,16 @@ local function update(ctx)
   return settle(ctx)
 end
 
+-- patience: seconds to wait for an API that does not answer.
+local function leave(ctx, patience)
+  local api, name = connect.client(ctx, ctx.fields.cluster), ctx.fields.name
+  api.patience = patience or api.patience
+  if not get(api, name) then return end
+  api:merge(handle(name), { spec = { unschedulable = true } })
+  drain(ctx, api, name)
+  api:delete(handle(name), { wait = 60 })
+end
+
 local function check(f, problem)
   if f.version ~= nil and f.host == nil then problem("version", "'version' needs 'host': kubeadm is to run there") end
 end
@@ -134,12 +145,10 @@ return kind "kubernetes.node" {
   end,
   create = settle, update = update,
   delete = function(ctx)
-    local f = ctx.fields
-    local api = connect.client(ctx, f.cluster)
-    local name = f.name
-    if not get(api, name) then return end
-    api:merge(handle(name), { spec = { unschedulable = true } })
-    drain(ctx, api, name)
-    api:delete(handle(name), { wait = 60 })
+    if not require("kubeadm.quorum").is_going(ctx.fields.cluster) then return leave(ctx) end
+    local ok, err = pcall(leave, ctx, LAST_WORDS)
+    if ok then return end
+    if not (fail.is(err) and err.code == "unreachable") then error(err, 0) end
+    return { note = ("nothing was moved from node %s, for the API does not answer any more"):format(ctx.fields.name) }
   end,
 }

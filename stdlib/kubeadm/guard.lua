@@ -153,10 +153,18 @@ local function leaving_of(cluster, resources)
   return leaving, rows
 end
 
+local function row_of(resources, address)
+  for _, row in ipairs(resources) do if row.address == address then return row end end
+end
+
+-- All of it is destroyed; or made anew by somebody who said so.
 local function is_whole(cluster, resources)
-  local gone = {}
-  for _, row in ipairs(resources) do if row.action == "delete" then gone[row.address] = true end end
-  for _, address in pairs(cluster.names) do if not gone[address] then return false end end
+  local init = row_of(resources, cluster.init.address)
+  if init and init.action == "replace" and init.reason == "asked for" then return true end
+  for _, address in pairs(cluster.names) do
+    local row = row_of(resources, address)
+    if not row or row.action ~= "delete" then return false end
+  end
   return true
 end
 
@@ -169,11 +177,10 @@ local function judge_etcd(cluster, resources)
   for name in pairs(leaving) do names[#names + 1] = name end
   table.sort(names)
   local first = rows[names[1]]
-  for _, row in ipairs(resources) do
-    if row.address == cluster.init.address and row.action == "replace" then
-      return deny(row, "a new, empty cluster would take the place of this one, with all that etcd holds",
-        "destroy the cluster first if that is meant")
-    end
+  local init = row_of(resources, cluster.init.address)
+  if init and init.action == "replace" then
+    return deny(init, "a new, empty cluster would take the place of this one, and what its etcd holds would be lost",
+      "if that is meant, say so: --replace " .. init.address)
   end
   local api = connect.opened { endpoint = cluster.endpoint }
   local ok, now = pcall(survey.recent, api)

@@ -187,6 +187,10 @@ test("a whole cluster may be destroyed, and not be replaced", function(t)
   t.ok(pcall(quorum.guard, {}, { endpoint = "api.test" }, "a"), "nor does its last step ask")
   t.has(judged(t, api_of("1.36.1", three "1.36.1"), { gone("kubeadm.init.x", "replace") }, STATE), "a new, empty cluster would take the place")
   t.ok(not pcall(quorum.guard, {}, { endpoint = "api.test" }, "a"), "the next plan is another")
+  local asked = gone("kubeadm.init.x", "replace")
+  asked.reason = "asked for"
+  t.eq(judged(t, nil, { asked, machine("a", "replace") }, STATE), "", "who says so may")
+  quorum.whole("api.test", false)
 end)
 
 test("a repository of a minor release that is skipped is refused by what the state says", function(t)

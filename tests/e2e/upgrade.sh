@@ -167,7 +167,7 @@ exits "those of a control plane are made" 0 vmrun exec "$recipe" demo-cp-2 -- su
 check "and those to come for a year" configured "$was"
 ends=$(date -u -d '+10 days' +%F)
 exits "a plan says so" 2 plan version="$now" "${given[@]}" --detailed-exitcode
-has "which, and when" "certificates: \"end $ends: admin.conf, apiserver, apiserver-etcd-client"
+has "which, and when" "\"end $ends: admin.conf, apiserver, apiserver-etcd-client"
 has "of which control plane" "kubeadm.join.cp-2: 10 certificates of this control plane end within 30 days, admin.conf on $ends; they are to be renewed"
 has "and no other" "Plan: 0 to add, 1 to change, 0 to destroy."
 exits "an apply renews them" 0 apply version="$now" "${given[@]}"

@@ -16,7 +16,7 @@ end
 -- Workers that are away, but for `name`; and those of them that no turn of ours has taken away.
 local function away(api, name, busy)
   local list, strangers, workers = {}, {}, 0
-  for other, node in pairs(survey.take(api).nodes) do
+  for other, node in pairs(survey.recent(api).nodes) do
     if not node.control_plane then
       workers = workers + 1
       if other ~= name and (busy[other] or node.mark or not node.ready) then
@@ -54,12 +54,13 @@ function M.run(ctx, api, name, begun, max_unavailable, fn)
         hint = "bring it back (kubectl describe node), or raise max_unavailable" })
     end
     ctx:progress("waiting for its turn")
-    ended:wait(5) -- a Node that comes back by itself ends no turn
+    ended:wait(next(state.busy) and 60 or 5) -- a Node that comes back by itself ends no turn
   end
   state.busy[name] = true
   local ok, err = pcall(fn)
   state.busy[name] = nil
   if not ok then state.failed = state.failed or name end
+  survey.forget(api)
   local ended = state.ended
   state.ended = task.event()
   ended:set()

@@ -81,6 +81,7 @@ local function settle(ctx)
     change.spec = { taints = taints }
   end
   if next(change) then node = api:merge(handle(f.name), change) end
+  if f.version then require("kubeadm.survey").forget(api) end
   certify(ctx, api, node)
   return { outputs = told(node) }
 end

@@ -19,7 +19,10 @@ local p = params {
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
-  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$" },
+  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$",
+                                   help = "another one upgrades, by one minor release at most" },
+  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
+                                   help = "workers away at once in an upgrade: 2, or 25%" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
@@ -120,6 +123,7 @@ local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
+local upgraded = {} -- Nodes of control planes, one after the other; those of workers come after them
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
   local interface = azure.network_interface(name) (own(name .. "-nic", {
@@ -148,7 +152,10 @@ for i = 1, p.control_planes do
     fields.after = { last }
     last = kubeadm.join(name) (fields)
   end
-  kubernetes.node(name) { cluster = cluster, name = vm.name, after = { last } }
+  upgraded[i] = kubernetes.node(name) {
+    cluster = cluster, name = vm.name, host = cp.host, version = p.version, control_plane = true,
+    after = { last, cp.tools, upgraded[i - 1] },
+  }
 end
 each(worker_set.instances, function(vm)
   local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
@@ -159,7 +166,8 @@ each(worker_set.instances, function(vm)
   }
   kubernetes.node "worker" {
     cluster = cluster, name = vm.hostname, labels = { ["node-role.kubernetes.io/worker"] = "" },
-    after = { joined },
+    host = worker.host, version = p.version, max_unavailable = p.max_unavailable,
+    after = concat({ joined, worker.tools }, upgraded),
   }
 end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }

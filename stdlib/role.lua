@@ -13,6 +13,7 @@
 --       outputs = { kernel = field.string {} },
 --       results = function(answers, f) return { kernel = answers.kernel } end,
 --       become = "postgres",             -- who acts: root unless said; false: whoever logs in; or a function of f
+--       differs = function(answers, f) return changes, note end, -- what the answers say that a plan shall show
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
 --     }
 --
@@ -209,7 +210,7 @@ local function add_dropped(changes, prior, titles)
 end
 
 local function seconds_for(page, ctx, mode)
-  return ctx.seconds or page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600
+  return page.seconds or ctx.seconds or page.timeouts and page.timeouts[mode == "check" and "read" or "create"] or 600
 end
 
 -- What was assumed of a host and is not so.
@@ -322,9 +323,12 @@ local function define(name, page)
     -- A create that did not end has no outputs yet: what it is about is not there.
     local made = ctx.prior and ctx.prior.outputs
     if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then return nil end
+    local more, note
+    if made and page.differs then more, note = page.differs(answers, ctx.fields) end
+    table.move(more or {}, 1, more and #more or 0, #changes + 1, changes)
     local fresh = #changes == 0 and results(page, answers, ctx.fields, titles, used) or ctx.prior.outputs
     add_dropped(changes, ctx.prior, titles)
-    return { fields = ctx.fields, outputs = fresh, changes = changes }
+    return { fields = ctx.fields, outputs = fresh, changes = changes, note = note }
   end
 
   local function apply(ctx)

@@ -40,6 +40,26 @@ case "workers come and go, and nothing else moves" {
   end,
 }
 
+case "another version is a change of each Node, and of nothing that is Azure's" {
+  recipe = cluster,
+  run = function(t)
+    t:apply()
+    local plan = t:plan { version = "1.36.2" }
+    t:equal(plan.summary.add + plan.summary.destroy, 0)
+    local nodes = 0
+    for address, action in pairs(plan.actions) do
+      t:ok(not address:match("[^/]+$"):find("^azure%."), address)
+      if address:find("kubernetes.node.", 1, true) then
+        nodes = nodes + 1
+        t:equal(action.changes[1].path, "version")
+      end
+    end
+    t:equal(nodes, 5)
+    t:equal(t:apply { version = "1.36.2" }.summary.failed, 0)
+    t:equal(t:plan { version = "1.36.2" }.summary.change, 0)
+  end,
+}
+
 case "the API is open to nobody but us" {
   recipe = cluster,
   run = function(t)
@@ -72,6 +92,7 @@ case "a key of ours encrypts the disks, and machines wait until it may be used" 
     local role = "Key Vault Crypto Service Encryption User"
     t:equal(plan.actions["azure.role_assignment.disks"].after.role, role)
     t:equal(t:apply().summary.failed, 0)
+    t:fails("a new, empty cluster would take the place of this one")
     local back = t:plan { disk_encryption = "platform" }
     t:equal(back.actions["azure.virtual_machine.cp-1"].action, "replace")
   end,

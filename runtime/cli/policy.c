@@ -27,8 +27,25 @@ static json_t *plan_of(struct vr_session *session)
     return plan;
 }
 
-/* The rows that write a resource of Azure's. */
-static json_t *azure_writes(struct vr_session *session)
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+static bool is_of_azure(const char *kind)
+{
+    return starts_with(kind, "azure.");
+}
+
+/* What a cluster of kubeadm stands on: its members, their machines. */
+static bool is_of_cluster(const char *kind)
+{
+    return starts_with(kind, "kubeadm.") || starts_with(kind, "kubernetes.node") ||
+           starts_with(kind, "azure.virtual_machine");
+}
+
+/* The rows that write a resource of such a kind. */
+static json_t *writes_of(struct vr_session *session, bool (*is_wanted)(const char *kind))
 {
     json_t *rows = json_array();
     for (size_t i = 0; i < vr_plan_count(session->plan); i++) {
@@ -36,7 +53,7 @@ static json_t *azure_writes(struct vr_session *session)
         bool writes = node->action == VR_ACTION_CREATE || node->action == VR_ACTION_UPDATE ||
                       node->action == VR_ACTION_REPLACE || node->action == VR_ACTION_DELETE ||
                       node->action == VR_ACTION_ADD;
-        if (writes && strncmp(node->kind->name, "azure.", 6) == 0)
+        if (writes && is_wanted(node->kind->name))
             json_array_append_new(rows, resource_of(session, node));
     }
     return rows;
@@ -85,7 +102,7 @@ static bool preflight(struct vr_session *session, size_t *denied, struct vr_erro
         vr_target_is(session->target, "azure") || vr_target_is(session->target, "emulator");
     if (!azure || session->args->no_preflight || session->args->refresh_only)
         return true;
-    json_t *rows = azure_writes(session);
+    json_t *rows = writes_of(session, is_of_azure);
     if (json_array_size(rows) == 0) {
         json_decref(rows);
         return true;
@@ -97,6 +114,25 @@ static bool preflight(struct vr_session *session, size_t *denied, struct vr_erro
     if (!said)
         return false;
     *denied = tell_all(said, "preflight");
+    return true;
+}
+
+/* What would break a cluster: steps of an upgrade that may not be, etcd without its majority. */
+static bool guard(struct vr_session *session, size_t *denied, struct vr_error *err)
+{
+    json_t *rows = session->args->refresh_only ? json_array() : writes_of(session, is_of_cluster);
+    if (json_array_size(rows) == 0) {
+        json_decref(rows);
+        return true;
+    }
+    json_t *told = vr_session_describe(session);
+    json_t *said = vr_session_call(
+        session, "kubeadm.guard", "run",
+        json_pack("{s:o, s:O}", "resources", rows, "state", json_object_get(told, "rows")), err);
+    json_decref(told);
+    if (!said)
+        return false;
+    *denied = tell_all(said, "cluster");
     return true;
 }
 
@@ -119,9 +155,13 @@ static bool policies_allow(struct vr_session *session, size_t *denied, struct vr
 
 bool vr_policy_allows(struct vr_session *session, struct vr_error *err)
 {
-    size_t denied = 0, refused = 0;
-    if (!policies_allow(session, &denied, err) || !preflight(session, &refused, err))
+    size_t denied = 0, refused = 0, guarded = 0;
+    if (!policies_allow(session, &denied, err) || !guard(session, &guarded, err) ||
+        !preflight(session, &refused, err))
         return false;
+    if (guarded > 0)
+        return vr_error_set(err, "cluster", "%zu %s would break the cluster; nothing was changed",
+                            guarded, guarded == 1 ? "step" : "steps");
     if (refused > 0) {
         vr_error_set(err, "preflight", "%zu %s would fail; nothing was changed", refused + denied,
                      refused + denied == 1 ? "thing" : "things");

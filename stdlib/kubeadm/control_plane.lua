@@ -8,6 +8,7 @@ function M.inputs()
   return {
     encryption_key = field.secret { doc = "32 bytes in base64: Secrets are encrypted with it in etcd." },
     audit = field.boolean { default = true, doc = "Keep an audit log of the API." },
+    renew = field.boolean { default = true, doc = "Renew the control plane's certificates when they end within 30 days." },
   }
 end
 

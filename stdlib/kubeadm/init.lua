@@ -1,9 +1,10 @@
 --- The first control plane: `kubeadm init`.
+local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
-local role = require "role"
+local quorum, role = require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
 inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
@@ -28,8 +29,11 @@ return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 1200 },
   facts = { conntrack = "stat -c %a /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null" },
-  undo = function(host) control_plane.reset(host, "init") end,
-  tasks = function(host, f)
+  undo = function(host, f, ctx)
+    quorum.guard(ctx, f, f.node_name or f.host.hostname)
+    control_plane.reset(host, "init")
+  end,
+  tasks = function(host, f, ctx)
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
@@ -41,9 +45,11 @@ return role "kubeadm.init" {
     host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init",
       run = control_plane.once("init", ("kubeadm init --config %s --upload-certs --skip-token-print"):format(CONFIG)) }
     host.service "kubelet" {}
+    certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
-  asks = { ca = "cat /etc/kubernetes/pki/ca.crt" },
+  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK },
+  differs = certificates.differs,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

@@ -1,10 +1,14 @@
 --- A node joins a cluster: a worker, or another control plane.
+local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
 local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local field, yaml = require "field", require "yaml"
-local role = require "role"
+local quorum, role = require "kubeadm.quorum", require "role"
+local survey = require "kubeadm.survey"
+
+local UPGRADE = 3000 -- seconds that it may take until no control plane is older than who joins
 
 local inputs = control_plane.inputs()
 inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
@@ -42,21 +46,25 @@ end
 -- `kubeadm reset` finds by its Node which member of etcd a control plane is: where the Node is gone the member stays, counts as
 -- lost, and the others are soon too few. So a control plane's Node goes after it (see kubernetes.node).
 local function leave(host, f, ctx)
+  if f.control_plane then quorum.guard(ctx, f.cluster, f.node_name or f.host.hostname) end
   control_plane.reset(host, "join")
-  if not f.control_plane then return end
+  if not f.control_plane or quorum.is_going(f.cluster) then return end
   host.ask ":"
   delete_node(f, ctx)
 end
 
 return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
-  inputs = inputs, timeouts = { create = 1200 },
+  inputs = inputs, timeouts = { create = 4200 },
   undo = leave,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     if not host.checking then clear(host, f, ctx) end
     if f.control_plane then control_plane.tasks(host, f) end
     local name, joined = f.cluster.endpoint, not host.checking and host.ask("[ ! -e " .. done .. " ] || echo yes") == "yes"
+    if not host.checking and not joined then
+      survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
+    end
     if f.control_plane and not joined then
       host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
         unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(done, f.endpoint_address, name) }
@@ -68,5 +76,10 @@ return role "kubeadm.join" {
     -- From here on its own API server answers to the name: see kubeadm.init.
     if f.control_plane then host.host_entry (name) { address = "127.0.0.1" } end
     host.service "kubelet" {}
+    if f.control_plane then certificates.task(host, f, ctx.prior and ctx.prior.outputs) end
+  end,
+  asks = { certificates = certificates.ASK },
+  differs = function(answers, f)
+    if f.control_plane then return certificates.differs(answers, f) end
   end,
 }

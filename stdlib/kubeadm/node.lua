@@ -1,4 +1,5 @@
---- kubeadm, kubelet and kubectl of one release, held.
+--- kubeadm, kubelet and kubectl of one release, held. Once the host has joined a cluster, which release it has is a matter of its
+-- Node (kubernetes.node's `version`): the repository, which has one minor release, and the holds stay one of this role.
 local field, role = require "field", require "role"
 
 local function minor_of(version) return version:match("^v?(%d+%.%d+)") end
@@ -13,7 +14,8 @@ return role "kubeadm.node" {
   tasks = function(host, f)
     local url = f.repository or ("https://pkgs.k8s.io/core:/stable:/v%s/deb"):format(minor_of(f.version))
     host.apt_repository "kubernetes" { url = url .. "/", suite = "/", key_url = url .. "/Release.key" }
-    host.package "kubernetes" { names = { "kubelet", "kubeadm", "kubectl" }, version = f.version:gsub("^v", "") .. "-*", hold = true }
+    host.package "kubernetes" { names = { "kubelet", "kubeadm", "kubectl" }, version = f.version:gsub("^v", "") .. "-*", hold = true,
+      version_until = "/etc/kubernetes/kubelet.conf" }
     host.package "tools" { names = { "cri-tools", "kubernetes-cni" }, hold = true }
     -- kubeadm starts it, once there is something for it to read.
     host.service "kubelet" { state = "any" }

@@ -50,6 +50,13 @@ function M.client(ctx, cluster)
   return open[key]
 end
 
+--- The client of a cluster of kubeadm that this run has asked already, by its endpoint; nil when it has not.
+function M.opened(cluster)
+  for key, client in pairs(open) do
+    if cluster.endpoint and key:sub(1, #cluster.endpoint + 1) == cluster.endpoint .. " " then return client end
+  end
+end
+
 --- What identifies the cluster, as text.
 function M.identity(cluster)
   return cluster and (cluster.endpoint or cluster.name) or nil

@@ -1,9 +1,9 @@
---- A Node: made by kubeadm, labelled and waited for by us, drained before it goes.
-local client, connect = require "kubernetes.client", require "kubernetes.connect"
-local fail, field, kind, task = require "fail", require "field", require "kind", require "task"
+--- A Node: made by kubeadm, labelled and waited for by us, brought to another release, drained before it goes.
+local client, connect, drain = require "kubernetes.client", require "kubernetes.connect", require "kubernetes.drain"
+local fail, field, kind = require "fail", require "field", require "kind"
 local serving = require "kubernetes.serving"
 
-local DRAIN = 300
+local LAST_WORDS = 5 -- seconds for the API of a cluster that goes as a whole, and may have lost its majority on the way
 local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
 
 local function get(api, name) return api:get("v1", "Node", nil, name) end
@@ -45,6 +45,26 @@ local function certify(ctx, api, node)
   end
 end
 
+-- What reads of one plan share is asked once for all Nodes. Returns the Node, what it runs if that is ours to say, and the client.
+local function look(ctx)
+  local f = ctx.fields
+  if not f.version then
+    local api = connect.client(ctx, f.cluster)
+    return get(api, f.name), nil, api
+  end
+  local survey = require "kubeadm.survey"
+  local now, api
+  if ctx.dry then
+    now, api = survey.shared(ctx, f.cluster)
+    require("kubeadm.turn").reset(api)
+  else
+    api = connect.client(ctx, f.cluster)
+    now = survey.take(api)
+  end
+  local node = now.nodes[f.name]
+  return node and node.object, require("kubeadm.upgrade").runs(now, f.name), api
+end
+
 local function settle(ctx)
   local f = ctx.fields
   local api = connect.client(ctx, f.cluster)
@@ -61,42 +81,14 @@ local function settle(ctx)
     change.spec = { taints = taints }
   end
   if next(change) then node = api:merge(handle(f.name), change) end
+  if f.version then require("kubeadm.survey").forget(api) end
   certify(ctx, api, node)
   return { outputs = told(node) }
 end
 
-local function belongs_to_daemon_set(pod)
-  for _, owner in ipairs(pod.metadata.ownerReferences or {}) do
-    if owner.kind == "DaemonSet" or owner.kind == "Node" then return true end
-  end
-  return (pod.metadata.annotations or {})["kubernetes.io/config.mirror"] ~= nil
-end
-
--- Evicts all pods that can move, as `kubectl drain --ignore-daemonsets --delete-emptydir-data` does; a budget that says no is
--- asked again until the deadline. Where no kubelet answers nothing ends: what was asked to go does so with the Node.
-local function drain(ctx, api, name)
-  api:merge(handle(name), { spec = { unschedulable = true } })
-  local deadline, told = task.now() + DRAIN, nil
-  while true do
-    local left, node = 0, get(api, name)
-    local silent = not node or client.condition(node, "Ready") == "Unknown"
-    for _, pod in ipairs(api:list("v1", "Pod", { fields = "spec.nodeName=" .. name })) do
-      local phase = pod.status and pod.status.phase
-      local over = phase == "Succeeded" or phase == "Failed" or (silent and pod.metadata.deletionTimestamp)
-      if not (over or belongs_to_daemon_set(pod)) then
-        left = left + 1
-        if not pod.metadata.deletionTimestamp then api:evict(pod) end
-      end
-    end
-    if left == 0 then return end
-    if left ~= told then ctx:progress(("draining: %d pods left"):format(left)) end
-    told = left
-    if task.now() > deadline then
-      error(fail { ("%d pods are still on node %s after %d s"):format(left, name, DRAIN), code = "drain",
-        hint = "a PodDisruptionBudget may forbid their eviction: kubectl get pdb -A" })
-    end
-    api:watch("v1", "Pod", { fields = "spec.nodeName=" .. name }, 2, function(event) return event == "DELETED" end)
-  end
+local function update(ctx)
+  if ctx.fields.version then require("kubeadm.upgrade").bring(ctx, connect.client(ctx, ctx.fields.cluster)) end
+  return settle(ctx)
 end
 
 -- A control plane of a cluster that we make leaves etcd by its Node, which goes with its kubeadm.join.
@@ -105,19 +97,44 @@ local function goes_later(f, node)
   return f.cluster.host ~= nil and (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
 end
 
+-- patience: seconds to wait for an API that does not answer.
+local function leave(ctx, patience)
+  local api, name = connect.client(ctx, ctx.fields.cluster), ctx.fields.name
+  api.patience = patience or api.patience
+  local node = get(api, name)
+  if not node then return end
+  api:merge(handle(name), { spec = { unschedulable = true } })
+  drain(ctx, api, name)
+  if goes_later(ctx.fields, node) then return end
+  api:delete(handle(name), { wait = 60 })
+end
+
+local function check(f, problem)
+  if f.version ~= nil and f.host == nil then problem("version", "'version' needs 'host': kubeadm is to run there") end
+end
+
 return kind "kubernetes.node" {
-  doc = "A Node of a cluster: waited for, labelled, tainted; cordoned, drained and deleted when it goes (a control plane's by kubeadm.join).",
+  doc = "A Node of a cluster: waited for, labelled, tainted; upgraded when `version` is another; cordoned, drained and deleted when it goes (a control plane's by kubeadm.join).",
+  check = check,
+  -- An upgrade waits for its turn among the workers; each of its steps has a deadline of its own.
+  timeouts = { update = 86400 },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, doc = "The Node's name." },
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true },
     labels = field.map { field.string {}, doc = "Labels of ours; others are left alone." },
     taints = field.list { field.object { key = field.string { required = true }, value = field.string {},
       effect = field.choice { "NoSchedule", "PreferNoSchedule", "NoExecute" } }, key = "key", owned_elements = true },
+    version = field.string { match = "^%d+%.%d+%.%d+$",
+      doc = "The release of a kubeadm cluster's node, such as 1.36.1: another one upgrades it, drained and one step after the other." },
+    host = field.resource { "ssh.host", ignore = true, doc = "The node's host, where an upgrade runs." },
+    control_plane = field.boolean { default = false, ignore = true, doc = "It is a control plane; these are upgraded before workers." },
+    max_unavailable = field.string { default = "1", match = "^[1-9]%d*%%?$", ignore = true,
+      doc = "How many workers may be away at once for an upgrade: a number, or a share such as 25%." },
     serving = field.boolean { default = true, doc = "Approve what its kubelet asks for to serve logs and exec: a certificate for its own addresses." },
     ready = field.boolean { default = true, ignore = true, doc = "Wait until it is Ready." },
     seconds = field.number { default = 300, min = 1, ignore = true, doc = "How long to wait." },
   },
-  outputs = { uid = field.string {}, version = field.string { doc = "The kubelet's version." } },
+  outputs = { uid = field.string {}, version = field.string { volatile = true, doc = "The kubelet's version." } },
   identity = function(f)
     local cluster = connect.identity(f.cluster)
     return cluster and f.name and ("%s/node/%s"):format(cluster, f.name) or nil
@@ -125,25 +142,22 @@ return kind "kubernetes.node" {
   read = function(ctx)
     if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
-    local api = connect.client(ctx, f.cluster)
-    local node = get(api, f.name)
+    local node, runs, api = look(ctx)
     if not node then return nil end
     local fields = observe(f, node)
+    fields.version = runs
     -- A kubelet that waits for its certificate is a difference: it asks again when one expires.
     if certifies(f) and #serving.requests(api, f.name) > 0 then fields.serving = false end
     for name, value in pairs(f) do if fields[name] == nil then fields[name] = value end end
     return { fields = fields, outputs = told(node),
       status = client.condition(node, "Ready") ~= "True" and "not ready" or nil }
   end,
-  create = settle, update = settle,
+  create = settle, update = update,
   delete = function(ctx)
-    local f = ctx.fields
-    local api = connect.client(ctx, f.cluster)
-    local name = f.name
-    local node = get(api, name)
-    if not node then return end
-    drain(ctx, api, name)
-    if goes_later(f, node) then return end
-    api:delete(handle(name), { wait = 60 })
+    if not require("kubeadm.quorum").is_going(ctx.fields.cluster) then return leave(ctx) end
+    local ok, err = pcall(leave, ctx, LAST_WORDS)
+    if ok then return end
+    if not (fail.is(err) and err.code == "unreachable") then error(err, 0) end
+    return { note = ("nothing was moved from node %s, for the API does not answer any more"):format(ctx.fields.name) }
   end,
 }

@@ -135,6 +135,14 @@ local function renew(ctx)
   return 0
 end
 
+--- What an upgrade does with the certificates of a control plane: new ones, without a word. c: the cluster's configuration.
+function certs.renewed(ctx, c)
+  local quiet = setmetatable({ say = function() end }, { __index = ctx })
+  for _, e in ipairs(entries(ctx)) do
+    if certificate(ctx, e) then renew_one(quiet, e, c) end
+  end
+end
+
 --- `kubeadm certs WORD`.
 function certs.run(ctx)
   local word = ctx.flags.words[2]

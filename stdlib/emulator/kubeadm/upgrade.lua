@@ -2,12 +2,14 @@
 local yaml = require "yaml"
 local value = require "emulator.kubernetes.value"
 local Client = require "emulator.kubernetes.client"
+local certs = require "emulator.kubeadm.certs"
 local cluster = require "emulator.kubeadm.cluster"
 local config = require "emulator.kubeadm.config"
 local files = require "emulator.kubeadm.files"
 local layout = require "emulator.kubeadm.layout"
 local release = require "emulator.kubeadm.release"
 local tokens = require "emulator.kubeadm.tokens"
+local wait = require "emulator.kubeadm.wait"
 
 local upgrade = {}
 
@@ -90,10 +92,36 @@ local function plan(ctx)
   return 0
 end
 
+local ETCD = "/etc/kubernetes/manifests/etcd.yaml"
+
+-- Waits until the kubelet runs what the manifests say, and the API server here answers.
+local function settle(ctx)
+  local static = ctx.kubernetes:kubelet(ctx.machine).static
+  local done = wait.until_(ctx, 300, function()
+    for name, m in pairs(static:manifests()) do
+      local entry = static.running[name]
+      if not entry or entry.digest ~= m.digest then return nil, name end
+    end
+    return static.running["kube-apiserver"].server:healthy()
+  end)
+  if not done then
+    ctx:fail("[upgrade/apply] FATAL: couldn't upgrade control plane. kubeadm has tried to recover everything into the earlier state. "
+      .. "Errors faced: timed out waiting for the condition")
+  end
+end
+
+-- etcd's manifest keeps all but its image; certificates are renewed on the way.
 local function manifests(ctx, c)
   local quiet = setmetatable({ say = function() end }, { __index = ctx })
+  certs.renewed(ctx, c)
+  local etcd, image = files.read(ctx.machine, ETCD), release.images(c.cluster.kubernetesVersion, c.cluster.imageRepository).etcd
+  if etcd then
+    local new = etcd:gsub("(image: *)%S*/etcd:[^%s\"']+", function(word) return word .. image end)
+    if new ~= etcd then files.write(ctx.machine, ETCD, new, true) end
+  end
   layout.control_plane(quiet, c)
   ctx.kubernetes:changed(ctx.machine)
+  settle(ctx)
 end
 
 local function apply(ctx)

@@ -143,7 +143,7 @@ local function status_of(self, s, old)
     nodeInfo = { machineID = machine_uuid(self.machine, "id"):gsub("-", ""), systemUUID = machine_uuid(self.machine, "system"),
       bootID = machine_uuid(self.machine, "boot" .. tostring(self.machine.boots or 0)), kernelVersion = "6.1.0-40-cloud-amd64",
       osImage = os_image(self.machine), containerRuntimeVersion = "containerd://" .. runtime:match("^[%d.]+"),
-      kubeletVersion = version_of(self.machine), kubeProxyVersion = "", operatingSystem = "linux", architecture = "amd64" } }, ready
+      kubeletVersion = self.version or version_of(self.machine), kubeProxyVersion = "", operatingSystem = "linux", architecture = "amd64" } }, ready
 end
 
 -- Credentials
@@ -459,6 +459,7 @@ end
 local function run(self)
   local guard <close> = setmetatable({}, { __close = function() detach(self) end })
   local delay = 0.1
+  self.version = version_of(self.machine) -- of the program that runs, until it is started anew
   while true do
     local s, why = self:settings()
     local wait = 5

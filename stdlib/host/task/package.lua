@@ -41,6 +41,7 @@ return task "package" {
   fields = {
     names = field.list { field.string { match = "^[%w][%w+.-]*$" }, required = true, doc = "The packages; the task's own name unless given." },
     version = field.string { match = "^[%w.+:~*-]+$", doc = "A version, or a prefix that ends in `*`." },
+    version_until = field.string { match = "^/", doc = "Once this path exists, `version` is only for packages that are missing." },
     hold = field.boolean { default = false, doc = "Keep apt from changing them by itself." },
     state = field.choice { "present", "absent", default = "present" },
   },
@@ -48,6 +49,7 @@ return task "package" {
     t.list = table.concat(t.names, " ")
     t.version = t.version or ""
     t.held = t.hold and "1" or "0"
+    t.settled = t.version_until or "/nonexistent"
   end,
   shown = function(t)
     return { installed = t.state == "absent" and "" or (t.version ~= "" and t.version or "yes"), held = t.hold and "yes" or nil }
@@ -59,6 +61,7 @@ return task "package" {
         dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^[a-z]* ok installed' && { oldis installed "$p"; return 1; }; done; return 0]]
     end
     return [[r=0 v={version}
+      [ ! -e {settled} ] || v=
       for p in $(printf %s {list}); do
         s=$(dpkg-query -W -f '${Status} ${Version}' "$p" 2>/dev/null) || s=
         case $s in "install ok installed "*) s=${s#install ok installed } s=${s#hold ok installed } ;; "hold ok installed "*) s=${s#hold ok installed } ;; *) oldis installed ""; r=1; continue ;; esac
@@ -71,9 +74,14 @@ return task "package" {
       return "apt_run {seconds} apt-get -o DPkg::Lock::Timeout=0 remove -y -qq --allow-change-held-packages $(printf %s {list})"
     end
     return [[v={version} w= end=$(($(date +%s) + {seconds}))
-      for p in $(printf %s {list}); do w="$w $p${v:+=$v}"; done
-      apt_fresh {seconds} && apt_run $((end - $(date +%s))) apt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef \
-        -o Dpkg::Options::=--force-confold install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
+      for p in $(printf %s {list}); do
+        [ ! -e {settled} ] || ! dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^[a-z]* ok installed' || continue
+        w="$w $p${v:+=$v}"
+      done
+      if [ -n "$w" ]; then
+        apt_fresh {seconds} && apt_run $((end - $(date +%s))) apt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef \
+          -o Dpkg::Options::=--force-confold install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
+      fi
       [ {held} = 0 ] || apt_run $((end - $(date +%s))) apt-mark hold $(printf %s {list}) >/dev/null]]
   end,
 }

@@ -1,0 +1,212 @@
+--- Before the first step of a plan: would it break a cluster of kubeadm? An upgrade that may not be, or has no healthy cluster to
+-- begin with; control planes without which etcd loses its majority. What the plan's reads found out is used again; a plan
+-- of a part (`--target`) that did not ask the cluster is judged by what the state says.
+local connect = require "kubernetes.connect"
+local json = require "json"
+local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
+
+local M = {}
+
+local function text(value) return type(value) == "string" and value or nil end
+
+local function deny(row, message, hint)
+  return { level = "deny", address = row.address, message = message, hint = hint, file = row.file, line = row.line }
+end
+
+local function listed(names) return table.concat(names, ", ") end
+
+local function change_of(row, path)
+  for _, change in ipairs(row.changes or {}) do if change.path == path then return change end end
+end
+
+-- What the state says of hosts: address of the resource -> host name.
+local function host_names(state)
+  local names = {}
+  for _, row in ipairs(state) do
+    if row.kind == "ssh.host" then names[row.address] = text(row.fields.hostname) or text(row.fields.name) end
+  end
+  return names
+end
+
+local function name_of(row, hosts)
+  local f = row.fields or {}
+  local host = type(f.host) == "table" and f.host or {}
+  local name = text(f.node_name) or text(host.hostname) or hosts[host["$ref"] or ""]
+  return name and name:lower()
+end
+
+-- Upgrades.
+
+-- The version that a Node shall have after this plan, if the plan has to do with it.
+local function wanted(row)
+  if row.kind ~= "kubernetes.node" then return nil end
+  local change = change_of(row, "version")
+  if change then return text(change.after) end
+  return (row.action == "create" or row.action == "replace") and text(row.fields.version) or nil
+end
+
+-- Rows by cluster and version: { cluster, version, names, workers = is one a worker?, changes = does one change?, first }.
+local function upgrades_of(resources)
+  local groups, list = {}, {}
+  for _, row in ipairs(resources) do
+    local version = wanted(row)
+    if version and type(row.fields.cluster) == "table" then
+      local key = tostring(row.fields.cluster.endpoint) .. " " .. version
+      local group = groups[key]
+      if not group then
+        group = { cluster = row.fields.cluster, version = version, names = {}, first = row }
+        groups[key], list[#list + 1] = group, group
+      end
+      if text(row.fields.name) then group.names[row.fields.name] = true end
+      group.workers = group.workers or row.fields.control_plane ~= true
+      if change_of(row, "version") and not group.changes then group.changes, group.first = true, row end
+    end
+  end
+  return list
+end
+
+local function judge(group)
+  local api = connect.opened(group.cluster)
+  if not api then return nil end -- a cluster that is not there yet
+  local ok, now = pcall(survey.recent, api)
+  if not ok then
+    return deny(group.first, "the cluster's versions are not known: " .. tostring(now), "an upgrade begins with a healthy cluster")
+  end
+  local why, hint = skew.objection(now, group.version)
+  if why then return deny(group.first, why, hint) end
+  local unwell = {}
+  for _, name in ipairs(group.changes and skew.unwell(now) or {}) do
+    if not now.nodes[name].mark then unwell[#unwell + 1] = name end -- one under way is what goes on
+  end
+  if #unwell > 0 then
+    return deny(group.first, ("control plane %s is not healthy: an upgrade begins with a healthy cluster"):format(listed(unwell)),
+      "see why: kubectl describe node")
+  end
+  local lagging = skew.lagging(now, group.version, group.names)
+  if group.workers and #lagging > 0 then
+    return deny(group.first, ("a kubelet of %s would be newer than the API server of %s, which this plan does not upgrade"):format(
+      group.version, listed(lagging)), "upgrade the control planes with it or before")
+  end
+end
+
+-- The packages' repository goes to another minor release before any Node does: by what the state says of the Node.
+local function judge_packages(resources, state, told)
+  local recorded = {}
+  for _, row in ipairs(state) do
+    if row.kind == "kubernetes.node" and text(row.fields.name) then recorded[row.fields.name] = text(row.fields.version) end
+  end
+  local said = {}
+  for _, row in ipairs(resources) do
+    local version = row.kind == "kubeadm.node" and row.action == "update" and text((row.fields or {}).version)
+    version = version and version:gsub("^v", "")
+    local was = version and recorded[name_of(row, {}) or ""]
+    if was and not told[version] then
+      local why, hint = skew.objection({ version = was, nodes = {} }, version)
+      if why then
+        said[#said + 1], told[version] = deny(row, why, hint), true
+      end
+    end
+  end
+  return said
+end
+
+-- etcd.
+
+-- The control planes that the state knows, by cluster: endpoint -> { init = row, names = { [name] = row } }.
+local function clusters_of(state)
+  local hosts, by_address, clusters = host_names(state), {}, {}
+  for _, row in ipairs(state) do
+    local name = row.kind == "kubeadm.init" and name_of(row, hosts)
+    if name then
+      local cluster = { init = row, endpoint = text(row.fields.endpoint) or row.address, names = { [name] = row.address } }
+      by_address[row.address], clusters[#clusters + 1] = cluster, cluster
+    end
+  end
+  for _, row in ipairs(state) do
+    local f = row.fields
+    local of = row.kind == "kubeadm.join" and f.control_plane == true and type(f.cluster) == "table" and by_address[f.cluster["$ref"] or ""]
+    local name = of and name_of(row, hosts)
+    if name then of.names[name] = row.address end
+  end
+  return clusters
+end
+
+local TAKES = { delete = "gone", replace = "gone" }
+
+local function leaving_of(cluster, resources)
+  local addresses, leaving, rows = {}, {}, {}
+  for name, address in pairs(cluster.names) do addresses[address] = name end
+  for _, row in ipairs(resources) do
+    local how = TAKES[row.action]
+    local name = addresses[row.address]
+    if not name and row.kind == "azure.virtual_machine" then
+      name = text((row.fields or {}).name)
+      name = name and cluster.names[name:lower()] and name:lower()
+      local power = change_of(row, "power")
+      if power and power.after == "deallocated" then how = how or "stopped" end
+    end
+    if name and how then
+      leaving[name] = leaving[name] ~= "gone" and how or "gone"
+      rows[name] = rows[name] or row
+    end
+  end
+  return leaving, rows
+end
+
+local function row_of(resources, address)
+  for _, row in ipairs(resources) do if row.address == address then return row end end
+end
+
+-- All of it is destroyed; or made anew by somebody who said so.
+local function is_whole(cluster, resources)
+  local init = row_of(resources, cluster.init.address)
+  if init and init.action == "replace" and init.reason == "asked for" then return true end
+  for _, address in pairs(cluster.names) do
+    local row = row_of(resources, address)
+    if not row or row.action ~= "delete" then return false end
+  end
+  return true
+end
+
+local function judge_etcd(cluster, resources)
+  local whole = is_whole(cluster, resources)
+  quorum.whole(cluster.endpoint, whole)
+  local leaving, rows = leaving_of(cluster, resources)
+  if whole or next(leaving) == nil then return nil end
+  local names = {}
+  for name in pairs(leaving) do names[#names + 1] = name end
+  table.sort(names)
+  local first = rows[names[1]]
+  local init = row_of(resources, cluster.init.address)
+  if init and init.action == "replace" then
+    return deny(init, "a new, empty cluster would take the place of this one, and what its etcd holds would be lost",
+      "if that is meant, say so: --replace " .. init.address)
+  end
+  local api = connect.opened { endpoint = cluster.endpoint }
+  local ok, now = pcall(survey.recent, api)
+  if not ok or not api then
+    return deny(first, ("it is not known whether etcd keeps its majority without %s: %s"):format(listed(names),
+      api and tostring(now) or "this plan did not ask the cluster"), "bring the API back first, or plan without --target")
+  end
+  local members = quorum.members(now)
+  for name in pairs(cluster.names) do if members[name] == nil then members[name] = false end end
+  local why, hint = quorum.objection(members, leaving)
+  return why and deny(first, why, hint) or nil
+end
+
+--- What is to be said of a plan: a list of { level, address, message, hint, file, line }. argument: resources (the rows that write,
+-- of clusters and machines), state (its rows).
+function M.run(argument)
+  local said, told = json.array {}, {}
+  for _, group in ipairs(upgrades_of(argument.resources)) do
+    local denial = judge(group)
+    if denial then said[#said + 1], told[group.version] = denial, true end
+  end
+  for _, denial in ipairs(judge_packages(argument.resources, argument.state, told)) do said[#said + 1] = denial end
+  for _, cluster in ipairs(clusters_of(argument.state)) do
+    said[#said + 1] = judge_etcd(cluster, argument.resources)
+  end
+  return said
+end
+
+return M

@@ -1,0 +1,119 @@
+--- What a cluster's API says of its machines, in three requests however many there are: versions of kubelets and static pods,
+-- whether Nodes are ready and etcd's members run, what version the cluster's configuration has.
+local client, connect = require "kubernetes.client", require "kubernetes.connect"
+local fail, skew, task, yaml = require "fail", require "kubeadm.skew", require "task", require "yaml"
+
+local M = {}
+
+--- The annotation of a Node that is being upgraded: "VERSION STEP[ cordoned]", with what it takes to go on where a run ended.
+-- STEP is apply or node, as in `kubeadm upgrade STEP`; `cordoned`: it was before, and stays so.
+M.MARK = "vmrun/upgrade"
+
+local SHARED = 2 -- seconds for which the reads of one plan share an answer
+local CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+local PARTS = { ["kube-apiserver"] = true, ["kube-controller-manager"] = true, ["kube-scheduler"] = true }
+
+local function bare(version) return version and (version:gsub("^v", "")) end
+
+local function version_of(pod)
+  local image = ((pod.spec.containers or {})[1] or {}).image or ""
+  return image:match(":v(%d+%.%d+%.%d+)")
+end
+
+local function node_of(object)
+  local info = object.status and object.status.nodeInfo
+  return { object = object, kubelet = bare(info and info.kubeletVersion), ready = client.condition(object, "Ready") == "True",
+    control_plane = (object.metadata.labels or {})[CONTROL_PLANE] ~= nil, mark = (object.metadata.annotations or {})[M.MARK],
+    cordoned = object.spec.unschedulable == true }
+end
+
+local function add_pod(nodes, pod)
+  local part, node = (pod.metadata.labels or {}).component, nodes[pod.spec.nodeName or ""]
+  if not node then return end
+  local ready = client.condition(pod, "Ready") == "True"
+  if part == "etcd" then node.etcd = ready and node.ready end
+  if not PARTS[part] then return end
+  node.control_plane = true
+  node.pods = skew.older(node.pods, version_of(pod))
+  node.pods_ready = node.pods_ready ~= false and ready
+  if part == "kube-apiserver" then node.api_server = version_of(pod) end
+end
+
+--- The version of the cluster that kubeadm keeps in its configuration; nil when it keeps none.
+function M.version(api)
+  local map = api:get("v1", "ConfigMap", "kube-system", "kubeadm-config")
+  local config = map and map.data and yaml.decode(map.data.ClusterConfiguration or "")
+  return type(config) == "table" and bare(config.kubernetesVersion) or nil
+end
+
+-- All at once; the first failure is raised when all have ended.
+local function at_once(...)
+  local running, results, failure = {}, {}, nil
+  for i, ask in ipairs { ... } do running[i] = task.spawn(ask) end
+  for i, asking in ipairs(running) do
+    local ok, result = asking:join()
+    if ok then results[i] = result else failure = failure or result end
+  end
+  if failure then error(failure, 0) end
+  return table.unpack(results, 1, #running)
+end
+
+--- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned; of control planes also: api_server,
+-- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
+function M.take(api)
+  local nodes, pods, version = at_once(
+    function() return (api:list("v1", "Node")) end,
+    function() return (api:list("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" })) end,
+    function() return M.version(api) end)
+  local survey = { version = version, nodes = {} }
+  for _, object in ipairs(nodes) do survey.nodes[object.metadata.name] = node_of(object) end
+  for _, pod in ipairs(pods) do add_pod(survey.nodes, pod) end
+  return survey
+end
+
+local shared = setmetatable({}, { __mode = "k" }) -- client -> { event } or { survey, at } or nothing
+
+--- The same, from what was asked a moment ago if it was.
+function M.recent(api)
+  while shared[api] and shared[api].event do shared[api].event:wait() end
+  local entry = shared[api]
+  if entry and task.now() - entry.at < SHARED then return entry.survey end
+  local event = task.event()
+  shared[api] = { event = event }
+  local ok, survey = pcall(M.take, api)
+  shared[api] = ok and { survey = survey, at = task.now() } or nil
+  event:set()
+  if not ok then error(survey, 0) end
+  return survey
+end
+
+--- The same for the reads of a plan, which ask at about the same time. Returns the client, too.
+function M.shared(ctx, cluster)
+  local api = connect.client(ctx, cluster)
+  return M.recent(api), api
+end
+
+--- Forgets what reads shared: something of the cluster was changed.
+function M.forget(api) if shared[api] and not shared[api].event then shared[api] = nil end end
+
+--- The version that a Node runs: the oldest of its kubelet and its static pods.
+function M.runs(node) return skew.older(node.kubelet, node.pods) end
+
+--- Waits until no API server of the cluster is older than a version: whoever joins with that version may come.
+function M.wait_for(ctx, api, version, seconds)
+  local deadline = task.now() + seconds
+  while true do
+    local survey = M.take(api)
+    local behind = skew.lagging(survey, version, {})
+    if #behind == 0 and survey.version and skew.compare(survey.version, version) >= 0 then return end
+    if task.now() > deadline then
+      error(fail { ("the control planes are not at %s after %d s: %s"):format(version, seconds,
+        #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
+        code = "skew", hint = "upgrade the control planes first" })
+    end
+    ctx:progress("waiting for the control planes to be at " .. version)
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, 15, function(event) return event == "ADDED" end)
+  end
+end
+
+return M

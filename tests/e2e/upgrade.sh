@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# Another `version` upgrades the cluster: node by node in the graph's order, with pods moved away first; a run may die anywhere; what
+# would break the cluster is refused before the first write.
+. "$(dirname "$0")/lib/story.sh"
+
+k() { timeout 30 kubectl --kubeconfig "$config" "$@"; }
+kubelets() { k get nodes -o custom-columns=N:.metadata.name,V:.status.nodeInfo.kubeletVersion --no-headers | awk '{ print $2 }' | sort -u | tr '\n' ' '; }
+images() {
+  k get pods -n kube-system -o custom-columns=I:.spec.containers[0].image --no-headers | grep -oE 'kube-[a-z-]+:v[0-9.]+' | sort -u | tr '\n' ' '
+}
+left_over() { k get nodes -o json | jq -r '.items[] | select(.spec.unschedulable or .metadata.annotations["vmrun/upgrade"]) | .metadata.name'; }
+upgraded_to() {
+  same "$1: all kubelets are at $2" "$(kubelets)" "v$2 "
+  same "$1: and the control planes with kube-proxy" "$(images)" "kube-apiserver:v$2 kube-controller-manager:v$2 kube-proxy:v$2 kube-scheduler:v$2 "
+  same "$1: no Node is cordoned or marked" "$(left_over)" "${3:-}"
+  exits "$1: the next plan has no changes" 0 plan version="$2" "${@:4}" --detailed-exitcode
+}
+
+# Who is away at once: watched through the API, a line an event.
+watch_nodes() {
+  while [ -e "$work/watching" ]; do
+    timeout 120 kubectl --kubeconfig "$config" get nodes -w --no-headers -o custom-columns=N:.metadata.name,U:.spec.unschedulable 2>/dev/null
+  done >>"$work/watched"
+}
+start_watch() {
+  : >"$work/watched"
+  : >"$work/watching"
+  watch_nodes &
+  watcher=$!
+  until_true 10 grep -q demo- "$work/watched"
+}
+stop_watch() {
+  sleep 0.5
+  rm -f "$work/watching"
+  pkill -P "$watcher"
+  wait "$watcher" 2>/dev/null
+}
+most_away() { # NAME-PATTERN
+  awk -v of="$1" '$1 ~ of { if ($2 == "true") away[$1] = 1; else delete away[$1]; n = 0; for (x in away) n++; if (n > most) most = n }
+    END { print most + 0 }' "$work/watched"
+}
+
+# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
+kill_at() {
+  local pattern=$1 pid line seen=
+  shift
+  mkfifo "$work/lines"
+  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
+  pid=$!
+  while read -r line; do
+    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
+      seen=1
+      pkill -9 -P "$pid" # timeout started vmrun as its only child
+    fi
+  done <"$work/lines"
+  rm "$work/lines"
+  code=0
+  wait "$pid" 2>/dev/null || code=$?
+}
+
+exits "a cluster of 1.35.1" 0 apply version=1.35.1
+config=$work/kubeconfig
+check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"
+[ "$failed" -eq 0 ] || exit
+same "it is of 1.35.1" "$(kubelets)" "v1.35.1 "
+
+# What is refused, before anything is touched.
+touched=$(writes)
+disks >"$work/disks"
+exits "a minor release that is skipped" 1 apply version=1.37.0
+has "is named" "the cluster is at 1.35.1, and shall be at 1.37.0: that skips 1.36: an upgrade goes on by one minor release"
+has "once" "1 step would break the cluster; nothing was changed"
+matches "with its place" 'recipes/cluster.lua:[0-9]+: kubernetes.node.cp-1'
+exits "for a part of it, too" 1 apply version=1.37.0 --target node.cp-2/kubeadm.node.tools
+has "it says the same" "that skips 1.36"
+exits "for a worker, too" 1 apply version=1.37.0 --target 'azure.virtual_machine_scale_set.worker.instances[0]/kubernetes.node.worker'
+exits "without asking Azure, too" 1 apply version=1.37.0 --no-preflight
+exits "a downgrade" 1 apply version=1.35.0
+has "is named as well" "that is a downgrade, which kubeadm does not do"
+same "nothing was written for all of these" "$(writes)" "$touched"
+same "nor on the machines" "$(disks | diff "$work/disks" -)" ""
+
+# The next patch, with two workers of three away at once, and one that somebody has cordoned.
+exits "a third worker" 0 apply version=1.35.1 workers=3
+workers=(workers=3 max_unavailable=67%)
+exits "the plan of an upgrade" 2 plan version=1.35.2 "${workers[@]}" --detailed-exitcode
+has "it shows each control plane" 'kubernetes.node.cp-3: change (field `version` changed: 1.35.1 -> 1.35.2)'
+has "and the workers" 'kubernetes.node.worker: change 3 alike (field `version` changed: 1.35.1 -> 1.35.2)'
+has "and nothing more than kubeadm's file beside" "Plan: 0 to add, 7 to change, 0 to destroy."
+check "somebody cordons a worker" k cordon demo-worker000002
+start_watch
+exits "the upgrade" 0 apply version=1.35.2 "${workers[@]}"
+stop_watch
+done_order=$(grep -oE 'kubernetes\.node\.[a-z0-9-]+: changed \(' <<<"$out" | grep -oE 'cp-[0-9]|worker' | tr '\n' ' ')
+same "control planes one after the other, then workers" "$done_order" "cp-1 cp-2 cp-3 worker worker worker "
+matches "with a snapshot of etcd before" "kubernetes.node.cp-1: saving a snapshot of etcd"
+same "which only the first took" "$(grep -c 'saving a snapshot' <<<"$out")" 1
+same "one control plane was away at once" "$(most_away demo-cp)" 1
+same "and two workers beside the cordoned one, at most" "$(most_away 'demo-worker00000[01]')" 2
+same "the snapshot is for root alone" "$(stat -c '%a %U' "$state"/emulator/machines/*/root/var/backups/etcd | head -n 1)" "700 root"
+upgraded_to "a patch release" 1.35.2 demo-worker000002 "${workers[@]}"
+check "the cordoned one is given back" k uncordon demo-worker000002
+given=(workers=2 max_unavailable=1)
+exits "two workers again" 0 apply version=1.35.2 "${given[@]}"
+
+# The next minor release: its repository, its packages.
+start_watch
+exits "the next minor release" 0 apply version=1.36.1 "${given[@]}"
+stop_watch
+same "one control plane was away at once" "$(most_away demo-cp)" 1
+same "and one worker" "$(most_away demo-worker)" 1
+upgraded_to "a minor release" 1.36.1 "" "${given[@]}"
+same "the machines have the repository of the minor release" \
+  "$(grep -hoE 'stable:/v[0-9.]+' "$state"/emulator/machines/*/root/etc/apt/sources.list.d/kubernetes.list | grep -v key | sort -u)" "stable:/v1.36"
+same "the version that kubeadm keeps is the new one" \
+  "$(k get configmap -n kube-system kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' | grep -c 'kubernetesVersion: v1.36.1')" 1
+same "flannel stays" "$(k get daemonset -n kube-flannel kube-flannel-ds -o jsonpath='{.status.numberReady}')" 5
+
+# Killed in each step, and gone on with.
+patch=1
+while IFS='|' read -r name pattern; do
+  patch=$((patch + 1))
+  kill_at "$pattern" version="1.36.$patch" "${given[@]}"
+  same "$name: killed" "$code" 137
+  exits "$name: the next run ends well" 0 apply version="1.36.$patch" "${given[@]}"
+  upgraded_to "$name" "1.36.$patch" "" "${given[@]}"
+done <<'STEPS'
+in the snapshot|node\.cp-1: saving a snapshot
+while the first control plane is drained|node\.cp-1: draining
+within kubeadm upgrade apply|node\.cp-1: command kubeadm upgrade apply
+before its kubelet is upgraded|node\.cp-1: package kubelet
+before its kubelet restarts|node\.cp-1: service kubelet
+while it is waited for|node\.cp-1: waiting for the Node to be ready at
+within kubeadm upgrade node|node\.cp-2: command kubeadm upgrade node
+while a worker is drained|kubernetes\.node\.worker: draining
+before a worker's kubelet restarts|kubernetes\.node\.worker: service kubelet
+STEPS
+now=1.36.$patch
+same "of the snapshots the newest five are kept" "$(find "$state"/emulator/machines/*/root/var/backups/etcd -name '*.db' | wc -l)" 5
+
+# A worker that fails keeps the others from being begun.
+next=1.36.$((patch + 1))
+exits "a worker whose packages cannot be installed" 0 vmrun exec "$recipe" demo-worker000000 -- \
+  "sudo -n mv /usr/local/sbin/apt-get /usr/local/sbin/away; printf '#!/bin/sh\necho no space left >&2\nexit 100\n' | sudo -n tee /usr/local/sbin/apt-get; sudo -n chmod 755 /usr/local/sbin/apt-get"
+exits "fails the upgrade" 1 apply version="$next" "${given[@]}"
+version_of() { k get node "$1" -o jsonpath='{.status.nodeInfo.kubeletVersion} {.spec.unschedulable}'; }
+if grep -q 'worker.*was not begun' <<<"$out"; then
+  has "the other was not begun" "the upgrade of node demo-worker000001 was not begun: that of demo-worker000000 has failed"
+  same "it is as it was" "$(version_of demo-worker000001)" "v$now "
+else
+  same "the other had its turn before" "$(version_of demo-worker000001)" "v$next "
+fi
+has "what the host said is told" "no space left"
+same "the one that failed takes no pods" "$(version_of demo-worker000000)" "v$now true"
+exits "it is mended" 0 vmrun exec "$recipe" demo-worker000000 -- sudo -n mv /usr/local/sbin/away /usr/local/sbin/apt-get
+exits "and the next run ends well" 0 apply version="$next" "${given[@]}"
+upgraded_to "after a failure" "$next" "" "${given[@]}"
+now=$next next=1.36.$((patch + 2))
+
+# Certificates that are about to end: those of the second control plane, made for ten days.
+config_map() { k get configmap -n kube-system kubeadm-config -o jsonpath='{.data.ClusterConfiguration}'; }
+configured() { k patch configmap -n kube-system kubeadm-config --type merge -p "$(jq -n --arg c "$1" '{data: {ClusterConfiguration: $c}}')"; }
+was=$(config_map)
+check "certificates are to live for ten days" configured "$was
+certificateValidityPeriod: 240h0m0s"
+exits "those of a control plane are made" 0 vmrun exec "$recipe" demo-cp-2 -- sudo -n kubeadm certs renew all
+check "and those to come for a year" configured "$was"
+ends=$(date -u -d '+10 days' +%F)
+exits "a plan says so" 2 plan version="$now" "${given[@]}" --detailed-exitcode
+has "which, and when" "\"end $ends: admin.conf, apiserver, apiserver-etcd-client"
+has "of which control plane" "kubeadm.join.cp-2: 10 certificates of this control plane end within 30 days, admin.conf on $ends; they are to be renewed"
+has "and no other" "Plan: 0 to add, 1 to change, 0 to destroy."
+exits "an apply renews them" 0 apply version="$now" "${given[@]}"
+exits "and they are new" 0 plan version="$now" "${given[@]}" --detailed-exitcode
+lacks "nothing is said any more" "certificate"
+check "the API server answers with the new one" k get --raw /readyz
+exits "a run that died between new certificates and those who read them" 0 vmrun exec "$recipe" demo-cp-3 -- sudo -n touch /var/lib/vmrun/certificates.renewing
+exits "is seen" 2 plan version="$now" "${given[@]}" --detailed-exitcode
+has "and made up for" "kubeadm.join.cp-3: change"
+exits "by the next" 0 apply version="$now" "${given[@]}"
+exits "which is all" 0 plan version="$now" "${given[@]}" --detailed-exitcode
+
+# etcd's majority.
+exits "one control plane of three may be made anew" 0 plan version="$now" "${given[@]}" --replace azure.virtual_machine.cp-2
+exits "the first may not: its cluster would be another" 1 plan version="$now" "${given[@]}" --replace azure.virtual_machine.cp-1
+has "it says so" "a new, empty cluster would take the place of this one"
+machine=/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachines
+check "a control plane is stopped" arm POST "$machine/demo-cp-3/deallocate" 2025-04-01
+not_ready() { k get node demo-cp-3 --no-headers | grep -q NotReady; }
+check "its Node turns NotReady" until_true 40 not_ready
+touched=$(writes)
+exits "an upgrade is refused then" 1 plan version="$next" "${given[@]}" --exclude azure.virtual_machine.cp-3
+has "with the reason" "control plane demo-cp-3 is not healthy: an upgrade begins with a healthy cluster"
+exits "another one may not be made anew" 1 apply version="$now" "${given[@]}" --replace azure.virtual_machine.cp-2 --exclude azure.virtual_machine.cp-3
+has "which is told" "etcd would lose its majority without demo-cp-2: 1 of 2 would be left; of 3 members demo-cp-3 is not healthy"
+exits "nor destroyed" 1 vmrun destroy "$recipe" --yes --target azure.virtual_machine.cp-2
+has "by --target, where the cluster cannot be asked" "it is not known whether etcd keeps its majority without demo-cp-2"
+exits "nor reset" 1 vmrun destroy "$recipe" --yes --target kubeadm.join.cp-2 --no-preflight
+has "whatever Azure is asked" "it is not known whether etcd keeps its majority without demo-cp-2"
+exits "nor left out" 1 plan version="$now" "${given[@]}" control_planes=1 --exclude azure.virtual_machine.cp-3
+same "nothing was written for all of these" "$(writes)" "$touched"
+exits "the whole cluster may go, as it is" 0 vmrun destroy "$recipe" --yes
+same "no machine is left" "$(machines)" ""

@@ -59,7 +59,6 @@ struct vr_phase {
  * taking away in turns. */
 struct vr_roll {
     size_t unavailable, surge; /* how many fewer, and how many more than wanted there may be */
-    size_t want;               /* how many there are to be */
     struct vr_phase *phases;
     size_t count;
 };
@@ -119,6 +118,8 @@ struct vr_node_private {
     const char *intent;   /* the verb that an earlier run began and did not end; else NULL */
 
     struct vr_nodes members;    /* a collection: those that stay, then those to come */
+    bool counts;                /* a collection: its row shall say how many there are to be */
+    size_t goal;                /* ... so many: of a roll that goes on */
     struct vr_roll *roll;       /* a collection of which members roll; else NULL */
     struct vr_phase *phase;     /* a member that rolls, or that comes for one; else NULL */
     const struct vr_node *wide; /* op.c: needs all members of this collection */
@@ -285,7 +286,7 @@ char *vr_member_address(const struct vr_node *collection, const char *id);
 void vr_roll_mark(struct vr_node *node, struct vr_nodes *there);
 struct vr_nodes vr_roll_choose(struct vr_node *node, const struct vr_nodes *there);
 /* An interrupted roll knows how many there were to be, where a range would not say. */
-void vr_roll_goal(const struct vr_node *node, size_t have, size_t *want);
+void vr_roll_goal(struct vr_node *node, size_t have, size_t *want);
 /* The phases: old ones go, new ones come. have: how many there are when it begins. */
 void vr_roll_plan(struct vr_node *node, const struct vr_nodes *old, const struct vr_nodes *fresh,
                   size_t have, size_t want);

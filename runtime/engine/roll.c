@@ -32,7 +32,7 @@ static size_t amount(const json_t *value, size_t of, bool up, size_t otherwise)
 static struct vr_roll limits(const struct vr_node *node, size_t want)
 {
     const json_t *said = policy(node);
-    struct vr_roll roll = {.want = want};
+    struct vr_roll roll = {0};
     roll.surge = amount(json_object_get(said, "max_surge"), want, true, 0);
     roll.unavailable = amount(json_object_get(said, "max_unavailable"), want, false, 1);
     if (roll.surge == 0 && roll.unavailable == 0)
@@ -123,7 +123,7 @@ struct vr_nodes vr_roll_choose(struct vr_node *node, const struct vr_nodes *ther
     return old;
 }
 
-void vr_roll_goal(const struct vr_node *node, size_t have, size_t *want)
+void vr_roll_goal(struct vr_node *node, size_t have, size_t *want)
 {
     const json_t *count = json_object_get(node->private->inputs, "$roll");
     if (!json_is_integer(count))
@@ -131,7 +131,8 @@ void vr_roll_goal(const struct vr_node *node, size_t have, size_t *want)
     size_t goal = (size_t)json_integer_value(count);
     struct vr_roll roll = limits(node, goal);
     if (have <= goal + roll.surge && have + roll.unavailable >= goal)
-        *want = goal;
+        *want = node->private->goal = goal;
+    node->private->counts = *want != have && *want == goal;
 }
 
 /* The phases. */
@@ -185,6 +186,8 @@ void vr_roll_plan(struct vr_node *node, const struct vr_nodes *old, const struct
     roll->phases =
         vr_arena_alloc(plan->arena, (2 * (old->count + fresh->count) + 2) * sizeof(*roll->phases));
     node->private->roll = roll;
+    node->private->counts = true;
+    node->private->goal = want;
     pair(node, old, fresh);
     size_t low = want > roll->unavailable ? want - roll->unavailable : 0;
     for (size_t came = 0, went = 0; came < fresh->count || went < old->count;) {

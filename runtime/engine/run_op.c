@@ -497,6 +497,7 @@ static void pass_barrier(struct vr_run *run, struct vr_op *op)
         return;
     if (op->ends) {
         op->node->private->roll = NULL;
+        op->node->private->counts = false;
         vr_run_put_result(run, op->node, NULL, 0);
     }
     finish(run, op);
@@ -594,6 +595,7 @@ static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
         size_t missing = members_to_come(node);
         run->summary.added += came;
         vr_collection_list(node);
+        node->private->counts = node->private->counts && (missing > 0 || node->private->roll);
         vr_run_put_result(run, node, NULL, op->took);
         if (missing > 0 && run->stopping) {
             cancel_here(run, op);

@@ -530,9 +530,9 @@ json_t *vr_node_inputs(struct vr_node *node)
         json_object_set_new(inputs, "$triggers", vr_value_redact(p->plan, p->triggers));
     if (node->decl->protect)
         json_object_set_new(inputs, "$protect", json_true());
-    if (p->roll && node->kind->count_field &&
+    if (p->counts && node->kind->count_field &&
         json_is_object(json_object_get(p->fields, node->kind->count_field)))
-        json_object_set_new(inputs, "$roll", json_integer((json_int_t)p->roll->want));
+        json_object_set_new(inputs, "$roll", json_integer((json_int_t)p->goal));
     return inputs;
 }
 

@@ -333,6 +333,16 @@ static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
     free(next);
 }
 
+/* Who is stale and stays: told, though there is nothing to do. */
+static void show_stale(FILE *out, const struct vr_plan *plan)
+{
+    for (size_t i = 0; i < vr_plan_count(plan); i++) {
+        const struct vr_node *node = vr_plan_at(plan, i);
+        if (node->stale && node->action != VR_ACTION_REMOVE)
+            fprintf(out, "stale, and stays: %s (%s)\n", node->address, node->stale);
+    }
+}
+
 static void show_sums(FILE *out, const struct vr_plan *plan)
 {
     struct vr_plan_summary sum = vr_plan_summary(plan);
@@ -358,5 +368,6 @@ static void show_sums(FILE *out, const struct vr_plan *plan)
 void vr_show_plan(FILE *out, const struct vr_plan *plan, bool color)
 {
     show_nodes(out, plan, color);
+    show_stale(out, plan);
     show_sums(out, plan);
 }

@@ -20,6 +20,10 @@ local p = params {
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
   version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$" },
+  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
+                                   help = "workers away at once in an upgrade: 2, or 25%" },
+  max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
+  roll           = param.boolean { default = true, help = "stale workers are replaced" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
@@ -108,6 +112,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   identities = { worker_identity }, disk = { size = 30, type = "Premium_LRS" },
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
   health = { protocol = "tcp", port = 22 },
+  roll = p.roll and { max_unavailable = p.max_unavailable, max_surge = p.max_surge },
 }))
 monitor.machine("worker", worker_set)
 -- What is on every machine before it joins: a host to reach, the system, a runtime, the tools.

@@ -25,7 +25,7 @@ end
 
 -- How many may be missing or too many while members are replaced: a number, or a share of them such as "25%".
 local function is_amount(value)
-  return math.type(value) == "integer" and value >= 0 or type(value) == "string" and value:find("^%d%d?%d?%%$") ~= nil
+  return math.type(value) == "integer" and value >= 0 or type(value) == "string" and value:find("^%d+%%?$") ~= nil
 end
 
 local function check_roll(value, problem)

@@ -198,6 +198,19 @@ static bool only_drifted(const struct vr_node *node)
     return node->action == VR_ACTION_NOOP && vr_node_drifted(node);
 }
 
+/* What stands on the same member is told by its template alone, so that members fold. */
+static char *without_member(char *text, const struct vr_node *node)
+{
+    if (!node->parent || !node->template_address)
+        return text;
+    char *prefix = vr_format("%s/", node->parent->address);
+    size_t length = strlen(prefix);
+    for (char *at = text; (at = strstr(at, prefix));)
+        memmove(at, at + length, strlen(at + length) + 1);
+    free(prefix);
+    return text;
+}
+
 static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
 {
     struct vr_buf out = {0};
@@ -208,7 +221,7 @@ static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
         put_fields(&out, plan, node);
     if (node->action == VR_ACTION_UNKNOWN && node->error.message)
         vr_buf_printf(&out, "%*s%s\n", INDENT, "", node->error.message);
-    return vr_buf_steal(&out);
+    return without_member(vr_buf_steal(&out), node);
 }
 
 char *vr_show_node(const struct vr_plan *plan, const struct vr_node *node)

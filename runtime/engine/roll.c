@@ -25,8 +25,9 @@ static size_t amount(const json_t *value, size_t of, bool up, size_t otherwise)
         return (size_t)json_integer_value(value);
     if (!json_is_string(value))
         return otherwise;
-    size_t percent = strtoull(json_string_value(value), NULL, 10);
-    return (percent * of + (up ? 99 : 0)) / 100;
+    size_t number = strtoull(json_string_value(value), NULL, 10);
+    bool share = strchr(json_string_value(value), '%') != NULL;
+    return share ? (number * of + (up ? 99 : 0)) / 100 : number;
 }
 
 static struct vr_roll limits(const struct vr_node *node, size_t want)

@@ -146,7 +146,7 @@ END_TEST
 /* Of two that go at once one cannot: the other gets its successor all the same. */
 START_TEST(as_many_come_as_went)
 {
-    struct fake *fake = grown(1, 4, "{\"max_unavailable\":2}");
+    struct fake *fake = grown(1, 4, "{\"max_unavailable\":\"50%\"}");
     fake->fail_address = "t.set.w.items[m2]/t.x.j";
     fake_run(fake);
     ck_assert_uint_eq(fake->removed, 1);

@@ -22,7 +22,9 @@ local p = params {
   version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$",
                                    help = "another one upgrades, by one minor release at most" },
   max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
-                                   help = "workers away at once in an upgrade: 2, or 25%" },
+                                   help = "workers away at once: 2, or 25%" },
+  max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
+  roll           = param.boolean { default = true, help = "stale workers are replaced" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
@@ -115,6 +117,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   identities = { worker_identity }, disk = { size = 30, type = "Premium_LRS" },
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
   health = { protocol = "tcp", port = 22 },
+  roll = p.roll and { max_unavailable = p.max_unavailable, max_surge = p.max_surge },
 }))
 monitor.machine("worker", worker_set)
 local node = require "cluster.node" (p, key) -- what is on every machine before it joins
@@ -165,8 +168,8 @@ each(worker_set.instances, function(vm)
     endpoint_address = api_ip.ip,
   }
   kubernetes.node "worker" {
-    cluster = cluster, name = vm.hostname, labels = { ["node-role.kubernetes.io/worker"] = "" },
-    host = worker.host, version = p.version, max_unavailable = p.max_unavailable,
+    cluster = cluster, name = lower(vm.hostname), host = worker.host, version = p.version,
+    labels = { ["node-role.kubernetes.io/worker"] = "" }, max_unavailable = p.max_unavailable,
     after = concat({ joined, worker.tools }, upgraded),
   }
 end)

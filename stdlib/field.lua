@@ -549,7 +549,7 @@ end
 function M.describe(s)
   local told = { type = s.type, required = s.required, replace = s.replace, secret = s.secret, computed = s.computed,
     key = s.key, owned_elements = s.owned_elements, write_only = s.write_only, ignore = s.ignore, unordered = s.unordered,
-    volatile = s.volatile }
+    volatile = s.volatile, rolls = s.rolls }
   if s.elem then told.elem = M.describe(s.elem) end
   if s.fields then
     told.fields = {}

@@ -23,6 +23,32 @@ local function recall(ctx)
   return outputs and outputs.id and { fields = {}, outputs = outputs } or nil
 end
 
+-- How many may be missing or too many while members are replaced: a number, or a share of them such as "25%".
+local function is_amount(value)
+  return math.type(value) == "integer" and value >= 0 or type(value) == "string" and value:find("^%d+%%?$") ~= nil
+end
+
+local function check_roll(value, problem)
+  if value == nil or value == false then return end
+  if type(value) ~= "table" then
+    problem({ "roll" }, ("'roll' wants { max_unavailable =, max_surge = } or false, got %s"):format(field.describe_value(value)))
+    return
+  end
+  for name, amount in pairs(value) do
+    if name ~= "max_unavailable" and name ~= "max_surge" then
+      problem({ "roll" }, ("'roll' has no '%s'%s"):format(tostring(name), near.hint(tostring(name), { "max_unavailable", "max_surge" })))
+    elseif not is_amount(amount) then
+      problem({ "roll", name }, ("'roll.%s' wants a number or a share such as \"25%%\", got %s"):format(name, field.describe_value(amount)))
+    end
+  end
+end
+
+-- What every collection has: the engine reads it.
+local function roll_field()
+  return field.any { ignore = true, doc = "How stale members are replaced: `{ max_unavailable = 1, max_surge = 0 }`" ..
+    " unless said, numbers or shares such as \"25%\"; `false` leaves them as they are, and lists them." }
+end
+
 local function define(name, page)
   if type(page) ~= "table" then error(("kind %s: wants a table"):format(name), 3) end
   page.name = name
@@ -50,6 +76,12 @@ local function define(name, page)
   if collection then
     if not page.add or not page.remove then error(("kind %s: a collection needs add and remove"):format(name), 3) end
     collection.item = specs(name, "item", collection.item)
+    page.fields.roll = roll_field()
+    local own = page.check
+    page.check = function(f, problem)
+      check_roll(f.roll, problem)
+      if own then own(f, problem) end
+    end
     page.outputs[collection.output] = page.outputs[collection.output] or
       field.list { field.object { collection.item }, doc = "The members." }
   end

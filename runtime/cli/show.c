@@ -198,6 +198,19 @@ static bool only_drifted(const struct vr_node *node)
     return node->action == VR_ACTION_NOOP && vr_node_drifted(node);
 }
 
+/* What stands on the same member is told by its template alone, so that members fold. */
+static char *without_member(char *text, const struct vr_node *node)
+{
+    if (!node->parent || !node->template_address)
+        return text;
+    char *prefix = vr_format("%s/", node->parent->address);
+    size_t length = strlen(prefix);
+    for (char *at = text; (at = strstr(at, prefix));)
+        memmove(at, at + length, strlen(at + length) + 1);
+    free(prefix);
+    return text;
+}
+
 static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
 {
     struct vr_buf out = {0};
@@ -208,7 +221,7 @@ static char *body_of(const struct vr_plan *plan, const struct vr_node *node)
         put_fields(&out, plan, node);
     if (node->action == VR_ACTION_UNKNOWN && node->error.message)
         vr_buf_printf(&out, "%*s%s\n", INDENT, "", node->error.message);
-    return vr_buf_steal(&out);
+    return without_member(vr_buf_steal(&out), node);
 }
 
 char *vr_show_node(const struct vr_plan *plan, const struct vr_node *node)
@@ -333,6 +346,16 @@ static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
     free(next);
 }
 
+/* Who is stale and stays: told, though there is nothing to do. */
+static void show_stale(FILE *out, const struct vr_plan *plan)
+{
+    for (size_t i = 0; i < vr_plan_count(plan); i++) {
+        const struct vr_node *node = vr_plan_at(plan, i);
+        if (node->stale && node->action != VR_ACTION_REMOVE)
+            fprintf(out, "stale, and stays: %s (%s)\n", node->address, node->stale);
+    }
+}
+
 static void show_sums(FILE *out, const struct vr_plan *plan)
 {
     struct vr_plan_summary sum = vr_plan_summary(plan);
@@ -358,5 +381,6 @@ static void show_sums(FILE *out, const struct vr_plan *plan)
 void vr_show_plan(FILE *out, const struct vr_plan *plan, bool color)
 {
     show_nodes(out, plan, color);
+    show_stale(out, plan);
     show_sums(out, plan);
 }

@@ -72,8 +72,15 @@ static struct vr_node *existing_member(struct vr_node *collection, const json_t 
         return NULL;
     struct vr_node *member = add_member(collection, id, item);
     const char *status = json_string_value(json_object_get(item, "status"));
+    const char *stale = json_string_value(json_object_get(item, "stale"));
     member->member = id;
     member->status = status ? vr_arena_strdup(plan->arena, status) : NULL;
+    if (stale) { /* of this read, not of the member */
+        member->stale = vr_arena_strdup(plan->arena, stale);
+        json_decref(member->private->outputs);
+        member->private->outputs = json_copy((json_t *)item);
+        json_object_del(member->private->outputs, "stale");
+    }
     vr_node_find_row(member);
     member->action = VR_ACTION_NOOP;
     member->reason = "as it should be";
@@ -83,7 +90,7 @@ static struct vr_node *existing_member(struct vr_node *collection, const json_t 
         member->reason =
             collection->private->intent ? "was added by an earlier run" : "is there already";
     } else {
-        json_t *now = vr_value_redact(plan, item);
+        json_t *now = vr_value_redact(plan, member->private->outputs);
         member->private->note = !json_equal(now, member->private->was);
         json_decref(now);
     }
@@ -103,9 +110,9 @@ static struct vr_node *coming_member(struct vr_node *collection, size_t number, 
     return member;
 }
 
-/* Who goes first: what is dead, then the newest (the last in the provider's order); never who is
- * held. */
-static bool is_dead(const struct vr_node *member)
+/* Who goes first: what is dead, then what is stale, then the newest (the last in the provider's
+ * order); never who is held. */
+bool vr_member_is_dead(const struct vr_node *member)
 {
     static const char *const words[] = {"failed", "evicted", "deleted", "preempted"};
     const char *state = json_string_value(json_object_get(member->private->outputs, "state"));
@@ -116,26 +123,38 @@ static bool is_dead(const struct vr_node *member)
     return false;
 }
 
-static void remove_member(struct vr_node *member, bool dead)
+enum { IS_SOUND, IS_STALE, IS_DEAD };
+
+static int worth(const struct vr_node *member)
+{
+    return vr_member_is_dead(member) ? IS_DEAD : member->stale ? IS_STALE : IS_SOUND;
+}
+
+static void remove_member(struct vr_node *member)
 {
     struct vr_node *collection = member->parent;
+    int is = worth(member);
     member->action = VR_ACTION_REMOVE;
     member->certainty = VR_EXACT;
-    member->private->gone = dead;
-    member->reason = vr_plan_format(member->private->plan, "`%s` shrinks%s%s", collection->address,
-                                    dead ? "; this one is " : "; the newest goes first",
-                                    dead ? (member->status ? member->status : "failed") : "");
+    member->private->gone = is == IS_DEAD;
+    member->reason =
+        vr_plan_format(member->private->plan, "`%s` shrinks; %s%s", collection->address,
+                       is == IS_SOUND ? "the newest goes first" : "this one is ",
+                       is == IS_SOUND   ? ""
+                       : is == IS_STALE ? "stale"
+                       : member->status ? member->status
+                                        : "failed");
 }
 
 static void choose_victims(struct vr_nodes *there, size_t count)
 {
-    for (int dead = 1; dead >= 0; dead--) {
+    for (int is = IS_DEAD; is >= IS_SOUND; is--) {
         for (size_t i = there->count; i-- > 0 && count > 0;) {
             struct vr_node *member = there->items[i];
-            if (member->action == VR_ACTION_REMOVE || is_dead(member) != (dead == 1) ||
+            if (member->action == VR_ACTION_REMOVE || worth(member) != is ||
                 vr_plan_held(member->private->plan, member->address))
                 continue;
-            remove_member(member, dead == 1);
+            remove_member(member);
             count--;
         }
     }
@@ -221,10 +240,12 @@ static void grow(struct vr_node *node, size_t have, size_t want)
     }
 }
 
-static void shrink(struct vr_node *node, struct vr_nodes *there, size_t have, size_t want)
+/* `rolling` of those that go do so in turn with others, of a roll. */
+static void shrink(struct vr_node *node, struct vr_nodes *there, size_t have, size_t want,
+                   size_t rolling)
 {
     change_count(node, have, want);
-    choose_victims(there, have - want);
+    choose_victims(there, have - want - rolling);
     node->private->note = true;
     if (node->action == VR_ACTION_NOOP)
         node->reason = vr_plan_format(node->private->plan, "shrinks from %zu to %zu", have, want);
@@ -250,17 +271,26 @@ static void make_members(struct vr_node *node, const json_t *seen)
 {
     struct vr_node_private *p = node->private;
     struct vr_plan *plan = p->plan;
-    struct vr_nodes there = {0};
+    struct vr_nodes there = {0}, old = {0}, fresh = {0};
     size_t want = 0;
     bool settled = p->blocked || p->left_out || node->action == VR_ACTION_UNKNOWN ||
                    plan->options.refresh_only;
     if (!is_made(node) || settled)
         take_there(node, seen, &there);
-    bool counted = vr_collection_wants(node, there.count, &want);
-    if (counted && !settled && want > there.count)
+    vr_roll_mark(node, &there);
+    if (!settled)
+        old = vr_roll_choose(node, &there);
+    if (vr_collection_wants(node, there.count, &want))
+        vr_roll_goal(node, there.count, &want);
+    else
+        want = there.count;
+    size_t surplus = want < there.count ? there.count - want : 0;
+    size_t rolling =
+        surplus < old.count ? surplus : old.count; /* they go, and none comes for them */
+    if (!settled && want > there.count)
         grow(node, there.count, want);
-    else if (counted && !settled && want < there.count)
-        shrink(node, &there, there.count, want);
+    else if (!settled && surplus > 0)
+        shrink(node, &there, there.count, want, rolling);
     for (size_t i = 0; i < there.count; i++) {
         struct vr_node *member = there.items[i];
         if (member->action != VR_ACTION_REMOVE)
@@ -274,6 +304,14 @@ static void make_members(struct vr_node *node, const json_t *seen)
         vr_node_add(plan, &p->members, member);
         vr_node_planned(member);
     }
+    for (size_t i = rolling; i < old.count; i++) {
+        struct vr_node *member = coming_member(node, coming + i - rolling + 1, false);
+        vr_node_add(plan, &p->members, member);
+        vr_node_add(plan, &fresh, member);
+        vr_node_planned(member);
+    }
+    if (old.count > 0)
+        vr_roll_plan(node, &old, &fresh, want + rolling, want);
     if (!settled)
         forget_vanished(node, is_made(node) && p->row
                                   ? vr_plan_format(plan, "goes with `%s`", node->address)
@@ -380,7 +418,7 @@ static bool is_free(struct vr_plan *plan, const char *address)
            (node->action == VR_ACTION_FORGET && !vr_state_find(plan->options.state, address));
 }
 
-size_t vr_collection_bind(struct vr_node *node, const json_t *members)
+size_t vr_collection_bind(struct vr_node *node, const json_t *members, const struct vr_phase *phase)
 {
     struct vr_plan *plan = node->private->plan;
     struct vr_nodes *list = &node->private->members;
@@ -390,7 +428,8 @@ size_t vr_collection_bind(struct vr_node *node, const json_t *members)
     {
         const char *id = member_id(plan, item);
         char *address = id ? vr_member_address(node, id) : NULL;
-        while (next < list->count && list->items[next]->member)
+        while (next < list->count &&
+               (list->items[next]->member || list->items[next]->private->phase != phase))
             next++;
         if (address && next < list->count && is_free(plan, address)) {
             struct vr_node *member = list->items[next];

@@ -10,6 +10,8 @@
 static bool in_scope(const struct vr_plan *plan, const struct vr_row *row)
 {
     const struct vr_plan_options *o = &plan->options;
+    if (vr_roll_member(plan, row->address)) /* it goes with its member */
+        return true;
     if (o->refresh_only || vr_plan_held(plan, row->address) ||
         vr_plan_match_any(o->excludes, o->exclude_count, row->address))
         return false;

@@ -19,12 +19,13 @@ enum vr_verb {
 const char *vr_verb_name(enum vr_verb verb); /* "read", "create", ... */
 
 enum {
-    VR_FIELD_REPLACE = 1,   /* a change forces replacement */
-    VR_FIELD_SECRET = 2,    /* never shown, whatever its value */
-    VR_FIELD_COMPUTED = 4,  /* the world fills it in: taking it out of the recipe is no change */
-    VR_FIELD_OWNED = 8,     /* owned_elements: a list whose foreign elements are left alone */
-    VR_FIELD_IGNORE = 16,   /* never compared: it only says how the provider works */
-    VR_FIELD_UNORDERED = 32 /* a list whose order has no meaning */
+    VR_FIELD_REPLACE = 1,    /* a change forces replacement */
+    VR_FIELD_SECRET = 2,     /* never shown, whatever its value */
+    VR_FIELD_COMPUTED = 4,   /* the world fills it in: taking it out of the recipe is no change */
+    VR_FIELD_OWNED = 8,      /* owned_elements: a list whose foreign elements are left alone */
+    VR_FIELD_IGNORE = 16,    /* never compared: it only says how the provider works */
+    VR_FIELD_UNORDERED = 32, /* a list whose order has no meaning */
+    VR_FIELD_ROLLS = 64      /* of a collection: a change makes the members that there are stale */
 };
 
 /* A field, or a part of one: "rules" or "properties.rules.tags" (lists add nothing to the path). */

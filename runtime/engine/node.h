@@ -48,6 +48,21 @@ struct vr_held { /* the rows of a collection's members */
 
 struct vr_op; /* run.c */
 
+/* A step of a roll: members that are added together, or taken away together. */
+struct vr_phase {
+    bool add;
+    struct vr_nodes members;
+    struct vr_op *before, *after; /* what it waits for, and what waits for all of it */
+};
+
+/* How the stale members of a collection are replaced: the phases one after the other, adding and
+ * taking away in turns. */
+struct vr_roll {
+    size_t unavailable, surge; /* how many fewer, and how many more than wanted there may be */
+    struct vr_phase *phases;
+    size_t count;
+};
+
 struct vr_node_private {
     struct vr_plan *plan;
     enum vr_node_type type;
@@ -102,8 +117,13 @@ struct vr_node_private {
     const char *prior_id; /* the row's identity */
     const char *intent;   /* the verb that an earlier run began and did not end; else NULL */
 
-    struct vr_nodes members;   /* a collection: those that stay, then those to come */
-    struct vr_nodes instances; /* a member: one a template, at the template's slot */
+    struct vr_nodes members;    /* a collection: those that stay, then those to come */
+    bool counts;                /* a collection: its row shall say how many there are to be */
+    size_t goal;                /* ... so many: of a roll that goes on */
+    struct vr_roll *roll;       /* a collection of which members roll; else NULL */
+    struct vr_phase *phase;     /* a member that rolls, or that comes for one; else NULL */
+    const struct vr_node *wide; /* op.c: needs all members of this collection */
+    struct vr_nodes instances;  /* a member: one a template, at the template's slot */
 
     struct vr_op *act, *del; /* run.c */
 };
@@ -250,13 +270,28 @@ void vr_collection_plan(struct vr_node *node, const json_t *members); /* once it
 /* Gives a gather, made for it, the instances that it stands for; the collection is planned. */
 void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct vr_decl *decl,
                           size_t position);
-/* run.c: members that came */
-size_t vr_collection_bind(struct vr_node *node, const json_t *members);
+/* run.c: members that came, for those to come of a phase (NULL: of none) */
+size_t vr_collection_bind(struct vr_node *node, const json_t *members,
+                          const struct vr_phase *phase);
 /* How many there are to be where so many are there: inside of a range that is how many there are.
  * false: as many as there are, or nobody knows yet */
 bool vr_collection_wants(const struct vr_node *node, size_t have, size_t *want);
-void vr_collection_list(struct vr_node *node); /* its output says who its members are now */
+void vr_collection_list(struct vr_node *node);        /* its output says who its members are now */
+bool vr_member_is_dead(const struct vr_node *member); /* failed, evicted, deleted */
 char *vr_member_address(const struct vr_node *collection, const char *id);
+
+/* roll.c */
+/* Who of the members that are there is stale, and what of these rolls: the list, in their order;
+ * they are to be removed. */
+void vr_roll_mark(struct vr_node *node, struct vr_nodes *there);
+struct vr_nodes vr_roll_choose(struct vr_node *node, const struct vr_nodes *there);
+/* An interrupted roll knows how many there were to be, where a range would not say. */
+void vr_roll_goal(struct vr_node *node, size_t have, size_t *want);
+/* The phases: old ones go, new ones come. have: how many there are when it begins. */
+void vr_roll_plan(struct vr_node *node, const struct vr_nodes *old, const struct vr_nodes *fresh,
+                  size_t have, size_t want);
+/* The member of the plan that a row's address stands on, if that rolls; else NULL. */
+struct vr_node *vr_roll_member(const struct vr_plan *plan, const char *address);
 
 /* gone.c */
 void vr_gone_add(struct vr_plan *plan);    /* nodes for all rows that nobody took */

@@ -41,7 +41,7 @@ static bool act_is_real(const struct vr_node *node)
     }
 }
 
-static struct vr_op *new_op(struct vr_ops *ops, struct vr_node *node, bool del)
+struct vr_op *vr_ops_add(struct vr_ops *ops, struct vr_node *node, bool del)
 {
     struct vr_op *op = vr_arena_alloc(ops->arena, sizeof(*op));
     op->node = node;
@@ -52,14 +52,15 @@ static struct vr_op *new_op(struct vr_ops *ops, struct vr_node *node, bool del)
     return op;
 }
 
-static void add_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then, bool soft)
+struct vr_op_edge *vr_ops_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then)
 {
     if (!first || !then || first == then)
-        return;
+        return NULL;
     struct vr_op_edge *edge = vr_arena_alloc(ops->arena, sizeof(*edge));
-    *edge = (struct vr_op_edge){.to = then, .next = first->users, .soft = soft};
+    *edge = (struct vr_op_edge){.to = then, .next = first->users};
     first->users = edge;
     then->waits++;
+    return edge;
 }
 
 /* Calls visit for all that a node depends on, now or (says its row) until now. */
@@ -147,12 +148,12 @@ static void act_edges(struct vr_ops *ops, struct vr_node *node)
     struct vr_node_private *p = node->private;
     for (size_t i = 0; p->act && i < p->deps.count; i++) {
         struct vr_node *dep = p->deps.items[i];
-        add_edge(ops, dep->private->act, p->act, false);
+        vr_ops_edge(ops, dep->private->act, p->act);
         if (dep->action == VR_ACTION_REPLACE && dep->private->cbd)
-            add_edge(ops, p->act, dep->private->del, false);
+            vr_ops_edge(ops, p->act, dep->private->del);
     }
     if (p->act && p->del)
-        add_edge(ops, p->cbd ? p->act : p->del, p->cbd ? p->del : p->act, false);
+        vr_ops_edge(ops, p->cbd ? p->act : p->del, p->cbd ? p->del : p->act);
 }
 
 static void stands_on(struct vr_ops *ops, struct vr_node *node, struct vr_node *base)
@@ -161,9 +162,9 @@ static void stands_on(struct vr_ops *ops, struct vr_node *node, struct vr_node *
     if (!base->private->del || base == node)
         return;
     if (p->del)
-        add_edge(ops, p->del, base->private->del, false);
-    else if (!base->private->act)
-        add_edge(ops, p->act, base->private->del, true);
+        vr_ops_edge(ops, p->del, base->private->del);
+    else if (p->act && !base->private->act && !vr_roll_member(p->plan, base->address))
+        vr_ops_edge(ops, p->act, base->private->del)->soft = true;
 }
 
 /* What an interrupted run left of a replacement may still be in use by what used the thing of that
@@ -317,7 +318,7 @@ static void find_paths(struct vr_ops *ops)
 
 struct vr_ops vr_ops_make(struct vr_plan *plan)
 {
-    struct vr_ops ops = {.arena = vr_arena_new()};
+    struct vr_ops ops = {.arena = vr_arena_new(), .plan = plan};
     bool any_del = false;
     spread_cbd(plan);
     for (size_t i = 0; i < plan->all.count; i++) {
@@ -325,11 +326,11 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         if (node->private->left_out && node->private->type == VR_NODE_GONE)
             continue;
         if (takes_away(node)) {
-            node->private->del = new_op(&ops, node, true);
+            node->private->del = vr_ops_add(&ops, node, true);
             any_del = true;
         }
         if (acts(node))
-            node->private->act = new_op(&ops, node, false);
+            node->private->act = vr_ops_add(&ops, node, false);
         if (node->decl && node->decl->tally)
             node->decl->tally->failed = 0;
     }
@@ -338,6 +339,7 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         act_edges(&ops, plan->all.items[i]);
     for (size_t i = plan->all.count; any_del && i-- > 0;)
         del_edges(&ops, plan->all.items[i]);
+    vr_roll_ops(&ops);
     sort(&ops);
     find_paths(&ops);
     return ops;

@@ -18,7 +18,8 @@ enum vr_op_state {
 struct vr_op_edge {
     struct vr_op *to; /* waits for this one */
     struct vr_op_edge *next;
-    bool soft; /* only good manners: may be dropped where it would close a circle */
+    bool soft;  /* only good manners: may be dropped where it would close a circle */
+    bool loose; /* to an operation that adds members: one less, when this one did not come to be */
     bool dropped;
 };
 
@@ -26,13 +27,17 @@ struct vr_op_edge {
 struct vr_op {
     struct vr_node *node;
     bool del;
-    bool real;    /* runs a verb; else it is only written down, or nothing */
-    bool placed;  /* has a place with the crew */
-    bool looked;  /* a create has looked whether it exists */
-    bool added;   /* a collection has asked for its members */
-    bool idle;    /* there was nothing to do after all */
-    size_t count; /* of members to add */
-    double took;  /* seconds of its create */
+    bool real;                    /* runs a verb; else it is only written down, or nothing */
+    bool placed;                  /* has a place with the crew */
+    bool looked;                  /* a create has looked whether it exists */
+    bool added;                   /* a collection has asked for its members */
+    bool idle;                    /* there was nothing to do after all */
+    bool barrier;                 /* nothing itself: of a roll, what all of a phase waits for */
+    bool begins;                  /* a barrier: before the first phase */
+    bool ends;                    /* a barrier: after the last one */
+    const struct vr_phase *phase; /* adds the members of this one; else NULL */
+    size_t count;                 /* of members to add */
+    double took;                  /* seconds of its create */
     enum vr_op_state state;
     enum vr_verb verb; /* that runs, or will when its intent is durable */
     size_t waits;
@@ -48,11 +53,18 @@ struct vr_op {
 
 struct vr_ops {
     struct vr_arena *arena;
+    struct vr_plan *plan;
     struct vr_op **items; /* in an order in which they can run */
     size_t count;
 };
 
 struct vr_ops vr_ops_make(struct vr_plan *plan); /* in an arena of their own */
 void vr_ops_free(struct vr_ops *ops);
+struct vr_op *vr_ops_add(struct vr_ops *ops, struct vr_node *node, bool del);
+/* first before then; NULL (no edge) where one of them is not there */
+struct vr_op_edge *vr_ops_edge(struct vr_ops *ops, struct vr_op *first, struct vr_op *then);
+
+/* roll.c: the operations of rolls, and their edges; all others are there */
+void vr_roll_ops(struct vr_ops *ops);
 
 #endif

@@ -85,6 +85,9 @@ struct vr_node {
     const char *template_address; /* an instance: its template's address, to fold by; else NULL */
     struct vr_node *parent;       /* a member: its collection; an instance: its member; else NULL */
     const char *status;           /* "stopped", "evicted", ... as read; may be NULL */
+    const char *stale;            /* a member: why it is not as its collection says ("size"), or
+                                     will not be after this apply; else NULL */
+    struct vr_node *partner;      /* a member that rolls: who comes for it; one to come: for whom */
     const char *identity;         /* may be NULL */
     const char *moved_from;       /* its row had this address; may be NULL */
     struct vr_error error;        /* UNKNOWN; after apply: why it failed or was skipped */

@@ -122,6 +122,11 @@ static void skip_users(struct vr_run *run, struct vr_op *op, const char *why)
             if (edge->dropped || edge->to->state != VR_OP_WAITING ||
                 (is_join(edge->to) && joins(run, edge->to, false)))
                 continue;
+            if (edge->loose) {
+                edge->to->count -= edge->to->count > 0;
+                released(run, edge->to);
+                continue;
+            }
             vr_run_op_skip(run, edge->to, why);
             vr_run_push(&list, edge->to);
         }
@@ -356,8 +361,8 @@ static size_t members_to_come(const struct vr_node *node)
 {
     const struct vr_nodes *members = &node->private->members;
     size_t count = 0, want;
-    while (count < members->count && !members->items[members->count - 1 - count]->member)
-        count++;
+    for (size_t i = 0; i < members->count; i++)
+        count += !members->items[i]->member && !members->items[i]->private->phase;
     if (count > 0 && members->items[members->count - 1]->private->tentative &&
         vr_collection_wants(node, members->count - count, &want))
         return want - (members->count - count);
@@ -430,7 +435,11 @@ static bool never_came(const struct vr_node *node)
 
 void vr_run_op_begin(struct vr_run *run, struct vr_op *op)
 {
-    if (!op->del)
+    if (op->phase) {
+        op->node->private->recorded =
+            NULL; /* of an earlier run, which the plan's read has counted */
+        intend(run, op, VR_VERB_ADD);
+    } else if (!op->del)
         begin_act(run, op);
     else
         intend(run, op, op->node->action == VR_ACTION_REMOVE ? VR_VERB_REMOVE : VR_VERB_DELETE);
@@ -457,9 +466,51 @@ static void pass(struct vr_run *run, struct vr_op *op)
     finish(run, op);
 }
 
+/* A roll begins only when no more are out of reach than may be missing. */
+static bool too_few(struct vr_run *run, struct vr_op *op)
+{
+    const struct vr_node *collection = op->node;
+    const struct vr_nodes *members = &collection->private->members;
+    const struct vr_node *lost = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < members->count; i++) {
+        const struct vr_nodes *on = &members->items[i]->private->instances;
+        const struct vr_node *found = NULL;
+        for (size_t k = 0; k < on->count; k++)
+            if (on->items[k]->action == VR_ACTION_UNKNOWN)
+                found = members->items[i];
+        count += found != NULL;
+        lost = found ? found : lost;
+    }
+    if (count == 0 || count < collection->private->roll->unavailable)
+        return false;
+    fail_text(run, op, "unavailable", "bring it back, remove it, or raise `max_unavailable`",
+              vr_format("%s does not roll: %s cannot be reached, and no more may be missing",
+                        vr_run_name_of(op), lost->address));
+    return true;
+}
+
+/* Between two phases of a roll. */
+static void pass_barrier(struct vr_run *run, struct vr_op *op)
+{
+    if (op->begins && too_few(run, op))
+        return;
+    if (op->ends) {
+        op->node->private->roll = NULL;
+        op->node->private->counts = false;
+        vr_run_put_result(run, op->node, NULL, 0);
+    }
+    finish(run, op);
+}
+
 bool vr_run_op_settle(struct vr_run *run, struct vr_op *op)
 {
-    if (!op->real) {
+    if (op->barrier) {
+        pass_barrier(run, op);
+    } else if (op->phase && op->count == 0) {
+        op->idle = true;
+        finish(run, op);
+    } else if (!op->real) {
         pass(run, op);
     } else if (never_came(op->node)) {
         op->idle = true;
@@ -528,15 +579,23 @@ static void count_done(struct vr_run *run, const struct vr_op *op)
         run->summary.changed++;
 }
 
+static void members_did_not_come(struct vr_run *run, struct vr_op *op, size_t missing)
+{
+    fail_text(
+        run, op, "members", "run again: what is missing is added then",
+        vr_format("%s: %zu of %zu members did not come", vr_run_name_of(op), missing, op->count));
+}
+
 /* After the main verb, or when there was none: members, then the end. */
 static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
 {
     struct vr_node *node = op->node;
     if (node->kind->collection && node->private->type == VR_NODE_DECL) {
-        size_t came = vr_collection_bind(node, json_object_get(result, "members"));
+        size_t came = vr_collection_bind(node, json_object_get(result, "members"), NULL);
         size_t missing = members_to_come(node);
         run->summary.added += came;
         vr_collection_list(node);
+        node->private->counts = node->private->counts && (missing > 0 || node->private->roll);
         vr_run_put_result(run, node, NULL, op->took);
         if (missing > 0 && run->stopping) {
             cancel_here(run, op);
@@ -550,9 +609,7 @@ static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
         }
         if (missing > 0 &&
             !node->private->members.items[node->private->members.count - 1]->private->tentative) {
-            fail_text(run, op, "members", "run again: what is missing is added then",
-                      vr_format("%s: %zu of %zu members did not come", vr_run_name_of(op), missing,
-                                op->count));
+            members_did_not_come(run, op, missing);
             return;
         }
     } else {
@@ -560,6 +617,20 @@ static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
     }
     count_done(run, op);
     finish(run, op);
+}
+
+/* Members of a phase of a roll. */
+static void phase_added(struct vr_run *run, struct vr_op *op, const json_t *result)
+{
+    struct vr_node *node = op->node;
+    size_t came = vr_collection_bind(node, json_object_get(result, "members"), op->phase);
+    run->summary.added += came;
+    vr_collection_list(node);
+    vr_run_put_result(run, node, NULL, 0);
+    if (came < op->count)
+        members_did_not_come(run, op, op->count - came);
+    else
+        finish(run, op);
 }
 
 static void read_done(struct vr_run *run, struct vr_op *op, const json_t *result)
@@ -634,7 +705,11 @@ void vr_run_op_ended(struct vr_run *run, struct vr_op *op, struct vr_job *job)
         break;
     case VR_VERB_ADD:
         node->private->etag = NULL;
-        carry_on(run, op, job->result);
+        node->private->recorded = NULL;
+        if (op->phase)
+            phase_added(run, op, job->result);
+        else
+            carry_on(run, op, job->result);
         break;
     default:
         vr_run_remove_row(run, node);

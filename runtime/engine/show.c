@@ -252,6 +252,10 @@ json_t *vr_node_json(const struct vr_node *node)
     set_text(json, "template", node->template_address);
     set_text(json, "parent", node->parent ? node->parent->address : NULL);
     set_text(json, "status", node->status);
+    set_text(json, "stale", node->stale);
+    if (node->partner)
+        set_text(json, node->action == VR_ACTION_REMOVE ? "replaced_by" : "replaces",
+                 node->partner->address);
     set_text(json, "moved_from", node->moved_from);
     set_text(json, "error", node->error.message);
     if (node->add)
@@ -284,7 +288,8 @@ static json_t *summary_json(const struct vr_plan *plan)
 
 static bool is_listed(const struct vr_node *node)
 {
-    return node->action != VR_ACTION_NOOP || node->moved_from || node->change_count > 0;
+    return node->action != VR_ACTION_NOOP || node->moved_from || node->change_count > 0 ||
+           node->stale;
 }
 
 json_t *vr_plan_json(const struct vr_plan *plan)

@@ -530,6 +530,9 @@ json_t *vr_node_inputs(struct vr_node *node)
         json_object_set_new(inputs, "$triggers", vr_value_redact(p->plan, p->triggers));
     if (node->decl->protect)
         json_object_set_new(inputs, "$protect", json_true());
+    if (p->counts && node->kind->count_field &&
+        json_is_object(json_object_get(p->fields, node->kind->count_field)))
+        json_object_set_new(inputs, "$roll", json_integer((json_int_t)p->goal));
     return inputs;
 }
 
@@ -651,11 +654,13 @@ json_t *vr_value_with_secrets(struct vr_node *node, const struct vr_decl *decl, 
 json_t *vr_value_live(struct vr_node *node, const json_t *recorded)
 {
     json_t *live = rebuild(recorded, revive_ref, node);
-    if (json_object_get(live, "$triggers") || json_object_get(live, "$protect")) {
+    if (json_object_get(live, "$triggers") || json_object_get(live, "$protect") ||
+        json_object_get(live, "$roll")) {
         json_t *copy = json_copy(live);
         json_decref(live);
         json_object_del(copy, "$triggers");
         json_object_del(copy, "$protect");
+        json_object_del(copy, "$roll");
         live = copy;
     }
     return live;

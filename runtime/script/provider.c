@@ -94,6 +94,7 @@ static unsigned field_flags(const json_t *field)
         {"replace", VR_FIELD_REPLACE},   {"secret", VR_FIELD_SECRET},
         {"computed", VR_FIELD_COMPUTED}, {"owned_elements", VR_FIELD_OWNED},
         {"ignore", VR_FIELD_IGNORE},     {"unordered", VR_FIELD_UNORDERED},
+        {"rolls", VR_FIELD_ROLLS},
     };
     unsigned all = 0;
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)

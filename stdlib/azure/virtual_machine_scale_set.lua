@@ -13,6 +13,7 @@ local fields = profile.fields()
 -- A set of machines that are all attached from outside has no profile of its own.
 for _, name in ipairs { "size", "image", "public_key" } do fields[name].required = nil end
 for _, name in ipairs { "image", "public_key", "custom_data" } do fields[name].replace = nil end
+for _, name in ipairs { "size", "image", "custom_data" } do fields[name].rolls = true end
 fields.size.arm = "sku.name"
 fields.mode = field.choice { "Flexible", "Uniform", default = "Flexible", replace = true, arm = "properties.orchestrationMode",
   doc = "The orchestration mode." }
@@ -129,6 +130,40 @@ local function flexible_members(client, id, spot, name)
   return members
 end
 
+local function same(a, b) return tostring(a or ""):lower() == tostring(b or ""):lower() end
+
+-- Whether a machine was made of the model as it is now: Azure says so of a Uniform instance, and writes the model's time on others.
+local function is_latest(vm, model)
+  if vm.properties.latestModelApplied ~= nil then return vm.properties.latestModelApplied end
+  local made = vm.tags and vm.tags.VirtualMachineProfileTimeCreated
+  return made ~= nil and made == model.timeCreated
+end
+
+local function same_image(is, wanted)
+  for _, key in ipairs { "id", "publisher", "offer", "sku" } do
+    if not same(is[key], wanted[key]) then return false end
+  end
+  return wanted.version == nil or wanted.version == "latest" or same(is.exactVersion or is.version, wanted.version)
+end
+
+-- Why a machine is not what the set would make now, or nil: by what it shows itself. Custom data nobody shows, so that the set
+-- remembers (`behind`) who was there when it changed.
+local function staleness(vm, body, behind)
+  local model, p, why = body.properties.virtualMachineProfile, vm.properties, {}
+  local size = p.hardwareProfile and p.hardwareProfile.vmSize or vm.sku and vm.sku.name
+  if size and not same(size, body.sku.name) then why[#why + 1] = "size" end
+  local image = statement.get(p, "storageProfile.imageReference")
+  if image and not same_image(image, statement.get(model, "storageProfile.imageReference") or {}) then why[#why + 1] = "image" end
+  if behind and not is_latest(vm, model) then why[#why + 1] = "custom_data" end
+  return why[1] and table.concat(why, ", ")
+end
+
+local function set_of(list)
+  local set = {}
+  for _, item in ipairs(list or {}) do set[item] = true end
+  return set
+end
+
 local function members(ctx, client, body)
   if not body.properties.virtualMachineProfile then return json.array {} end
   local spot = body.properties.virtualMachineProfile.priority == "Spot"
@@ -143,9 +178,11 @@ local function members(ctx, client, body)
     return a.id < b.id
   end)
   ctx.stopped, ctx.evicted, ctx.running = nil, nil, {}
+  local behind = set_of(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.behind)
   for _, member in ipairs(list) do
     local vm = member.vm
     member.vm = nil -- for us alone
+    member.stale = staleness(vm, body, behind[member.id])
     if member.status == "running" then
       table.insert(ctx.running, { id = vm.id, location = vm.location, extensions = vm.resources or {} })
     end
@@ -191,6 +228,17 @@ local function start_stopped(ctx, client, body)
   return body
 end
 
+-- Who is behind in custom data: who was so, and whoever is there when it changes.
+local function behind_of(ctx, list)
+  local was, changes = set_of(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.behind), false
+  for _, change in ipairs(ctx.verb == "update" and ctx.changes or {}) do changes = changes or change.path == "custom_data" end
+  local behind = {}
+  for _, member in ipairs(list) do
+    if changes or was[member.id] then behind[#behind + 1] = member.id end
+  end
+  return json.array(behind)
+end
+
 local function names_of(list)
   local names = {}
   for i, member in ipairs(list) do names[i] = member.name end
@@ -200,7 +248,8 @@ end
 return statement.define {
   kind = "virtual_machine_scale_set", doc = "A virtual machine scale set.", type = "Microsoft.Compute/virtualMachineScaleSets",
   api = API, fields = fields, match = "^[%w][%w_.-]*[%w_]$",
-  outputs = { unique_id = field.string { arm = "properties.uniqueId", doc = "Azure's own id of this set." } },
+  outputs = { unique_id = field.string { arm = "properties.uniqueId", doc = "Azure's own id of this set." },
+    behind = field.list { field.string {}, volatile = true, doc = "Instances that were made before `custom_data` was last changed." } },
   timeouts = { create = 1800, update = 1800, delete = 1800, add = 1800, remove = 900 },
   collection = { output = "instances", count = "capacity", item = {
     id = field.string { doc = "The instance's id." }, resource_id = field.string { doc = "Its ARM id." },
@@ -256,7 +305,11 @@ return statement.define {
     end
     return shown
   end,
-  members = members,
+  found = function(ctx, client, body, outputs)
+    ctx.members = members(ctx, client, body)
+    outputs.behind = behind_of(ctx, ctx.members)
+  end,
+  members = function(ctx) return ctx.members end,
   listed = function(id) return id:match("^(.*)/[^/]+$") end,
   made = start_stopped,
   status = function(ctx) return ctx.evicted and "evicted: " .. names_of(ctx.evicted) end,

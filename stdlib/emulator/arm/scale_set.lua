@@ -256,7 +256,8 @@ local function complete_profile(body, ctx, flexible)
     -- The same model said again is no new model.
     local was = old_profile.timeCreated
     profile.timeCreated = was
-    if not value.same(profile, old_profile) then profile.timeCreated = clock.iso() end
+    local data, had = ctx.private.customData, ctx.old.private.customData -- which nobody is shown
+    if not value.same(profile, old_profile) or data ~= nil and data ~= had then profile.timeCreated = clock.iso() end
   end
 end
 
@@ -353,7 +354,8 @@ actions.manualupgrade = {
 --- Instances made before a model changed are told apart.
 local function mark_old_models(set, old)
   if not old or not uniform(set) then return end
-  if value.same(old.properties.virtualMachineProfile, set.body.properties.virtualMachineProfile) then return end
+  local same_size = value.at(old, "sku.name") == value.at(set.body, "sku.name")
+  if same_size and value.same(old.properties.virtualMachineProfile, set.body.properties.virtualMachineProfile) then return end
   for _, record in ipairs(instances_of(set)) do
     record.body.properties.latestModelApplied = false
     records.save(record)
@@ -523,9 +525,8 @@ records.define(INSTANCE, {
     for key, item in pairs(now) do body[key] = item end
   end,
   show = function(record, body, ctx)
-    local set = records.get(record.set)
     body.instanceId = record.instance
-    body.sku = set and set.body.sku and { name = set.body.sku.name, tier = set.body.sku.tier } or nil
+    body.sku = { name = body.properties.hardwareProfile.vmSize, tier = "Standard" }
     body.resources = extensions.shown(record)
     if ctx and ((ctx.query or {})["$expand"] or ""):lower() == "instanceview" then
       body.properties.instanceView = machine.view(record)

@@ -197,7 +197,8 @@ static void check_shown(struct fake *fake, const struct vr_step *step)
         [VR_ACTION_UNKNOWN] = 0,
     };
     const struct vr_node *node = vr_plan_find(fake->plan, step->address);
-    if (!node || !(allowed[node->action] & 1u << step->verb)) {
+    bool rolls = node && node->private->roll && step->verb == VR_VERB_ADD;
+    if (!node || !(rolls || allowed[node->action] & 1u << step->verb)) {
         broke(fake, "not in the plan", step->address);
         return;
     }
@@ -268,11 +269,15 @@ static struct fake_thing *target_of(struct fake *fake, const struct vr_step *ste
 
 static void add_members(struct fake *fake, struct fake_thing *thing, size_t count, json_t *fresh)
 {
+    fake->added += count;
     for (size_t i = 0; i < count; i++) {
         json_t *member = json_object();
         char *id = vr_format("m%zu", ++fake->next_id), *ip = vr_format("10.0.0.%zu", fake->next_id);
         json_object_set_new(member, "id", json_string(id));
         json_object_set_new(member, "ip", json_string(ip));
+        json_t *size = json_object_get(thing->fields, "size");
+        if (size)
+            json_object_set(member, "size", size);
         json_array_append(thing->members, member);
         json_array_append_new(fresh, member);
         free(id);
@@ -348,6 +353,7 @@ static json_t *do_remove(struct fake *fake, struct vr_step *step, struct vr_erro
         const json_t *member = json_array_get(thing->members, i);
         if (strcmp(json_string_value(json_object_get(member, "id")), step->member) == 0) {
             json_array_remove(thing->members, i);
+            fake->removed++;
             return NULL;
         }
     }
@@ -390,6 +396,21 @@ static json_t *perform(struct fake *fake, struct vr_step *step, struct vr_error 
     }
 }
 
+/* With what each is stale for: it was made of another size. */
+static json_t *seen_members(const struct fake_thing *thing)
+{
+    json_t *seen = json_deep_copy(thing->members), *member;
+    const json_t *size = json_object_get(thing->fields, "size");
+    size_t index;
+    json_array_foreach(seen, index, member)
+    {
+        const json_t *own = json_object_get(member, "size");
+        if (size && own && !json_equal(size, own))
+            json_object_set_new(member, "stale", json_string("size"));
+    }
+    return seen;
+}
+
 static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error *err)
 {
     struct fake_thing *thing = target_of(fake, step);
@@ -405,7 +426,7 @@ static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error 
     json_t *result = json_pack("{s:o,s:O,s:s}", "fields", fields, "outputs", thing->outputs,
                                "identity", thing->id);
     if (thing->members)
-        json_object_set_new(result, "members", json_deep_copy(thing->members));
+        json_object_set_new(result, "members", seen_members(thing));
     if (fake->own_changes)
         json_object_set(result, "changes", fake->own_changes);
     if (thing->status)
@@ -432,6 +453,8 @@ static void end_step(struct fake *fake, struct vr_step *step, bool cancelled)
     bool effect = !(fails || cancelled) || (fake->random && fake_random(fake, 2));
     if (effect)
         result = perform(fake, step, &err);
+    if (effect && fake->watch)
+        fake->watch(fake);
     if ((fails || cancelled) && !err.message) {
         json_decref(result);
         result = NULL;
@@ -613,6 +636,8 @@ static void set_up_kind(const struct fake *fake, struct vr_kind *kind, unsigned 
     vr_kind_add_field(kind, "name", VR_FIELD_REPLACE, NULL);
     vr_kind_add_field(kind, "on", VR_FIELD_REPLACE, NULL);
     vr_kind_add_field(kind, "pw", VR_FIELD_SECRET, NULL);
+    vr_kind_add_field(kind, "size", VR_FIELD_ROLLS, NULL);
+    vr_kind_add_field(kind, "roll", VR_FIELD_IGNORE, NULL);
     if (!fake->no_identity)
         kind->identity = fake_identity;
     if (fake->predict)

@@ -2,7 +2,8 @@
  * nothing else can happen, and durations, failures and crashes out of a seed. Rules are checked as
  * steps start and end; the first that is broken is kept in `broken`. Kinds are those of
  * graph_text.h, with fields `name` (identity /KIND/NAME, forces replacement), `on` (what it lives
- * on: forces replacement), `pw` (secret, cannot be read). */
+ * on: forces replacement), `pw` (secret, cannot be read), `size` (a set's: its members have it from
+ * when they were made, and are stale when the set's is another), `roll`. */
 #ifndef FAKE_RUNNER_H
 #define FAKE_RUNNER_H
 
@@ -44,6 +45,9 @@ struct fake {
     struct vr_buf log;                    /* "create t.x.a; ..." : effects, as they start */
     size_t reads, writes, running, most;
     size_t next_id;
+    size_t added, removed;            /* members, by ADD and REMOVE, and with their set */
+    void (*watch)(struct fake *fake); /* called after each effect */
+    size_t limit[4];                  /* for watch's use */
     json_t *last_fields, *last_changes, *last_prior, *last_recorded; /* of the last effect */
     json_t *own_changes; /* what reads say that changed; NULL: nothing, the engine compares */
     bool record;         /* effects note {"note": address} first */

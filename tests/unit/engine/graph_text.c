@@ -115,6 +115,14 @@ static struct vr_expr *read_value(struct reader *reader)
         reader->at += length;
         return vr_expr_literal(reader->exprs, value);
     }
+    if (*reader->at == '{') { /* without blanks */
+        size_t length = strcspn(reader->at, " ");
+        json_t *value = json_loadb(reader->at, length, 0, NULL);
+        if (!value)
+            bad(reader, "not an object");
+        reader->at += length;
+        return vr_expr_literal(reader->exprs, value);
+    }
     if (*reader->at == '*') {
         reader->at++;
         return read_gather(reader);

@@ -39,9 +39,12 @@ local BUILT_IN = {
   { "Private DNS Zone Contributor", "b12aa53e-6015-4669-85d0-8515ebb3ae7f", { "Microsoft.Network/privateDnsZones/*" } },
 }
 
+local BUILT = "2015-02-02T21:55:09.8806423Z" -- when Azure's own roles were made
+
 local function definition(row, scope)
   return { id = ("%s/providers/%s/%s"):format(scope, DEFINITION, row[2]), name = row[2], type = DEFINITION, properties = {
-    roleName = row[1], type = "BuiltInRole", description = row[1], assignableScopes = json.array { "/" },
+    roleName = row[1], type = "BuiltInRole", description = row[1], createdOn = BUILT, updatedOn = BUILT, createdBy = json.null,
+    updatedBy = json.null, assignableScopes = json.array { "/" },
     permissions = json.array { { actions = json.array(value.copy(row[3])), notActions = json.array(value.copy(row[4] or {})),
       dataActions = json.array(value.copy(row[5] or {})), notDataActions = json.array {} } } } }
 end
@@ -92,10 +95,13 @@ end
 
 records.define(DEFINITION, {
   style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
-  prepare = function(body)
+  prepare = function(body, ctx)
     local p = body.properties
     if not p.roleName then raise(400, "InvalidRoleDefinition", "The role definition needs a roleName.") end
     p.type = "CustomRole"
+    local old, who = ctx.old and ctx.old.body.properties, ctx.principal and ctx.principal.object_id or json.null
+    p.createdOn, p.createdBy = old and old.createdOn or clock.iso(), old and old.createdBy or who
+    p.updatedOn, p.updatedBy = clock.iso(), who
     for _, permission in ipairs(p.permissions or {}) do
       value.fill(permission, { actions = json.array {}, notActions = json.array {}, dataActions = json.array {}, notDataActions = json.array {} })
     end

@@ -315,7 +315,9 @@ records.define(VM, {
   actions = actions,
 })
 
--- SSH public keys -------------------------------------------------------------------------------------------------------
+-- Availability sets -----------------------------------------------------------------------------------------------------
+
+local MIGRATES = "2025-04-01" -- the api-version that began to say it
 
 records.define("Microsoft.Compute/availabilitySets", {
   style = style.plain, stateless = true, name = "^[%w_][%w_.-]*$", put_status = { 200, 200 },
@@ -327,11 +329,19 @@ records.define("Microsoft.Compute/availabilitySets", {
     body.sku = body.sku or { name = "Classic" }
   end,
   show = function(record, body, ctx)
+    -- What it would become, if it were migrated.
+    if ctx and ctx.api and ctx.api >= MIGRATES and body.sku.name == "Aligned" then
+      body.properties.virtualMachineScaleSetMigrationInfo = { defaultVirtualMachineScaleSetInfo = { constrainedMaximumCapacity = true,
+        defaultVirtualMachineScaleSet = { id = record.id:gsub("/availabilitySets/", "/virtualMachineScaleSets/") } } }
+    end
+    if ctx and ctx.req.method == "PUT" then return end -- a write is answered without the machines
     body.properties.virtualMachines = records.back(record.id, "availabilitySet")
     if not body.properties.virtualMachines and ctx then body.properties.virtualMachines = json.array {} end
     body.properties.internalData = not ctx and {} or nil -- only templates see it
   end,
 })
+
+-- SSH public keys -------------------------------------------------------------------------------------------------------
 
 records.define("Microsoft.Compute/sshPublicKeys", {
   style = style.plain, stateless = true, untyped = true, name = "^[%w_().-]+$", longest = 128,

@@ -4,7 +4,7 @@ local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
 local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
-local ip = require "emulator.ip"
+local ip, prefixes = require "emulator.ip", require "emulator.arm.public_ip_prefixes"
 
 local raise, network = problem.raise, style.network
 local NAME = "^[%w][%w_.-]*$"
@@ -311,7 +311,7 @@ records.define("Microsoft.Network/networkSecurityGroups", {
 
 records.define("Microsoft.Network/publicIPAddresses", {
   style = network, name = NAME, seconds = { create = 3, update = 2, delete = 10 },
-  fixed = { "sku.name", "properties.publicIPAddressVersion", "zones" },
+  fixed = { "sku.name", "properties.publicIPAddressVersion", "properties.publicIPPrefix.id", "zones" },
   read_only = { "resourceGuid", "ipConfiguration", "natGateway" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
@@ -334,7 +334,8 @@ records.define("Microsoft.Network/publicIPAddresses", {
   provision = function(record)
     local p = record.body.properties
     if p.publicIPAllocationMethod == "Static" and not p.ipAddress then
-      p.ipAddress = world.addresses:allocate("public", record.id:lower())
+      local prefix = value.at(p, "publicIPPrefix.id")
+      p.ipAddress = prefix and prefixes.take_address(prefix, record.id) or world.addresses:allocate("public", record.id:lower())
     end
   end,
   show = function(record, body)
@@ -664,10 +665,9 @@ records.define("Microsoft.Network/loadBalancers", {
       show = function(element)
         for _, list in ipairs { "loadBalancingRules", "inboundNatRules", "outboundRules" } do back_rules(element, list) end
       end },
-    backendAddressPools = { read_only = { "backendIPConfigurations", "loadBalancingRules", "outboundRules", "inboundNatRules" },
+    backendAddressPools = { alone = { loadBalancerBackendAddresses = json.array {} }, read_only = { "backendIPConfigurations", "loadBalancingRules", "outboundRules", "inboundNatRules" },
       show = function(element)
         element.properties.backendIPConfigurations = records.back(element.id, "loadBalancerBackendAddressPools", "/networkinterfaces/")
-        element.properties.loadBalancerBackendAddresses = element.properties.loadBalancerBackendAddresses
         for _, list in ipairs { "loadBalancingRules", "outboundRules" } do back_rules(element, list) end
       end },
     loadBalancingRules = { defaults = value.fill({ loadDistribution = "Default", disableOutboundSnat = false,
@@ -796,8 +796,10 @@ records.define(LINK, {
     if not zone then problem.not_found("Microsoft.Network/privateDnsZones/" .. id.names[1], id.group) end
     return ("%s/virtualNetworkLinks/%s"):format(zone.id, id.name:lower())
   end,
-  prepare = function(body)
-    value.fill(body.properties, { registrationEnabled = false, resolutionPolicy = "Default" })
+  prepare = function(body, ctx)
+    value.fill(body.properties, { registrationEnabled = false })
+    -- What becomes of names that are not there is said for zones of private links alone.
+    if ctx.record_id:find("/privateDnsZones/[^/]*privatelink%.") then value.fill(body.properties, { resolutionPolicy = "Default" }) end
     body.properties.virtualNetworkLinkState = "Completed"
   end,
 })

@@ -12,11 +12,16 @@ require "emulator.arm.scale_set"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
 require "emulator.arm.storage"
+require "emulator.arm.storage_services"
 require "emulator.arm.insights"
 require "emulator.arm.operational_insights"
 require "emulator.arm.private_link"
 require "emulator.arm.private_dns_records"
+require "emulator.arm.container_registry"
 require "emulator.arm.route_tables"
+require "emulator.arm.application_security_groups"
+require "emulator.arm.firewalls"
+require "emulator.arm.service_gateways"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
 local deployments, preflight = require "emulator.arm.deployments", require "emulator.arm.preflight"
@@ -25,7 +30,7 @@ local raise = problem.raise
 
 local POLLS = { operations = "status", operationresults = "result", operationstatuses = "status", diskoperations = "status",
   asyncoperations = "result", privatednsoperationstatuses = "status", privatednsoperationresults = "result",
-  operationsstatus = "status" }
+  operationsstatus = "status", nfvoperations = "status" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
   retrievebootdiagnosticsdata = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }

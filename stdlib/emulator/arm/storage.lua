@@ -61,11 +61,8 @@ records.define(ACCOUNT, {
   end } },
 })
 
--- The one blob service of an account is there by itself.
-records.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
-
 records.define(ACCOUNT .. "/blobServices/containers", {
-  style = style.container, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
+  style = style.container, located = false, stateless = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
   not_found = function()
     raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))
   end,

@@ -1,6 +1,6 @@
 --- How the services of Azure differ in form. A statement of a type names one of these.
 --
---   etag          "weak" (W/"guid"), "counter" ("1", "2"), "guid", or none
+--   etag          "weak" (W/"guid"), "counter" ("1", "2"), "guid" ("guid"), "bare" (guid; in quotes in the header), "hex" ("0x..."), or none
 --   pending       provisioningState while created / updated
 --   operation     path segment of the operation's URL; none: PUT is done when it is answered
 --   put_status    created, updated
@@ -27,6 +27,12 @@ style.compute = {
     return { startTime = clock.iso(op.started), endTime = op.finished and clock.iso(op.finished) or nil, status = op.status,
       name = op.id, error = op.error, properties = op.output and { output = op.output } or nil }
   end,
+}
+
+--- The part of Microsoft.Network that firewalls belong to: an older resource provider of its own.
+style.firewall = {
+  name = "firewall", etag = "bare", pending = { "Updating", "Updating" }, operation = "nfvOperations", put_status = { 201, 200 },
+  delete = "sync", retry = 10, each_put = true, body = style.network.body,
 }
 
 style.disk = {
@@ -56,6 +62,24 @@ style.plain = { name = "plain", pending = { "Succeeded", "Succeeded" }, put_stat
 style.container = { name = "container", etag = "guid", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
   delete = "sync", retry = 5 }
 
+--- File shares: the etag of a storage service.
+style.share = { name = "share", etag = "hex", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
+  delete = "sync", retry = 5 }
+
+--- Managed clusters and their pools.
+style.cluster = {
+  name = "cluster", pending = { "Creating", "Updating" }, operation = "operations", result = "operationresults", put_status = { 201, 200 },
+  delete = "async", retry = 10, each_put = true,
+  body = function(op)
+    return { name = op.id, status = op.status, startTime = clock.iso(op.started), endTime = op.finished and clock.iso(op.finished) or nil,
+      error = op.error }
+  end,
+}
+
+--- Container registries: done at once, but what a registry does for itself (importing an image) is followed by Location.
+style.registry = { name = "registry", pending = { "Succeeded", "Succeeded" }, put_status = { 200, 200 }, delete = "sync", retry = 5,
+  operation = "operationResults", at_once = true, no_async = true, body = style.network.body }
+
 style.deployment = { name = "deployment", pending = { "Accepted", "Accepted" }, put_status = { 201, 200 }, delete = "location",
   operation = "operationStatuses", below = true, retry = 1,
   body = function(op)
@@ -64,5 +88,11 @@ style.deployment = { name = "deployment", pending = { "Accepted", "Accepted" }, 
 
 style.group = { name = "group", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "location",
   operation = "operationresults", retry = 15, body = style.network.body }
+
+-- How a type answers of which nothing is stated: as its provider mostly does.
+local OF = { ["microsoft.network"] = style.network, ["microsoft.containerservice"] = style.cluster }
+
+--- The style of a provider's types.
+function style.of(namespace) return OF[namespace:lower()] or style.plain end
 
 return style

@@ -9,6 +9,8 @@ local resources, key_vault = require "emulator.arm.resources", require "emulator
 require "emulator.arm.network"
 require "emulator.arm.compute"
 require "emulator.arm.scale_set"
+require "emulator.arm.snapshots"
+require "emulator.arm.placement_groups"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
 require "emulator.arm.storage"
@@ -33,7 +35,7 @@ local POLLS = { operations = "status", operationresults = "result", operationsta
   operationsstatus = "status", nfvoperations = "status" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
-  retrievebootdiagnosticsdata = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }
+  retrievebootdiagnosticsdata = true, calculatetemplatehash = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }
 
 --- Whether a request is a write as we count them.
 local function is_write(method, path)

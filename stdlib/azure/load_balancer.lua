@@ -48,11 +48,12 @@ local name = field.string { required = true }
 return statement.define {
   kind = "load_balancer", doc = "A load balancer: frontends, pools, probes, rules, inbound NAT and outbound rules.",
   type = "Microsoft.Network/loadBalancers", api = "2025-05-01",
+  match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
-    sku = field.choice { "Standard", "Gateway", default = "Standard", replace = true, arm = "sku.name" },
+    sku = field.choice { "Standard", "Gateway", arm_also = { "Basic" }, default = "Standard", replace = true, arm = "sku.name" },
     frontends = field.list { field.object { name = name, public_ip = field.resource { "azure.public_ip_address" },
       subnet = field.resource { "azure.subnet", "azure.existing" }, private_ip = field.ip {}, zones = field.list { field.string {} } },
-      key = "name", owned_elements = true, required = true, arm = "properties.frontendIPConfigurations",
+      key = "name", owned_elements = true, required = true, arm_optional = true, arm = "properties.frontendIPConfigurations",
       to = function(list) return elements(list, function(item)
         return { publicIPAddress = reference(item.public_ip), subnet = reference(item.subnet),
           privateIPAddress = item.private_ip, privateIPAllocationMethod = item.private_ip and "Static" or nil }
@@ -61,9 +62,10 @@ return statement.define {
     pools = field.list { field.object { name = name }, key = "name", owned_elements = true,
       arm = "properties.backendAddressPools", doc = "Backend pools; interfaces and scale sets join them.",
       to = function(list) return elements(list, function() return nil end) end, from = shown {} },
-    probes = field.list { field.object { name = name, protocol = field.choice { "Tcp", "Http", "Https" },
-      port = field.integer { required = true, min = 1, max = 65535 }, path = field.string {},
-      interval = field.integer { min = 5 }, threshold = field.integer { min = 1 } },
+    probes = field.list { field.object { name = name, protocol = field.choice { "Tcp", "Http", "Https", arm = "properties.protocol" },
+      port = field.integer { required = true, min = 1, max = 65535, arm = "properties.port" },
+      path = field.string { arm = "properties.requestPath" }, interval = field.integer { min = 5, arm = "properties.intervalInSeconds" },
+      threshold = field.integer { min = 1, arm = "properties.probeThreshold" } },
       key = "name", owned_elements = true, arm = "properties.probes",
       to = function(list) return elements(list, function(item)
         return { protocol = item.protocol or "Tcp", port = item.port, requestPath = item.path,
@@ -71,10 +73,12 @@ return statement.define {
       end) end,
       from = shown { protocol = "protocol", port = "port", path = "requestPath", interval = "intervalInSeconds" } },
     rules = field.list { field.object { name = name, frontend = field.string { required = true },
-      pool = field.string { required = true }, probe = field.string {}, protocol = field.choice { "Tcp", "Udp", "All" },
-      frontend_port = field.integer { required = true }, backend_port = field.integer { required = true },
-      idle_timeout = field.integer { min = 4, max = 100 }, floating_ip = field.boolean {},
-      disable_outbound_snat = field.boolean {} },
+      pool = field.string { required = true }, probe = field.string {}, protocol = field.choice { "Tcp", "Udp", "All", arm = "properties.protocol" },
+      frontend_port = field.integer { required = true, min = 0, max = 65535, arm = "properties.frontendPort" },
+      backend_port = field.integer { required = true, min = 0, max = 65535, arm = "properties.backendPort" },
+      idle_timeout = field.integer { min = 4, max = 100, arm = "properties.idleTimeoutInMinutes" },
+      floating_ip = field.boolean { arm = "properties.enableFloatingIP" },
+      disable_outbound_snat = field.boolean { arm = "properties.disableOutboundSnat" } },
       key = "name", owned_elements = true, arm = "properties.loadBalancingRules",
       to = function(list, f) return elements(list, function(item)
         return { frontendIPConfiguration = child(f, "frontendIPConfigurations", item.frontend),
@@ -86,8 +90,9 @@ return statement.define {
       from = shown { frontend = "@frontendIPConfiguration", pool = "@backendAddressPool", probe = "@probe",
         protocol = "protocol", frontend_port = "frontendPort", backend_port = "backendPort" } },
     nat_rules = field.list { field.object { name = name, frontend = field.string { required = true },
-      protocol = field.choice { "Tcp", "Udp" }, frontend_port = field.integer { required = true },
-      backend_port = field.integer { required = true } },
+      protocol = field.choice { "Tcp", "Udp", arm_also = { "All" }, arm = "properties.protocol" },
+      frontend_port = field.integer { required = true, arm_optional = true, min = 0, max = 65534, arm = "properties.frontendPort" },
+      backend_port = field.integer { required = true, min = 1, max = 65535, arm = "properties.backendPort" } },
       key = "name", owned_elements = true, arm = "properties.inboundNatRules",
       doc = "One port of a frontend to one machine; the machine's interface names the rule.",
       to = function(list, f) return elements(list, function(item)
@@ -97,7 +102,8 @@ return statement.define {
       from = shown { frontend = "@frontendIPConfiguration", protocol = "protocol", frontend_port = "frontendPort",
         backend_port = "backendPort" } },
     outbound_rules = field.list { field.object { name = name, frontend = field.string { required = true },
-      pool = field.string { required = true }, protocol = field.choice { "All", "Tcp", "Udp" }, ports = field.integer {} },
+      pool = field.string { required = true }, protocol = field.choice { "All", "Tcp", "Udp", arm_required = true, arm = "properties.protocol" },
+      ports = field.integer { min = 0, max = 64000, arm = "properties.allocatedOutboundPorts" } },
       key = "name", owned_elements = true, arm = "properties.outboundRules",
       to = function(list, f) return elements(list, function(item)
         return { frontendIPConfigurations = json.array { child(f, "frontendIPConfigurations", item.frontend) },

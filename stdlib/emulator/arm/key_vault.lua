@@ -36,8 +36,8 @@ local function check_policies(p)
 end
 
 records.define(VAULT, {
-  style = style.vault, name = "^%a[%w-]*%w$", shortest = 3, longest = 24, seconds = { create = 10 }, trailing_page = true,
-  read_only = { "vaultUri", "hsmPoolResourceId", "privateEndpointConnections" },
+  kind = "azure.key_vault", style = style.vault, seconds = { create = 10 }, trailing_page = true,
+  read_only = { "hsmPoolResourceId", "privateEndpointConnections" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
     if not ctx.old then

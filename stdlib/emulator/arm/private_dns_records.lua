@@ -7,7 +7,7 @@ local ip = require "emulator.ip"
 local function bad_request(message) problem.raise(400, "BadRequest", message) end
 
 records.define("Microsoft.Network/privateDnsZones/A", {
-  style = value.fill({ etag = "guid", etag_on_put = true }, style.plain), located = false, stateless = true, longest = 253,
+  style = value.fill({ etag = "guid", etag_on_put = true }, style.plain), kind = "azure.private_dns_record", located = false, stateless = true,
   read_only = { "fqdn", "isAutoRegistered" },
   prepare = function(body, ctx)
     local p = body.properties

@@ -89,16 +89,11 @@ local function dns_of(record, address)
 end
 
 records.define(ENDPOINT, {
-  style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 30, update = 3, delete = 15 },
-  fixed = { "properties.subnet.id", "properties.customNetworkInterfaceName" },
-  read_only = { "resourceGuid", "networkInterfaces", "customDnsConfigs" },
+  kind = "azure.private_endpoint", style = style.network, seconds = { create = 30, update = 3, delete = 15 },
   children = { [AUTOMATIC] = { type = ENDPOINT .. "/" .. AUTOMATIC, settled = true },
     [MANUAL] = { type = ENDPOINT .. "/" .. MANUAL, settled = true } },
   prepare = function(body, ctx)
     local p = body.properties
-    if not value.at(p, "subnet.id") then
-      bad_request("InvalidRequestFormat", ("Private endpoint %s has no subnet."):format(ctx.record_id))
-    end
     local list = connections(p)
     if #list ~= 1 then
       bad_request("PrivateEndpointMustHaveOneConnection", ("Private endpoint %s must have exactly one private link service connection.")

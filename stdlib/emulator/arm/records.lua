@@ -3,7 +3,8 @@
 --
 -- A statement:
 --   style                     how its service answers (style.lua); default plain
---   name                      a pattern for names
+--   kind                      the kind (stdlib/azure) whose statement says names, choices, bounds, what is fixed and read-only (contract.lua)
+--   name, shortest, longest   a pattern for names, and their length
 --   seconds                   nominal time of create, update, delete
 --   shown_type                the type in the case in which its service writes it
 --   given = function(parent)  there with its parent, without being made: its `properties` then
@@ -23,7 +24,7 @@
 --   actions = {start = {seconds=, run(record, input, ctx, op), sync=true, unborn=true (needs no record)}}      views = {instanceView = function(record, ctx)}
 local json, crypto, task = require "json", require "crypto", require "task"
 local world = require "emulator.world"
-local style, value = require "emulator.arm.style", require "emulator.arm.value"
+local contract, style, value = require "emulator.arm.contract", require "emulator.arm.style", require "emulator.arm.value"
 
 local records = { types = {} }
 
@@ -40,8 +41,10 @@ function records.define(type_name, statement)
   statement.type = type_name
   statement.style = statement.style or style.plain
   statement.seconds = statement.seconds or {}
+  if statement.kind then contract.apply(statement) end
   records.types[type_name:lower()] = statement
   for list, spec in pairs(statement.children or {}) do
+    if spec.kind then contract.apply(spec) end
     spec.type = spec.type or (type_name .. "/" .. list)
     records.types[spec.type:lower()] = { type = spec.type, inline = { type_name, list }, style = statement.style,
       seconds = spec.seconds or statement.seconds, spec = spec, located = false }

@@ -4,7 +4,7 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
 local relaxed = require "emulator.arm.relaxed"
-local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
+local records, operations, contract = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.contract"
 
 local raise = problem.raise
 local requests = {}
@@ -137,6 +137,7 @@ local function complete(statement, body, ctx)
   for _, key in ipairs(statement.kept or {}) do
     if body.properties[key] == nil and old then body.properties[key] = value.copy(old.body.properties[key]) end
   end
+  contract.check(statement, body)
   for list, spec in pairs(statement.children or {}) do
     local elements = body.properties[list]
     if elements == nil and not spec.optional then
@@ -333,6 +334,7 @@ local function put_child(statement, id, ctx)
   local body, list = body_of(ctx), statement.inline[2]
   local owner = records.statement(parent.type)
   local there, at = value.named(parent.body.properties[list], id.name)
+  if not there then check_name(statement.spec, id.name) end
   check_etag(there and parent or nil, ctx, owner)
   check_idle(parent, ctx)
   local whole = value.copy(parent.body)

@@ -9,19 +9,20 @@
 --   each_put      a PUT that changes nothing is an operation too
 --   queues        a write during another one is accepted
 --   below         the operation's URL stands below the resource
+--   refuses       the code for a value that cannot be ("parse": as a body that cannot be read); `names_target`: the error has its target
 --   retry         nominal seconds of Retry-After
 local clock = require "emulator.clock"
 
 local style = {}
 
 style.network = {
-  name = "network", etag = "weak", pending = { "Updating", "Updating" }, operation = "operations", result = "operationResults",
+  name = "network", refuses = "parse", etag = "weak", pending = { "Updating", "Updating" }, operation = "operations", result = "operationResults",
   put_status = { 201, 200 }, delete = "async", retry = 3, state = "provisioningState",
   body = function(op) return { status = op.status, error = op.error } end,
 }
 
 style.compute = {
-  name = "compute", etag = "counter", etag_on_put = true, pending = { "Creating", "Updating" }, operation = "operations",
+  name = "compute", refuses = "InvalidParameter", names_target = true, etag = "counter", etag_on_put = true, pending = { "Creating", "Updating" }, operation = "operations",
   put_status = { 201, 200 }, delete = "async", retry = 10, each_put = true,
   body = function(op)
     return { startTime = clock.iso(op.started), endTime = op.finished and clock.iso(op.finished) or nil, status = op.status,
@@ -31,12 +32,12 @@ style.compute = {
 
 --- The part of Microsoft.Network that firewalls belong to: an older resource provider of its own.
 style.firewall = {
-  name = "firewall", etag = "bare", pending = { "Updating", "Updating" }, operation = "nfvOperations", put_status = { 201, 200 },
+  name = "firewall", refuses = "parse", etag = "bare", pending = { "Updating", "Updating" }, operation = "nfvOperations", put_status = { 201, 200 },
   delete = "sync", retry = 10, each_put = true, body = style.network.body,
 }
 
 style.disk = {
-  name = "disk", pending = { "Updating", "Updating" }, operation = "DiskOperations", put_status = { 202, 202 },
+  name = "disk", refuses = "InvalidParameter", names_target = true, pending = { "Updating", "Updating" }, operation = "DiskOperations", put_status = { 202, 202 },
   put_location = true, delete = "async", retry = 2, body = style.compute.body, brief = true, each_put = true,
 }
 
@@ -47,7 +48,7 @@ style.dns = {
 }
 
 style.storage = {
-  name = "storage", pending = { "Creating", "Succeeded" }, operation = "asyncoperations", put_status = { 202, 200 },
+  name = "storage", refuses = "InvalidRequestPropertiesValue", pending = { "Creating", "Succeeded" }, operation = "asyncoperations", put_status = { 202, 200 },
   put_location = true, no_async = true, empty_put = true, update_at_once = true, delete = "sync", retry = 17, location_body = true,
   body = style.network.body,
 }
@@ -59,11 +60,11 @@ style.vault = { name = "vault", pending = { "RegisteringDns", "Succeeded" }, put
 style.plain = { name = "plain", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "sync", retry = 5 }
 
 --- Blob containers: as plain, with an etag.
-style.container = { name = "container", etag = "guid", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
+style.container = { name = "container", refuses = "InvalidRequestPropertiesValue", etag = "guid", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
   delete = "sync", retry = 5 }
 
 --- File shares: the etag of a storage service.
-style.share = { name = "share", etag = "hex", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
+style.share = { name = "share", refuses = "InvalidRequestPropertiesValue", etag = "hex", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
   delete = "sync", retry = 5 }
 
 --- Managed clusters and their pools.

@@ -130,7 +130,7 @@ records.define(DEFINITION, {
 })
 
 records.define(ASSIGNMENT, {
-  style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
+  kind = "azure.role_assignment", style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
   prepare = function(body, ctx)
     local p = body.properties
     if not ctx.name:find("^%x+%-%x+%-%x+%-%x+%-%x+$") then

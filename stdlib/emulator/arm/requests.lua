@@ -253,9 +253,13 @@ local function body_of(ctx)
 end
 requests.body_of = body_of
 
+--- Whether a type's resource may have a name.
+function requests.may_be_named(statement, name)
+  return not statement.name or name:find(statement.name) ~= nil and #name <= (statement.longest or 80) and #name >= (statement.shortest or 1)
+end
+
 local function check_name(statement, name)
-  local pattern = statement.name
-  if pattern and (not name:find(pattern) or #name > (statement.longest or 80) or #name < (statement.shortest or 1)) then
+  if not requests.may_be_named(statement, name) then
     raise(400, "InvalidResourceName", ("Resource name %s is invalid. The name can be up to %d characters long. It must begin with a word "
       .. "character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'."):format(
       name, statement.longest or 80), { details = json.array {} })

@@ -9,7 +9,7 @@ local raise = problem.raise
 local GROUP = "Microsoft.Resources/resourceGroups"
 
 records.define(GROUP, {
-  style = style.group, located = true, seconds = { delete = 15 }, delete_verb = "delete_group",
+  kind = "azure.resource_group", style = style.group, located = true, seconds = { delete = 15 }, delete_verb = "delete_group",
 })
 
 local function group_id(name) return ("/subscriptions/%s/resourceGroups/%s"):format(world.subscription, name) end
@@ -43,7 +43,7 @@ records.types[GROUP:lower()].busy = blocked
 local groups = {}
 
 function groups.PUT(id, ctx)
-  if not id.group:find("^[%w_().-]+$") or id.group:find("%.$") or #id.group > 90 then
+  if not requests.may_be_named(records.types[GROUP:lower()], id.group) then
     raise(400, "InvalidResourceGroup", ("The provided resource group name '%s' has these invalid characters: '%s'. The name can only "
       .. "be a letter, digit, '-', '.', '(', ')' or '_'."):format(id.group, (id.group:gsub("[%w_().-]", ""))), { gateway = true })
   end

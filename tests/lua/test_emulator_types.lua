@@ -191,6 +191,33 @@ test("snapshots of disks; what becomes of availability sets", function(t)
   t.eq(l:call("GET", C .. "availabilitySets/a", nil, { api = "2019-07-01" }).json.properties.virtualMachineScaleSetMigrationInfo, nil)
 end)
 
+test("zones of public DNS, and record sets of all sorts", function(t)
+  local l = lab.open(t)
+  local Z = N .. "dnsZones/example.org"
+  t.eq(l:call("PUT", Z, at()).code, "LocationNotAvailableForResourceType")
+  local zone = l:call("PUT", Z, { location = "global" })
+  t.eq({ zone.status, #zone.json.properties.nameServers, zone.json.properties.numberOfRecordSets, zone.json.properties.zoneType },
+    { 201, 4, 2, "Public" })
+  t.eq(zone.headers.etag, '"' .. zone.json.etag .. '"')
+  local function put(path, properties) return l:call("PUT", path, { properties = properties }) end
+  local made = put(Z .. "/A/www", { TTL = 60, ARecords = { { ipv4Address = "192.0.2.1" } } })
+  t.eq({ made.status, made.headers["azure-asyncoperation"], made.json.properties }, { 201, nil, { TTL = 60, ARecords = { { ipv4Address =
+    "192.0.2.1" } }, fqdn = "www.example.org.", provisioningState = "Succeeded", targetResource = {}, trafficManagementProfile = {} } })
+  t.eq(put(Z .. "/AAAA/www", { TTL = 60, AAAARecords = { { ipv6Address = "192.0.2.1" } } }).code, "BadRequest")
+  t.eq(put(Z .. "/CNAME/www", { TTL = 60, CNAMERecord = { cname = "other.org" } }).code, "CnameRecordConflict")
+  t.eq(l:call("GET", Z).json.properties.numberOfRecordSets, 3)
+  local gone = l:call("DELETE", Z)
+  t.eq(gone.status, 202)
+  l:finish(gone)
+  t.eq(l:call("GET", Z).status, 404)
+  local P = N .. "privateDnsZones/example.internal"
+  l:finish(l:call("PUT", P, { location = "global" }))
+  local mail = put(P .. "/MX/@", { ttl = 60, mxRecords = { { preference = 10, exchange = "mail.example.internal" } } })
+  t.eq({ mail.status, mail.json.properties.fqdn, mail.headers["azure-asyncoperation"] }, { 201, "example.internal." })
+  t.eq(put(P .. "/SRV/s", { ttl = 60, srvRecords = { { priority = 1, weight = 1, port = 70000, target = "t" } } }).code, "BadRequest")
+  t.eq(put(P .. "/TXT/s", { ttl = 60, txtRecords = json.array {} }).code, "BadRequest")
+end)
+
 test("a type of which nothing is stated answers as its provider does", function(t)
   local l = lab.open(t)
   local made = l:call("PUT", N .. "networkProfiles/n", at { a = 1 })

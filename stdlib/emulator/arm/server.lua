@@ -18,7 +18,7 @@ require "emulator.arm.storage_services"
 require "emulator.arm.insights"
 require "emulator.arm.operational_insights"
 require "emulator.arm.private_link"
-require "emulator.arm.private_dns_records"
+require "emulator.arm.dns_records"
 require "emulator.arm.container_registry"
 require "emulator.arm.route_tables"
 require "emulator.arm.application_security_groups"
@@ -32,7 +32,8 @@ local raise = problem.raise
 
 local POLLS = { operations = "status", operationresults = "result", operationstatuses = "status", diskoperations = "status",
   asyncoperations = "result", privatednsoperationstatuses = "status", privatednsoperationresults = "result",
-  operationsstatus = "status", nfvoperations = "status" }
+  operationsstatus = "status", nfvoperations = "status",
+  dnsoperationstatuses = "status", dnsoperationresults = "result" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
   retrievebootdiagnosticsdata = true, calculatetemplatehash = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }

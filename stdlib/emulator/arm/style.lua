@@ -90,6 +90,11 @@ style.deployment = { name = "deployment", pending = { "Accepted", "Accepted" }, 
 style.group = { name = "group", pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 }, delete = "location",
   operation = "operationresults", retry = 15, body = style.network.body }
 
+--- Public DNS zones: done at once, but for their end.
+style.dns_zone = { name = "dns_zone", etag = "bare", etag_on_put = true, pending = { "Succeeded", "Succeeded" }, put_status = { 201, 200 },
+  operation = "dnsOperationStatuses", result = "dnsOperationResults", at_once = true, in_group = true, delete = "async", retry = 5,
+  body = style.network.body }
+
 -- How a type answers of which nothing is stated: as its provider mostly does.
 local OF = { ["microsoft.network"] = style.network, ["microsoft.containerservice"] = style.cluster }
 

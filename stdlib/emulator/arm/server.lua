@@ -26,7 +26,7 @@ require "emulator.arm.firewalls"
 require "emulator.arm.service_gateways"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
-local deployments, preflight = require "emulator.arm.deployments", require "emulator.arm.preflight"
+local deployments, preflight, locks = require "emulator.arm.deployments", require "emulator.arm.preflight", require "emulator.arm.locks"
 
 local raise = problem.raise
 
@@ -85,6 +85,8 @@ local function route(ctx)
   local steps = ids.split(ctx.path)
   local kind = #steps > 1 and POLLS[steps[#steps - 1]:lower()]
   if ctx.req.method == "GET" and kind then return operations.poll(steps[#steps], ctx, kind) end
+  local action = (steps[#steps] or ""):lower()
+  if action == "listkeys" or not (ctx.req.method == "POST" and READ_ONLY[action]) then locks.check(ctx.req.method, ctx.path) end
   local answer = resources.handle(ctx)
   if answer then return answer end
   local subscription = ctx.path:match("^/subscriptions/([^/]+)")

@@ -6,7 +6,8 @@ return statement.define {
   match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
     sku = field.choice { "Standard", "StandardV2", default = "Standard", replace = true, arm = "sku.name" },
-    public_ips = field.list { field.resource { "azure.public_ip_address" }, required = true, arm_optional = true, arm = "properties.publicIpAddresses",
+    public_ips = field.list { field.resource { "azure.public_ip_address" }, required = true, arm_optional = true,
+      arm = "properties.publicIpAddresses",
       doc = "Its public addresses." },
     idle_timeout = field.integer { min = 4, max = 120, arm = "properties.idleTimeoutInMinutes", doc = "Minutes." },
     zones = field.list { field.string {}, replace = true, arm = "zones" },

@@ -49,9 +49,12 @@ return statement.define {
   fields = {
     rules = field.list { field.object {
       name = field.string { required = true },
-      priority = field.integer { required = true, min = 100, max = 4096, arm = "properties.priority", arm_code = "SecurityRuleInvalidPriority" },
-      direction = field.choice { "Inbound", "Outbound", arm_required = true, arm = "properties.direction", arm_code = "SecurityRuleParameterMissing" },
-      access = field.choice { "Allow", "Deny", arm_required = true, arm = "properties.access", arm_code = "SecurityRuleParameterMissing" },
+      priority = field.integer { required = true, min = 100, max = 4096, arm = "properties.priority",
+        arm_code = "SecurityRuleInvalidPriority" },
+      direction = field.choice { "Inbound", "Outbound", arm_required = true, arm = "properties.direction",
+        arm_code = "SecurityRuleParameterMissing" },
+      access = field.choice { "Allow", "Deny", arm_required = true, arm = "properties.access",
+        arm_code = "SecurityRuleParameterMissing" },
       protocol = field.choice { "Tcp", "Udp", "Icmp", "Esp", "Ah", "*", arm_required = true, arm = "properties.protocol",
         arm_code = "SecurityRuleParameterMissing" },
       source = field.any {}, destination = field.any {}, port = field.any {}, description = field.string {},

@@ -277,7 +277,8 @@ end
 local function common_fields(statement)
   local fields = statement.fields
   fields.name = fields.name or field.string { required = true, replace = true, default_name = true,
-    match = statement.match or "^[%w_][%w_.-]*$", min = statement.shortest, max = statement.longest, doc = "The name in Azure; the resource's own name unless given." }
+    match = statement.match or "^[%w_][%w_.-]*$", min = statement.shortest, max = statement.longest,
+      doc = "The name in Azure; the resource's own name unless given." }
   if statement.parent == "group" then
     fields.group = field.resource { "azure.resource_group", "azure.existing", required = true, replace = true,
       doc = "The resource group." }
@@ -342,9 +343,8 @@ local function reading(statement)
 end
 
 --- Makes the kind. Beyond a kind's own keys a statement has: `type`, `api`, `parent` ("group" or the name of the field
--- that holds the parent resource), `match`, `shortest`, `longest` (of the name), `read_only` (paths that ARM shows and does not take;
--- outputs are so anyhow), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
--- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
+-- that holds the parent resource), `match`, `shortest`, `longest` (of the name), `read_only` (paths that ARM shows and does not
+-- take; outputs are so anyhow), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
 -- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `listed(id)` (the list in which a plan
 -- looks for all of this kind, which it comes to one after the other), `forces`

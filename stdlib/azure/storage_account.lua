@@ -26,7 +26,8 @@ local to_subnets, from_subnets = rules "id"
 local function tier(sku) return tostring(sku):match("^%a+") end
 
 return statement.define {
-  kind = "storage_account", doc = "A storage account.", type = "Microsoft.Storage/storageAccounts", api = "2025-01-01", read_only = READ_ONLY,
+  kind = "storage_account", doc = "A storage account.", type = "Microsoft.Storage/storageAccounts", api = "2025-01-01",
+    read_only = READ_ONLY,
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%l%d]+$", min = 3, max = 24,
       doc = "The name in Azure, small letters and digits, taken by nobody else; the resource's own name unless given." },

@@ -46,8 +46,10 @@ test("choices, in any case; numbers and truth as text; what is no choice", funct
   t.eq(l:call("PUT", N .. "routeTables/b", at { disableBgpRoutePropagation = "perhaps" }).code, "InvalidRequestFormat")
   local address = l:put(N .. "publicIPAddresses/p", at({ publicIPAllocationMethod = "static", idleTimeoutInMinutes = "10" },
     { sku = { name = "standard" } }))
-  t.eq({ address.sku.name, address.properties.publicIPAllocationMethod, address.properties.idleTimeoutInMinutes }, { "Standard", "Static", 10 })
-  t.eq(l:call("PUT", N .. "publicIPAddresses/q", at({ idleTimeoutInMinutes = 31 }, { sku = { name = "Basic" } })).code, "InvalidRequestFormat")
+  t.eq({ address.sku.name, address.properties.publicIPAllocationMethod, address.properties.idleTimeoutInMinutes }, { "Standard",
+    "Static", 10 })
+  t.eq(l:call("PUT", N .. "publicIPAddresses/q", at({ idleTimeoutInMinutes = 31 }, { sku = { name = "Basic" } })).code,
+    "InvalidRequestFormat")
 end)
 
 test("each service refuses in its own form", function(t)
@@ -55,7 +57,8 @@ test("each service refuses in its own form", function(t)
   local disk = l:call("PUT", C .. "disks/d", at { creationData = { createOption = "Empty" }, diskSizeGB = 70000 })
   t.eq({ disk.status, disk.code, disk.json.error.target }, { 400, "InvalidParameter", "diskSizeGB" })
   t.has(disk.json.error.message, "at most 65536")
-  t.eq(l:call("PUT", C .. "disks/d", at { creationData = { createOption = "Empty" }, networkAccessPolicy = "Some" }).json.error.target,
+  t.eq(l:call("PUT", C .. "disks/d", at { creationData = { createOption = "Empty" },
+    networkAccessPolicy = "Some" }).json.error.target,
     "networkAccessPolicy")
   local account = at({ minimumTlsVersion = "TLS9" }, { kind = "StorageV2", sku = { name = "Standard_LRS" } })
   t.eq(l:call("PUT", "~/Microsoft.Storage/storageAccounts/acc1", account).code, "InvalidRequestPropertiesValue")
@@ -95,9 +98,11 @@ end)
 test("what may not change, what is not taken, how many there may be", function(t)
   local l = lab.open(t)
   l:put(N .. "publicIPAddresses/p", at({ publicIPAllocationMethod = "Static" }, { sku = { name = "Standard" } }))
-  local changed = l:call("PUT", N .. "publicIPAddresses/p", at({ publicIPAllocationMethod = "Static" }, { sku = { name = "StandardV2" } }))
+  local changed = l:call("PUT", N .. "publicIPAddresses/p", at({ publicIPAllocationMethod = "Static" },
+    { sku = { name = "StandardV2" } }))
   t.eq({ changed.status, changed.code, changed.json.error.target }, { 409, "PropertyChangeNotAllowed", "sku.name" })
-  local account = at({ primaryEndpoints = { blob = "https://elsewhere/" } }, { kind = "StorageV2", sku = { name = "Standard_LRS" } })
+  local account = at({ primaryEndpoints = { blob = "https://elsewhere/" } }, { kind = "StorageV2",
+    sku = { name = "Standard_LRS" } })
   l:finish(l:call("PUT", "~/Microsoft.Storage/storageAccounts/acc1", account))
   t.eq(l:call("GET", "~/Microsoft.Storage/storageAccounts/acc1").json.properties.primaryEndpoints.blob,
     "https://acc1.blob.core.windows.net/")
@@ -105,7 +110,8 @@ test("what may not change, what is not taken, how many there may be", function(t
   l:finish(l:call("PUT", "~/Microsoft.Storage/storageAccounts/acc1", account))
   account.properties = { isHnsEnabled = false }
   t.eq(l:call("PUT", "~/Microsoft.Storage/storageAccounts/acc1", account).code, "PropertyChangeNotAllowed")
-  local scale = l:call("PUT", "~/Microsoft.Insights/autoscaleSettings/a", at { targetResourceUri = "/x", profiles = json.array {} })
+  local scale = l:call("PUT", "~/Microsoft.Insights/autoscaleSettings/a", at { targetResourceUri = "/x",
+    profiles = json.array {} })
   t.eq(scale.code, "BadRequest")
   t.has(scale.json.error.message, "'properties.profiles' wants between 1 and 20 elements, got 0")
 end)

@@ -39,7 +39,8 @@ local EXPRESSIONS = {
   { "resourceId('other', 'Microsoft.Compute/disks', 'd')", "/subscriptions/s/resourceGroups/other/providers/Microsoft.Compute/disks/d" },
   { "subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'r')", "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/r" },
   { "extensionResourceId('/x', 'Microsoft.Insights/diagnosticSettings', 'd')", "/x/providers/Microsoft.Insights/diagnosticSettings/d" },
-  { "resourceGroup().location", "westeurope" }, { "toLower(resourceGroup()['LOCATION'])", "westeurope" }, { "uniqueString('test')", "rbgf3xv4ufgzg" },
+  { "resourceGroup().location", "westeurope" }, { "toLower(resourceGroup()['LOCATION'])", "westeurope" },
+    { "uniqueString('test')", "rbgf3xv4ufgzg" },
   { "uniqueString('hello', 'world')", "a7wkljktk6wne" }, { "uniqueString('foo', 'bar', 'baz')", "xzi4ioaxtmth4" },
   { "equals(guid('a'), guid('a'))", true }, { "int('12')", 12 }, { "bool('true')", true }, { "uri('http://a/b/c', 'd')", "http://a/b/d" },
 }
@@ -51,7 +52,8 @@ end)
 test("a template's hash is the service's own", function(t)
   -- The example of learn.microsoft.com/rest/api/resources/deployments/calculate-template-hash.
   local words, hash = template_hash.of [[{ "$schema": "http://schemas.management.azure.com/deploymentTemplate?api-version=2014-04-01-preview",
-    "contentVersion": "1.0.0.0", "parameters": { "string": { "type": "string" } }, "variables": { "string": "string", "int": 42, "bool": true,
+    "contentVersion": "1.0.0.0", "parameters": { "string": { "type": "string" } }, "variables": { "string": "string", "int": 42,
+      "bool": true,
     "array": [1, 2, 3, 4], "object": { "object": { "vmSize": "Large", "location": "West US" } } }, "resources": [],
     "outputs": { "string": { "type": "string", "value": "myvalue" } } }]]
   t.eq(hash, "695440707931307747")

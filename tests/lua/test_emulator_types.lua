@@ -12,10 +12,12 @@ local function at(properties, more)
   return body
 end
 
-local function id_of(l, path) return (path:gsub("^~", "/subscriptions/" .. l.endpoint.subscription .. "/resourceGroups/g/providers")) end
+local function id_of(l, path) return (path:gsub("^~", "/subscriptions/" .. l.endpoint.subscription
+  .. "/resourceGroups/g/providers")) end
 
 local function account(l)
-  l:put(S, { location = "westus2", kind = "StorageV2", sku = { name = "Standard_LRS" }, properties = { largeFileSharesState = "Enabled" } })
+  l:put(S, { location = "westus2", kind = "StorageV2", sku = { name = "Standard_LRS" },
+    properties = { largeFileSharesState = "Enabled" } })
 end
 
 test("the services of an account are there with it, and a write is answered with what it said", function(t)
@@ -25,15 +27,18 @@ test("the services of an account are there with it, and a write is answered with
   t.has(lost.json.error.message, "Failed to perform 'read' on resource(s) of type 'storageAccounts/blobServices'")
   account(l)
   local shown = l:call("GET", S .. "/blobServices/default").json
-  t.eq(shown.properties, { cors = { corsRules = json.array {} }, deleteRetentionPolicy = { enabled = false, allowPermanentDelete = false } })
+  t.eq(shown.properties, { cors = { corsRules = json.array {} }, deleteRetentionPolicy = { enabled = false,
+    allowPermanentDelete = false } })
   t.eq(shown.sku, { name = "Standard_LRS", tier = "Standard" })
   t.eq(l:call("GET", S .. "/fileServices").json.value[1].properties.shareDeleteRetentionPolicy, { enabled = true, days = 7 })
-  local said = l:call("PUT", S .. "/blobServices/default", { properties = { deleteRetentionPolicy = { enabled = true, days = 3 } } })
+  local said = l:call("PUT", S .. "/blobServices/default", { properties = { deleteRetentionPolicy = { enabled = true,
+    days = 3 } } })
   t.eq({ said.status, said.json.properties }, { 200, { deleteRetentionPolicy = { enabled = true, days = 3 } } })
   shown = l:call("GET", S .. "/blobServices/default").json.properties
   t.eq({ shown.deleteRetentionPolicy.days, shown.cors }, { 3, { corsRules = json.array {} } })
   t.eq(#l:call("GET", S .. "/blobServices").json.value, 1)
-  t.eq(l:call("PUT", S .. "/blobServices/default", { properties = { deleteRetentionPolicy = { enabled = true, days = 400 } } }).code,
+  t.eq(l:call("PUT", S .. "/blobServices/default", { properties = { deleteRetentionPolicy = { enabled = true,
+    days = 400 } } }).code,
     "InvalidRequestPropertiesValue")
   t.eq(l:call("PUT", S .. "/blobServices/other", { properties = {} }).code, "InvalidResourceName")
   t.eq(l:call("PUT", "~/Microsoft.Storage/storageAccounts/none1/blobServices/default/containers/c-1", { properties = {} }).code,
@@ -50,7 +55,8 @@ test("file shares", function(t)
   t.eq({ shown.properties.shareQuota, shown.properties.leaseState, shown.etag }, { 102400, "available", made.headers.etag })
   t.eq(l:call("GET", S .. "/fileServices/default/shares").json.value[1].properties.enabledProtocols, "SMB")
   t.eq(l:call("GET", S .. "/fileServices/default/shares/other").code, "ShareNotFound")
-  t.eq(l:call("PUT", S .. "/fileServices/default/shares/share1", { properties = { shareQuota = 0 } }).code, "InvalidRequestPropertiesValue")
+  t.eq(l:call("PUT", S .. "/fileServices/default/shares/share1", { properties = { shareQuota = 0 } }).code,
+    "InvalidRequestPropertiesValue")
   t.eq(l:call("PUT", S .. "/fileServices/default/shares/share1", { properties = { enabledProtocols = "NFS" } }).code,
     "InvalidRequestPropertiesValue")
   t.eq(l:call("DELETE", S .. "/fileServices/default/shares/share1").status, 200)
@@ -61,7 +67,8 @@ test("public prefixes give addresses to those who name them", function(t)
   local prefix = l:put(N .. "publicIPPrefixes/p", at({ prefixLength = 31 }, { sku = { name = "Standard" } }))
   t.has(prefix.properties.ipPrefix, "/31")
   local function address(name)
-    return l:call("PUT", N .. "publicIPAddresses/" .. name, at({ publicIPAllocationMethod = "Static", publicIPPrefix = { id = prefix.id } },
+    return l:call("PUT", N .. "publicIPAddresses/" .. name, at({ publicIPAllocationMethod = "Static",
+      publicIPPrefix = { id = prefix.id } },
       { sku = { name = "Standard" } }))
   end
   local seen = {}
@@ -74,13 +81,15 @@ test("public prefixes give addresses to those who name them", function(t)
   t.eq(l:finish(address("c")).json.error.code, "PublicIPPrefixOutOfIpAddresses")
   t.eq(#l:call("GET", N .. "publicIPPrefixes/p").json.properties.publicIPAddresses, 3)
   t.eq(l:call("DELETE", N .. "publicIPPrefixes/p").code, "InUsePublicIpPrefixCannotBeDeleted")
-  t.eq(l:call("PUT", N .. "publicIPPrefixes/p", at({ prefixLength = 30 }, { sku = { name = "Standard" } })).code, "PropertyChangeNotAllowed")
+  t.eq(l:call("PUT", N .. "publicIPPrefixes/p", at({ prefixLength = 30 }, { sku = { name = "Standard" } })).code,
+    "PropertyChangeNotAllowed")
   t.eq(l:call("PUT", N .. "publicIPPrefixes/q", at({ prefixLength = 32 })).code, "PublicIpPrefixLengthInvalid")
 end)
 
 test("what belongs to firewalls answers in the manner of its older provider", function(t)
   local l = lab.open(t)
-  local made = l:call("PUT", N .. "ipGroups/g1", at { ipAddresses = json.array { "10.0.0.1", "10.1.0.0/16", "10.2.0.1-10.2.0.9" } })
+  local made = l:call("PUT", N .. "ipGroups/g1", at { ipAddresses = json.array { "10.0.0.1", "10.1.0.0/16",
+    "10.2.0.1-10.2.0.9" } })
   t.eq({ made.status, made.json.type, made.json.properties.provisioningState }, { 201, "Microsoft.Network/IpGroups", "Updating" })
   t.has(made.headers["azure-asyncoperation"], "/nfvOperations/")
   t.eq(l:finish(made).json, { status = "Succeeded" })
@@ -122,7 +131,8 @@ test("a private link service: its interface, its alias, who is connected", funct
     { name = "c", properties = { privateLinkServiceId = made.json.id } } } })
   local seen = l:call("GET", N .. "privateLinkServices/s").json.properties.privateEndpointConnections
   t.eq({ #seen, seen[1].properties.privateLinkServiceConnectionState.status }, { 1, "Approved" })
-  t.eq(l:call("DELETE", N .. "privateLinkServices/s").code, "PrivateLinkServiceCannotBeDeletedSinceItHasPrivateEndpointConnections")
+  t.eq(l:call("DELETE", N .. "privateLinkServices/s").code,
+    "PrivateLinkServiceCannotBeDeletedSinceItHasPrivateEndpointConnections")
   l:finish(l:call("DELETE", N .. "privateEndpoints/e"))
   l:finish(l:call("DELETE", N .. "privateLinkServices/s"))
   t.eq(#l:call("GET", N .. "networkInterfaces").json.value, 0)
@@ -163,12 +173,14 @@ test("registries", function(t)
   local one = l:call("POST", R .. "reg001/listCredentials").json
   t.eq({ one.username, one.passwords[1].name }, { "reg001", "password" })
   local other = l:call("POST", R .. "reg001/regenerateCredential", { name = "password2" }).json
-  t.eq({ other.passwords[1].value == one.passwords[1].value, other.passwords[2].value == one.passwords[2].value }, { true, false })
+  t.eq({ other.passwords[1].value == one.passwords[1].value, other.passwords[2].value == one.passwords[2].value }, { true,
+    false })
   local import = l:call("POST", R .. "reg001/importImage", { source = { sourceImage = "library/nginx" } })
   t.eq({ import.status, import.headers["azure-asyncoperation"] }, { 202, nil })
   t.has(import.headers.location, "/operationResults/")
   t.eq(l:finish(import).json, { status = "Succeeded" })
-  t.eq(l:call("PUT", R .. "reg002", { location = "westus2", sku = { name = "Basic" }, properties = { zoneRedundancy = "Enabled" } }).code,
+  t.eq(l:call("PUT", R .. "reg002", { location = "westus2", sku = { name = "Basic" },
+    properties = { zoneRedundancy = "Enabled" } }).code,
     "FeatureNotSupportedInSkuTier")
   t.eq(l:call("PUT", R .. "REG001x-", { location = "westus2", sku = { name = "Basic" } }).code, "InvalidResourceName")
 end)
@@ -176,19 +188,23 @@ end)
 test("snapshots of disks; what becomes of availability sets", function(t)
   local l = lab.open(t)
   l:put(C .. "disks/d", at { creationData = { createOption = "Empty" }, diskSizeGB = 64 })
-  local made = l:call("PUT", C .. "snapshots/s", at { creationData = { createOption = "Copy", sourceResourceId = id_of(l, C .. "disks/d") } })
-  t.eq({ made.status, made.json.properties.provisioningState, made.json.sku, made.json.properties.diskSizeGB }, { 202, "Updating" })
+  local made = l:call("PUT", C .. "snapshots/s", at { creationData = { createOption = "Copy", sourceResourceId = id_of(l,
+    C .. "disks/d") } })
+  t.eq({ made.status, made.json.properties.provisioningState, made.json.sku, made.json.properties.diskSizeGB }, { 202,
+    "Updating" })
   l:finish(made)
   local p = l:call("GET", C .. "snapshots/s").json.properties
   t.eq({ p.diskSizeGB, p.incremental, p.snapshotAccessState, p.diskSizeBytes, p.diskIOPSReadWrite },
     { 64, false, "Available", 64 * 1024 ^ 3 // 1 | 0 })
   t.eq(p.creationData.sourceUniqueId, l:call("GET", C .. "disks/d").json.properties.uniqueId)
   t.eq(l:call("PUT", C .. "snapshots/t", at { creationData = { createOption = "Copy" } }).code, "InvalidParameter")
-  t.eq(l:call("PUT", C .. "snapshots/t", at { creationData = { createOption = "Copy", sourceResourceId = id_of(l, C .. "disks/none") } }).status, 404)
+  t.eq(l:call("PUT", C .. "snapshots/t", at { creationData = { createOption = "Copy", sourceResourceId = id_of(l,
+    C .. "disks/none") } }).status, 404)
   local set = l:put(C .. "availabilitySets/a", at({}, { sku = { name = "Aligned" } }))
   t.has(set.properties.virtualMachineScaleSetMigrationInfo.defaultVirtualMachineScaleSetInfo.defaultVirtualMachineScaleSet.id,
     "/virtualMachineScaleSets/a")
-  t.eq(l:call("GET", C .. "availabilitySets/a", nil, { api = "2019-07-01" }).json.properties.virtualMachineScaleSetMigrationInfo, nil)
+  t.eq(l:call("GET", C .. "availabilitySets/a", nil, { api = "2019-07-01" }).json.properties.virtualMachineScaleSetMigrationInfo,
+    nil)
 end)
 
 test("zones of public DNS, and record sets of all sorts", function(t)
@@ -201,8 +217,10 @@ test("zones of public DNS, and record sets of all sorts", function(t)
   t.eq(zone.headers.etag, '"' .. zone.json.etag .. '"')
   local function put(path, properties) return l:call("PUT", path, { properties = properties }) end
   local made = put(Z .. "/A/www", { TTL = 60, ARecords = { { ipv4Address = "192.0.2.1" } } })
-  t.eq({ made.status, made.headers["azure-asyncoperation"], made.json.properties }, { 201, nil, { TTL = 60, ARecords = { { ipv4Address =
-    "192.0.2.1" } }, fqdn = "www.example.org.", provisioningState = "Succeeded", targetResource = {}, trafficManagementProfile = {} } })
+  t.eq({ made.status, made.headers["azure-asyncoperation"], made.json.properties }, { 201, nil, { TTL = 60,
+    ARecords = { { ipv4Address =
+    "192.0.2.1" } }, fqdn = "www.example.org.", provisioningState = "Succeeded", targetResource = {},
+      trafficManagementProfile = {} } })
   t.eq(put(Z .. "/AAAA/www", { TTL = 60, AAAARecords = { { ipv6Address = "192.0.2.1" } } }).code, "BadRequest")
   t.eq(put(Z .. "/CNAME/www", { TTL = 60, CNAMERecord = { cname = "other.org" } }).code, "CnameRecordConflict")
   t.eq(l:call("GET", Z).json.properties.numberOfRecordSets, 3)
@@ -214,7 +232,8 @@ test("zones of public DNS, and record sets of all sorts", function(t)
   l:finish(l:call("PUT", P, { location = "global" }))
   local mail = put(P .. "/MX/@", { ttl = 60, mxRecords = { { preference = 10, exchange = "mail.example.internal" } } })
   t.eq({ mail.status, mail.json.properties.fqdn, mail.headers["azure-asyncoperation"] }, { 201, "example.internal." })
-  t.eq(put(P .. "/SRV/s", { ttl = 60, srvRecords = { { priority = 1, weight = 1, port = 70000, target = "t" } } }).code, "BadRequest")
+  t.eq(put(P .. "/SRV/s", { ttl = 60, srvRecords = { { priority = 1, weight = 1, port = 70000, target = "t" } } }).code,
+    "BadRequest")
   t.eq(put(P .. "/TXT/s", { ttl = 60, txtRecords = json.array {} }).code, "BadRequest")
 end)
 
@@ -222,7 +241,8 @@ test("locks keep a scope and what is below from being deleted, or written", func
   local l = lab.open(t)
   local A = N .. "applicationSecurityGroups/a"
   l:put(A, at())
-  local function lock(scope, level) return l:call("PUT", scope .. "/providers/Microsoft.Authorization/locks/l", { properties = { level = level } }) end
+  local function lock(scope, level) return l:call("PUT", scope .. "/providers/Microsoft.Authorization/locks/l",
+    { properties = { level = level } }) end
   t.eq(lock("~~/resourceGroups/g", "Never").code, "InvalidLockLevel")
   t.eq(lock("~~/resourceGroups/g", "cannotdelete").json.properties.level, "CanNotDelete")
   local kept = l:call("DELETE", A)

@@ -13,11 +13,15 @@ local EFFECTIVE = 15 -- nominal seconds until an assignment is seen by everybody
 local BUILT_IN = {
   { "Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", { "*" },
     description = "Grants full access to manage all resources, including the ability to assign roles in Azure RBAC." },
-  { "Contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c", { "*" }, { "Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write",
+  { "Contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c", { "*" }, { "Microsoft.Authorization/*/Delete",
+    "Microsoft.Authorization/*/Write",
     "Microsoft.Authorization/elevateAccess/Action", "Microsoft.Blueprint/blueprintAssignments/write",
-    "Microsoft.Blueprint/blueprintAssignments/delete", "Microsoft.Compute/galleries/share/action", "Microsoft.Purview/consents/write",
-    "Microsoft.Purview/consents/delete", "Microsoft.Resources/deploymentStacks/manageDenySetting/action", "Microsoft.Subscription/cancel/action",
-    "Microsoft.Subscription/enable/action" }, description = "Grants full access to manage all resources, but does not allow you to assign "
+    "Microsoft.Blueprint/blueprintAssignments/delete", "Microsoft.Compute/galleries/share/action",
+      "Microsoft.Purview/consents/write",
+    "Microsoft.Purview/consents/delete", "Microsoft.Resources/deploymentStacks/manageDenySetting/action",
+      "Microsoft.Subscription/cancel/action",
+    "Microsoft.Subscription/enable/action" },
+      description = "Grants full access to manage all resources, but does not allow you to assign "
     .. "roles in Azure RBAC, manage assignments in Azure Blueprints, or share image galleries." },
   { "Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7", { "*/read" } },
   { "User Access Administrator", "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9", { "*/read", "Microsoft.Authorization/*" } },
@@ -49,7 +53,8 @@ local BUILT = "2015-02-02T21:55:09.8806423Z" -- when Azure's own roles were made
 
 local function definition(row, scope)
   return { id = ("%s/providers/%s/%s"):format(scope, DEFINITION, row[2]), name = row[2], type = DEFINITION, properties = {
-    roleName = row[1], type = "BuiltInRole", description = row.description or row[1], createdOn = BUILT, updatedOn = BUILT, createdBy = json.null,
+    roleName = row[1], type = "BuiltInRole", description = row.description or row[1], createdOn = BUILT, updatedOn = BUILT,
+      createdBy = json.null,
     updatedBy = json.null, assignableScopes = json.array { "/" },
     permissions = json.array { { actions = json.array(value.copy(row[3])), notActions = json.array(value.copy(row[4] or {})),
       dataActions = json.array(value.copy(row[5] or {})), notDataActions = json.array {} } } } }
@@ -130,7 +135,8 @@ records.define(DEFINITION, {
 })
 
 records.define(ASSIGNMENT, {
-  kind = "azure.role_assignment", style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
+  kind = "azure.role_assignment", style = style.plain, stateless = true, located = false, extension = true,
+  put_status = { 201, 201 }, delete_body = true,
   prepare = function(body, ctx)
     local p = body.properties
     if not ctx.name:find("^%x+%-%x+%-%x+%-%x+%-%x+$") then

@@ -234,7 +234,8 @@ actions.simulateEviction = {
 }
 
 records.define(VM, {
-  kind = "azure.virtual_machine", style = style.compute, seconds = { create = 30, update = 5, delete = 40 }, provision_counts = true,
+  kind = "azure.virtual_machine", style = style.compute, seconds = { create = 30, update = 5, delete = 40 },
+    provision_counts = true,
   quiet_noop = true, longest = 64,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
   fixed = { "properties.osProfile.adminUsername", "properties.storageProfile.imageReference.publisher",
@@ -332,7 +333,8 @@ records.define("Microsoft.Compute/availabilitySets", {
   show = function(record, body, ctx)
     -- What it would become, if it were migrated.
     if ctx and ctx.api and ctx.api >= MIGRATES and body.sku.name == "Aligned" then
-      body.properties.virtualMachineScaleSetMigrationInfo = { defaultVirtualMachineScaleSetInfo = { constrainedMaximumCapacity = true,
+      body.properties.virtualMachineScaleSetMigrationInfo = { defaultVirtualMachineScaleSetInfo = {
+        constrainedMaximumCapacity = true,
         defaultVirtualMachineScaleSet = { id = record.id:gsub("/availabilitySets/", "/virtualMachineScaleSets/") } } }
     end
     if ctx and ctx.req.method == "PUT" then return end -- a write is answered without the machines

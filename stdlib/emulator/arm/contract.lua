@@ -1,6 +1,6 @@
---- What a kind of the standard library states of ARM's body, as the service checks it: names, choices, bounds, patterns, what must be
--- there, what may not change, what is read-only. The statement of a type names the kind (`kind = "azure.route_table"`), and says itself
--- only what no kind does.
+--- What a kind of the standard library states of ARM's body, as the service checks it: names, choices, bounds, patterns, what
+-- must be there, what may not change, what is read-only. The statement of a type names the kind (`kind = "azure.route_table"`)
+-- and says itself only what no kind does.
 local field, json, kind = require "field", require "json", require "kind"
 local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
 
@@ -41,7 +41,8 @@ local function fixed_of(places)
   local list = {}
   for _, place in ipairs(places) do
     local spec = place.spec
-    if spec.replace and not spec.arm_changes and not (spec.type == "resource" and spec.to) and not place.path:find("[]", 1, true) then
+    local in_list, made = place.path:find("[]", 1, true), spec.type == "resource" and spec.to
+    if spec.replace and not spec.arm_changes and not made and not in_list then
       list[#list + 1] = spec.type == "resource" and not spec.arm_id and place.path .. ".id" or place.path
     end
   end
@@ -128,7 +129,8 @@ local function checked(how, spec, item, path)
   elseif SHAPES[spec.type] then
     if type(item) ~= "table" then refuse(how, spec.arm_code, path, ("'%s' wants %s"):format(path, SHAPES[spec.type])) end
     if spec.type == "list" and (#item < (spec.min or 0) or #item > (spec.max or math.huge)) then
-      refuse(how, spec.arm_code, path, ("'%s' wants between %d and %s elements, got %d"):format(path, spec.min or 0, spec.max or "any number of",
+      refuse(how, spec.arm_code, path, ("'%s' wants between %d and %s elements, got %d"):format(path, spec.min or 0,
+        spec.max or "any number of",
         #item))
     end
     return item
@@ -154,7 +156,8 @@ local function visit(how, at, steps, i, place, path)
     if item ~= nil then
       at[step] = checked(how, place.spec, item, here)
     elseif needed(place.spec) then
-      refuse(how, place.spec.arm_code, here, ("required parameter '%s' is missing (null)"):format((here:gsub("^properties%.", ""))))
+      local short = here:gsub("^properties%.", "")
+      refuse(how, place.spec.arm_code, here, ("required parameter '%s' is missing (null)"):format(short))
     end
     return
   end

@@ -395,7 +395,8 @@ local function described(id, ctx)
   local deployment = { name = id.name, group = id.group, mode = mode, origin = ctx.origin, principal = { object_id = principal.object_id,
     client_id = principal.client_id, owner = principal.owner } }
   local plan = plan_of(deployment, p.template, p.parameters)
-  local body = { location = sent.location, tags = sent.tags, properties = { templateHash = select(2, template_hash.of(ctx.req.body, "properties", "template")),
+  local body = { location = sent.location, tags = sent.tags, properties = { templateHash = select(2,
+    template_hash.of(ctx.req.body, "properties", "template")),
     parameters = shown_parameters(plan), mode = mode, timestamp = clock.iso(), duration = duration(0), correlationId = ctx.request_id,
     providers = providers_of(plan), dependencies = dependencies_of(plan) } }
   return plan, body, { deployment = deployment, template = p.template, parameters = p.parameters }

@@ -31,7 +31,8 @@ local TYPES = {
 
 -- The API of public zones writes these names otherwise.
 local PUBLIC_NAMES = { aRecords = "ARecords", aaaaRecords = "AAAARecords", cnameRecord = "CNAMERecord", mxRecords = "MXRecords",
-  ptrRecords = "PTRRecords", srvRecords = "SRVRecords", txtRecords = "TXTRecords", nsRecords = "NSRecords", caaRecords = "caaRecords" }
+  ptrRecords = "PTRRecords", srvRecords = "SRVRecords", txtRecords = "TXTRecords", nsRecords = "NSRecords",
+    caaRecords = "caaRecords" }
 
 local function check_record(record, spec, ctx, seen)
   for name, good in pairs(spec.needs) do
@@ -60,7 +61,8 @@ local function check_set(p, kind, ctx)
   for other in records.each(nil, ctx.id.parent .. "/") do
     local theirs = other.type:match("[^/]+$")
     if theirs ~= kind and TYPES[theirs] and other.name:lower() == ctx.name:lower() and (kind == "CNAME" or theirs == "CNAME") then
-      raise(409, "CnameRecordConflict", ("A CNAME record with name '%s' and other records of that name cannot be in one zone."):format(ctx.name))
+      raise(409, "CnameRecordConflict",
+        ("A CNAME record with name '%s' and other records of that name cannot be in one zone."):format(ctx.name))
     end
   end
 end
@@ -76,7 +78,8 @@ local NAME = "^[%w@*_][%w_.*-]*$"
 for kind, spec in pairs(TYPES) do
   if not spec.public then
     records.define(PRIVATE .. "/" .. kind, {
-      style = tagged, kind = kind == "A" and "azure.private_dns_record" or nil, name = NAME, longest = 253, located = false, stateless = true,
+      style = tagged, kind = kind == "A" and "azure.private_dns_record" or nil, name = NAME, longest = 253, located = false,
+        stateless = true,
       read_only = { "fqdn", "isAutoRegistered" },
       prepare = function(body, ctx)
         local p = body.properties
@@ -121,7 +124,8 @@ records.define(PUBLIC, {
   read_only = { "maxNumberOfRecordSets", "maxNumberOfRecordsPerRecordSet", "numberOfRecordSets", "nameServers", "zoneType" },
   prepare = function(body, ctx)
     if body.location ~= "global" then
-      raise(400, "LocationNotAvailableForResourceType", ("The provided location '%s' is not available for resource type '%s'. List of "
+      raise(400, "LocationNotAvailableForResourceType",
+        ("The provided location '%s' is not available for resource type '%s'. List of "
         .. "available regions for the resource type is 'global'."):format(body.location, PUBLIC), { gateway = true })
     end
     body.tags = body.tags or {}
@@ -130,7 +134,8 @@ records.define(PUBLIC, {
   show = function(record, body)
     local sets = 2 -- of its own: SOA and NS
     for _ in records.each(nil, record.id .. "/") do sets = sets + 1 end
-    value.fill(body.properties, { maxNumberOfRecordSets = 10000, numberOfRecordSets = sets, nameServers = servers(record.private.guid),
+    value.fill(body.properties, { maxNumberOfRecordSets = 10000, numberOfRecordSets = sets,
+      nameServers = servers(record.private.guid),
       zoneType = "Public" })
   end,
 })

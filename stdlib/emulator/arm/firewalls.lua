@@ -18,7 +18,8 @@ local function check_address(text, ctx)
     good = ip.range(text) ~= nil
   end
   if not good then
-    bad_request("InvalidIpAddressFormat", ("'%s' of IP group %s is not valid: it must be an address, a range or a prefix of IPv4."):format(
+    bad_request("InvalidIpAddressFormat",
+      ("'%s' of IP group %s is not valid: it must be an address, a range or a prefix of IPv4."):format(
       tostring(text), ctx.record_id))
   end
 end
@@ -29,12 +30,15 @@ local function in_use(record, code, noun)
 end
 
 records.define(GROUP, {
-  style = style.firewall, name = "^[%w][%w_.-]*$", seconds = { create = 3, update = 3 }, shown_type = "Microsoft.Network/IpGroups",
+  style = style.firewall, name = "^[%w][%w_.-]*$", seconds = { create = 3, update = 3 },
+    shown_type = "Microsoft.Network/IpGroups",
   read_only = { "firewalls", "firewallPolicies" },
   prepare = function(body, ctx)
     local p = body.properties
     p.ipAddresses = json.array(p.ipAddresses or {})
-    if #p.ipAddresses > MOST then bad_request("InvalidRequestFormat", ("IP group %s has more than %d addresses."):format(ctx.record_id, MOST)) end
+    if #p.ipAddresses > MOST then
+      bad_request("InvalidRequestFormat", ("IP group %s has more than %d addresses."):format(ctx.record_id, MOST))
+    end
     for _, text in ipairs(p.ipAddresses) do check_address(text, ctx) end
   end,
   show = function(record, body)
@@ -48,7 +52,8 @@ records.define(GROUP, {
 local MODES, TIERS = { Alert = true, Deny = true, Off = true }, { Basic = true, Standard = true, Premium = true }
 
 records.define(POLICY, {
-  style = style.firewall, name = "^[%w][%w_.-]*$", seconds = { create = 5, update = 5 }, shown_type = "Microsoft.Network/FirewallPolicies",
+  style = style.firewall, name = "^[%w][%w_.-]*$", seconds = { create = 5, update = 5 },
+    shown_type = "Microsoft.Network/FirewallPolicies",
   read_only = { "firewalls", "childPolicies", "ruleCollectionGroups", "size" }, fixed = { "properties.sku.tier" },
   prepare = function(body, ctx)
     local p = body.properties
@@ -75,12 +80,14 @@ records.define(POLICY .. "/ruleCollectionGroups", {
   prepare = function(body, ctx)
     local p = body.properties
     if math.type(p.priority) ~= "integer" or p.priority < 100 or p.priority > 65000 then
-      bad_request("FirewallPolicyRuleCollectionGroupInvalidPriorityValue", ("Rule collection group %s has the priority %s; it is between 100 "
+      bad_request("FirewallPolicyRuleCollectionGroupInvalidPriorityValue",
+        ("Rule collection group %s has the priority %s; it is between 100 "
         .. "and 65000."):format(ctx.name, tostring(p.priority)))
     end
     for other in records.each(POLICY .. "/ruleCollectionGroups", ctx.id.parent .. "/") do
       if other.id:lower() ~= ctx.record_id:lower() and other.body.properties.priority == p.priority then
-        bad_request("FirewallPolicyRuleCollectionGroupDuplicatePriority", ("Rule collection groups %s and %s have the same priority %d."):format(
+        bad_request("FirewallPolicyRuleCollectionGroupDuplicatePriority",
+          ("Rule collection groups %s and %s have the same priority %d."):format(
           ctx.name, other.name, p.priority))
       end
     end

@@ -120,7 +120,8 @@ local function check_sinks(p, ctx)
 end
 
 records.define(DIAGNOSTIC, {
-  kind = "azure.diagnostic_setting", style = style.plain, stateless = true, located = false, extension = true, put_status = { 200, 200 },
+  kind = "azure.diagnostic_setting", style = style.plain, stateless = true, located = false, extension = true,
+    put_status = { 200, 200 },
   prepare = function(body, ctx)
     check_scope(ctx)
     local p, entries = body.properties, 0

@@ -52,8 +52,8 @@ end)
 
 local VERBS = { PUT = "write", PATCH = "write", POST = "action", DELETE = "delete" }
 
---- Raises when a lock forbids a request: one of the path itself or of what it stands below, or, where something is deleted, of what
--- stands below it.
+--- Raises when a lock forbids a request: one of the path itself or of what it stands below, or, where something is
+-- deleted, of what stands below it.
 local function check(method, path)
   local verb = VERBS[method]
   local own = path:lower()
@@ -66,7 +66,8 @@ local function check(method, path)
   end
   if not held[1] then return end
   table.sort(held)
-  raise(409, "ScopeLocked", ("The scope '%s' cannot perform %s operation because following scope(s) are locked: '%s'. Please remove the lock "
+  raise(409, "ScopeLocked",
+    ("The scope '%s' cannot perform %s operation because following scope(s) are locked: '%s'. Please remove the lock "
     .. "and try again."):format(path, verb, table.concat(held, "','")), { gateway = true })
 end
 

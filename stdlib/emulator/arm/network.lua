@@ -154,7 +154,8 @@ records.define("Microsoft.Network/virtualNetworks", {
   kind = "azure.virtual_network", style = network, seconds = { create = 5, update = 4, delete = 10 },
   kept = { "subnets" }, read_only = { "resourceGuid" },
   children = {
-    subnets = { kind = "azure.subnet", seconds = { create = 4, delete = 10 }, read_only = { "ipConfigurations", "resourceNavigationLinks", "purpose" },
+    subnets = { kind = "azure.subnet", seconds = { create = 4, delete = 10 }, read_only = { "ipConfigurations",
+      "resourceNavigationLinks", "purpose" },
       defaults = { delegations = json.array {}, privateEndpointNetworkPolicies = "Disabled",
         privateLinkServiceNetworkPolicies = "Enabled" },
       show = function(element) element.properties.ipConfigurations = records.back(element.id, "subnet", "/ipconfigurations/") end },
@@ -485,7 +486,8 @@ end
 local NIC_CHILDREN = { ipConfigurations = { type = "Microsoft.Network/networkInterfaces/ipConfigurations" } }
 
 records.define("Microsoft.Network/networkInterfaces", {
-  kind = "azure.network_interface", style = network, seconds = { create = 0, update = 2, delete = 5 }, immediate = true, quiet = true,
+  kind = "azure.network_interface", style = network, seconds = { create = 0, update = 2, delete = 5 }, immediate = true,
+    quiet = true,
   read_only = { "resourceGuid", "virtualMachine", "macAddress", "primary" }, children = NIC_CHILDREN,
   prepare = function(body, ctx)
     guid(body, ctx)
@@ -643,7 +645,8 @@ records.define("Microsoft.Network/loadBalancers", {
       show = function(element)
         for _, list in ipairs { "loadBalancingRules", "inboundNatRules", "outboundRules" } do back_rules(element, list) end
       end },
-    backendAddressPools = { alone = { loadBalancerBackendAddresses = json.array {} }, read_only = { "backendIPConfigurations", "loadBalancingRules", "outboundRules", "inboundNatRules" },
+    backendAddressPools = { alone = { loadBalancerBackendAddresses = json.array {} }, read_only = { "backendIPConfigurations",
+      "loadBalancingRules", "outboundRules", "inboundNatRules" },
       show = function(element)
         element.properties.backendIPConfigurations = records.back(element.id, "loadBalancerBackendAddressPools", "/networkinterfaces/")
         for _, list in ipairs { "loadBalancingRules", "outboundRules" } do back_rules(element, list) end
@@ -777,7 +780,9 @@ records.define(LINK, {
   prepare = function(body, ctx)
     value.fill(body.properties, { registrationEnabled = false })
     -- What becomes of names that are not there is said for zones of private links alone.
-    if ctx.record_id:find("/privateDnsZones/[^/]*privatelink%.") then value.fill(body.properties, { resolutionPolicy = "Default" }) end
+    if ctx.record_id:find("/privateDnsZones/[^/]*privatelink%.") then
+      value.fill(body.properties, { resolutionPolicy = "Default" })
+    end
     body.properties.virtualNetworkLinkState = "Completed"
   end,
 })

@@ -27,7 +27,8 @@ records.define("Microsoft.Compute/proximityPlacementGroups", {
   busy = function(record)
     local user = records.users(record.id)[1]
     if user then
-      raise(409, "OperationNotAllowed", ("Proximity placement group '%s' cannot be deleted: it is used by %s."):format(record.name, user.from))
+      raise(409, "OperationNotAllowed",
+        ("Proximity placement group '%s' cannot be deleted: it is used by %s."):format(record.name, user.from))
     end
   end,
 })

@@ -47,7 +47,8 @@ local function check_connection(entry, ctx)
   p.groupIds = (groups or p.groupIds) and json.array(p.groupIds or {})
   p.privateLinkServiceConnectionState = old and value.copy(old.properties.privateLinkServiceConnectionState)
     or entry.manual and { status = "Pending", description = "Awaiting approval", actionsRequired = "None" }
-    or { status = "Approved", description = target.type == SERVICE and "Auto Approved" or "Auto-Approved", actionsRequired = "None" }
+    or { status = "Approved", description = target.type == SERVICE and "Auto Approved" or "Auto-Approved",
+      actionsRequired = "None" }
 end
 
 local function make_interface(record, name, configurations)
@@ -119,7 +120,8 @@ records.define(ENDPOINT, {
 })
 
 records.define(ENDPOINT .. "/privateDnsZoneGroups", {
-  style = style.network, located = false, seconds = { create = 10, update = 5, delete = 5 }, children = { privateDnsZoneConfigs = {} },
+  style = style.network, located = false, seconds = { create = 10, update = 5, delete = 5 },
+    children = { privateDnsZoneConfigs = {} },
   prepare = function(body)
     for _, zone in ipairs(body.properties.privateDnsZoneConfigs or {}) do
       local id = value.at(zone, "properties.privateDnsZoneId")
@@ -156,7 +158,8 @@ local function check_service(body, ctx)
     bad_request("PrivateLinkServiceMustHaveLoadBalancerFrontendIpConfiguration", ("Private link service %s has no "
       .. "loadBalancerFrontendIpConfigurations."):format(ctx.record_id))
   elseif #p.ipConfigurations == 0 then
-    bad_request("PrivateLinkServiceMustHaveIpConfiguration", ("Private link service %s has no ipConfigurations."):format(ctx.record_id))
+    bad_request("PrivateLinkServiceMustHaveIpConfiguration",
+      ("Private link service %s has no ipConfigurations."):format(ctx.record_id))
   end
   local primary
   for _, configuration in ipairs(p.ipConfigurations) do
@@ -166,7 +169,8 @@ local function check_service(body, ctx)
       bad_request("InvalidRequestFormat", ("IP configuration %s of private link service %s has no subnet that is there."):format(
         configuration.name, ctx.record_id))
     elseif subnet.properties.privateLinkServiceNetworkPolicies ~= "Disabled" then
-      bad_request("PrivateLinkServiceCannotBeCreatedInSubnetThatHasNetworkPoliciesEnabled", ("Private link service %s cannot be created in a "
+      bad_request("PrivateLinkServiceCannotBeCreatedInSubnetThatHasNetworkPoliciesEnabled",
+        ("Private link service %s cannot be created in a "
         .. "subnet %s since it has private link service network policies enabled."):format(ctx.record_id, subnet.id))
     end
     primary = primary or q.primary == true
@@ -177,7 +181,8 @@ end
 records.define(SERVICE, {
   style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 10, update = 5, delete = 10 },
   read_only = { "resourceGuid", "alias", "privateEndpointConnections", "networkInterfaces" },
-  children = { ipConfigurations = { settled = true, defaults = { privateIPAllocationMethod = "Dynamic", privateIPAddressVersion = "IPv4",
+  children = { ipConfigurations = { settled = true, defaults = { privateIPAllocationMethod = "Dynamic",
+    privateIPAddressVersion = "IPv4",
     primary = false } } },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
@@ -207,7 +212,8 @@ records.define(SERVICE, {
   busy = function(record)
     local connection = connections_of(record)[1]
     if connection then
-      bad_request("PrivateLinkServiceCannotBeDeletedSinceItHasPrivateEndpointConnections", ("Private link service %s cannot be deleted: the "
+      bad_request("PrivateLinkServiceCannotBeDeletedSinceItHasPrivateEndpointConnections",
+        ("Private link service %s cannot be deleted: the "
         .. "private endpoint %s is connected to it."):format(record.id, connection.properties.privateEndpoint.id))
     end
   end,

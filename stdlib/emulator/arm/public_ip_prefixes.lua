@@ -13,9 +13,11 @@ local function bad_request(code, message) problem.raise(400, code, message, { de
 local function check_length(p, name)
   local lengths = LENGTHS[p.publicIPAddressVersion]
   if not lengths then
-    bad_request("InvalidRequestFormat", ("The value '%s' of publicIPAddressVersion is not valid."):format(tostring(p.publicIPAddressVersion)))
+    bad_request("InvalidRequestFormat",
+      ("The value '%s' of publicIPAddressVersion is not valid."):format(tostring(p.publicIPAddressVersion)))
   elseif math.type(p.prefixLength) ~= "integer" or p.prefixLength < lengths[1] or p.prefixLength > lengths[2] then
-    bad_request("PublicIpPrefixLengthInvalid", ("Public IP prefix %s has the prefix length %s; of %s it is between %d and %d."):format(name,
+    bad_request("PublicIpPrefixLengthInvalid",
+      ("Public IP prefix %s has the prefix length %s; of %s it is between %d and %d."):format(name,
       tostring(p.prefixLength), p.publicIPAddressVersion, lengths[1], lengths[2]))
   end
 end
@@ -56,14 +58,16 @@ records.define(PREFIX, {
     local p = record.body.properties
     if p.ipPrefix then return end
     local block = world.addresses:allocate("prefix", record.id:lower())
-    p.ipPrefix = p.publicIPAddressVersion == "IPv6" and ("2001:db8:%x::/%d"):format(ip.number(block) >> 11 & 0xffff, p.prefixLength)
+    p.ipPrefix = p.publicIPAddressVersion == "IPv6" and ("2001:db8:%x::/%d"):format(ip.number(block) >> 11 & 0xffff,
+      p.prefixLength)
       or ("%s/%d"):format(block, p.prefixLength)
   end,
   show = function(record, body) body.properties.publicIPAddresses = records.back(record.id, "publicIPPrefix") end,
   busy = function(record)
     local user = records.users(record.id)[1]
     if user then
-      bad_request("InUsePublicIpPrefixCannotBeDeleted", ("Public IP prefix %s is in use by %s and cannot be deleted."):format(record.id,
+      bad_request("InUsePublicIpPrefixCannotBeDeleted",
+        ("Public IP prefix %s is in use by %s and cannot be deleted."):format(record.id,
         user.from))
     end
   end,

@@ -3,7 +3,7 @@
 --
 -- A statement:
 --   style                     how its service answers (style.lua); default plain
---   kind                      the kind (stdlib/azure) whose statement says names, choices, bounds, what is fixed and read-only (contract.lua)
+--   kind                      the kind (stdlib/azure) that states names, choices, bounds, what is fixed and read-only
 --   name, shortest, longest   a pattern for names, and their length
 --   seconds                   nominal time of create, update, delete
 --   shown_type                the type in the case in which its service writes it

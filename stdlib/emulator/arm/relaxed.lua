@@ -94,7 +94,8 @@ local function read(text, at)
   return close == "}" and { members = items } or { list = items }, at + 1
 end
 
---- A text's value with its names in the order in which they were sent: `{members = {{name=, value=}, ...}}`, `{list = {...}}`, all else as
+--- A text's value with its names in the order in which they were sent: `{members = {{name=, value=}, ...}}`, `{list = {...}}`,
+-- all else as
 -- it is written in JSON. Nil when it is no JSON.
 local function ordered(text)
   if json.decode(text) == nil then

@@ -4,7 +4,8 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
 local relaxed = require "emulator.arm.relaxed"
-local records, operations, contract = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.contract"
+local records, operations, contract = require "emulator.arm.records", require "emulator.arm.operations",
+  require "emulator.arm.contract"
 
 local raise = problem.raise
 local requests = {}
@@ -255,7 +256,8 @@ requests.body_of = body_of
 
 --- Whether a type's resource may have a name.
 function requests.may_be_named(statement, name)
-  return not statement.name or name:find(statement.name) ~= nil and #name <= (statement.longest or 80) and #name >= (statement.shortest or 1)
+  return not statement.name or name:find(statement.name) ~= nil and #name <= (statement.longest or 80)
+    and #name >= (statement.shortest or 1)
 end
 
 local function check_name(statement, name)
@@ -289,7 +291,8 @@ local function there(path)
 end
 
 local function no_parent(statement, id, what)
-  raise(404, "ParentResourceNotFound", ("Failed to perform '%s' on resource(s) of type '%s', because the parent resource '%s' could "
+  raise(404, "ParentResourceNotFound",
+    ("Failed to perform '%s' on resource(s) of type '%s', because the parent resource '%s' could "
     .. "not be found."):format(what, statement.type:match("/(.*)$"), id.parent), { gateway = true })
 end
 
@@ -508,9 +511,12 @@ local function list(statement, id, ctx)
     items = statement.list(id, ctx)
   else
     local below = id.parent or id.scope
-    if statement.given then items[1] = records.show(records.get(id.path .. "/default") or given_record(statement, id.parent), ctx) end
+    if statement.given then
+      items[1] = records.show(records.get(id.path .. "/default") or given_record(statement, id.parent), ctx)
+      return page(items, ctx, statement)
+    end
     for record in records.each(statement.type, below .. "/") do
-      if not statement.given and (not statement.listed or statement.listed(record, ctx)) then items[#items + 1] = records.show(record, ctx) end
+      if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
     end
   end
   return page(items, ctx, statement)

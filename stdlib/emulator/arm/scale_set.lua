@@ -377,7 +377,8 @@ local function refuse_flexible(set, what)
 end
 
 records.define(SET, {
-  kind = "azure.virtual_machine_scale_set", style = style.compute, longest = 64, partial = true, seconds = { delete = 40 }, duration = duration,
+  kind = "azure.virtual_machine_scale_set", style = style.compute, longest = 64, partial = true, seconds = { delete = 40 },
+    duration = duration,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
   fixed = { "properties.virtualMachineProfile.osProfile.adminUsername",
     "properties.virtualMachineProfile.priority", "properties.virtualMachineProfile.evictionPolicy" },

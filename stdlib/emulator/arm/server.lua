@@ -26,7 +26,8 @@ require "emulator.arm.firewalls"
 require "emulator.arm.service_gateways"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
-local deployments, preflight, locks = require "emulator.arm.deployments", require "emulator.arm.preflight", require "emulator.arm.locks"
+local deployments, preflight, locks = require "emulator.arm.deployments", require "emulator.arm.preflight",
+  require "emulator.arm.locks"
 
 local raise = problem.raise
 
@@ -36,7 +37,8 @@ local POLLS = { operations = "status", operationresults = "result", operationsta
   dnsoperationstatuses = "status", dnsoperationresults = "result" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
-  retrievebootdiagnosticsdata = true, calculatetemplatehash = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }
+  retrievebootdiagnosticsdata = true, calculatetemplatehash = true, checkavailability = true, listusages = true,
+    checkpolicyrestrictions = true }
 
 --- Whether a request is a write as we count them.
 local function is_write(method, path)

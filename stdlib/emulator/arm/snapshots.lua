@@ -9,7 +9,8 @@ local raise = problem.raise
 local function bad_parameter(target, message) raise(400, "InvalidParameter", message, { target = target }) end
 
 local SERVICE = { timeCreated = true, diskState = true, uniqueId = true } -- whatever is sent
-local FILLED = { "encryption", "networkAccessPolicy", "publicNetworkAccess", "timeCreated", "diskState", "diskSizeBytes", "uniqueId",
+local FILLED = { "encryption", "networkAccessPolicy", "publicNetworkAccess", "timeCreated", "diskState", "diskSizeBytes",
+  "uniqueId",
   "incremental", "snapshotAccessState", "osType", "hyperVGeneration" }
 
 records.define("Microsoft.Compute/snapshots", {
@@ -28,7 +29,8 @@ records.define("Microsoft.Compute/snapshots", {
     end
     if source and not old then
       local q = source.body.properties
-      ctx.private.source = { uniqueId = q.uniqueId, osType = q.osType, hyperVGeneration = q.hyperVGeneration, diskSizeGB = q.diskSizeGB }
+      ctx.private.source = { uniqueId = q.uniqueId, osType = q.osType, hyperVGeneration = q.hyperVGeneration,
+        diskSizeGB = q.diskSizeGB }
       if p.diskSizeGB and p.diskSizeGB < q.diskSizeGB then
         bad_parameter("diskSizeGB", ("The size of the snapshot may not be below the %d GB of its source."):format(q.diskSizeGB))
       end
@@ -48,15 +50,19 @@ records.define("Microsoft.Compute/snapshots", {
     body.sku = value.fill(body.sku or {}, { name = "Standard_LRS" })
     body.sku.tier = body.sku.name:match("^(%a+)_")
     p.creationData.sourceUniqueId = p.creationData.sourceUniqueId or source.uniqueId
-    value.fill(p, { osType = source.osType, hyperVGeneration = source.hyperVGeneration, diskSizeGB = source.diskSizeGB or 30, incremental = false,
-      encryption = { type = "EncryptionAtRestWithPlatformKey" }, networkAccessPolicy = "AllowAll", publicNetworkAccess = "Enabled",
+    value.fill(p, { osType = source.osType, hyperVGeneration = source.hyperVGeneration, diskSizeGB = source.diskSizeGB or 30,
+      incremental = false,
+      encryption = { type = "EncryptionAtRestWithPlatformKey" }, networkAccessPolicy = "AllowAll",
+        publicNetworkAccess = "Enabled",
       timeCreated = clock.iso(), diskState = "Unattached", uniqueId = crypto.uuid(), snapshotAccessState = "Available" })
     p.diskSizeBytes = p.diskSizeGB * 1024 ^ 3 // 1 | 0
   end,
   brief = function(record, body)
     local p = body.properties
-    return { id = body.id, name = body.name, type = body.type, location = body.location, tags = body.tags, sku = body.sku, properties = {
-      creationData = { createOption = p.creationData.createOption, sourceResourceId = p.creationData.sourceResourceId }, provisioningState = record.state, diskSizeBytes = p.diskSizeBytes } }
+    return { id = body.id, name = body.name, type = body.type, location = body.location, tags = body.tags, sku = body.sku,
+      properties = {
+      creationData = { createOption = p.creationData.createOption, sourceResourceId = p.creationData.sourceResourceId },
+        provisioningState = record.state, diskSizeBytes = p.diskSizeBytes } }
   end,
 })
 

@@ -11,7 +11,8 @@ local function bad(message) raise(400, "InvalidRequestPropertiesValue", message)
 
 -- What a service says of itself as long as nobody said anything.
 local GIVEN = {
-  blobServices = { cors = { corsRules = json.array {} }, deleteRetentionPolicy = { enabled = false, allowPermanentDelete = false } },
+  blobServices = { cors = { corsRules = json.array {} }, deleteRetentionPolicy = { enabled = false,
+    allowPermanentDelete = false } },
   fileServices = { cors = { corsRules = json.array {} }, shareDeleteRetentionPolicy = { enabled = true, days = 7 },
     protocolSettings = { smb = {} } },
   queueServices = { cors = { corsRules = json.array {} } },
@@ -35,7 +36,8 @@ for name, given in pairs(GIVEN) do
     given = function() return value.copy(given) end,
     prepare = function(body, ctx)
       if ctx.name:lower() ~= "default" then
-        raise(400, "InvalidResourceName", ("The resource name '%s' is not valid: a storage account has one such service, 'default'."):format(
+        raise(400, "InvalidResourceName",
+          ("The resource name '%s' is not valid: a storage account has one such service, 'default'."):format(
           ctx.name))
       end
       for _, policy in ipairs(POLICIES) do
@@ -71,7 +73,9 @@ records.define(ACCOUNT .. "/fileServices/shares", {
     local account = records.get(ctx.record_id:match("^(.*)/fileServices/"))
     local large = account and account.body.properties.largeFileSharesState == "Enabled"
     ctx.private.said = value.keys(p)
-    if p.accessTier and not TIERS[p.accessTier] then bad(("The value '%s' of 'accessTier' is not valid."):format(tostring(p.accessTier))) end
+    if p.accessTier and not TIERS[p.accessTier] then
+      bad(("The value '%s' of 'accessTier' is not valid."):format(tostring(p.accessTier)))
+    end
     if p.enabledProtocols and not PROTOCOLS[p.enabledProtocols] then
       bad(("The value '%s' of 'enabledProtocols' is not valid."):format(tostring(p.enabledProtocols)))
     elseif old and p.enabledProtocols and p.enabledProtocols ~= old.enabledProtocols then

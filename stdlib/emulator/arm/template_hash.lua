@@ -51,9 +51,11 @@ local function unique(text)
   return table.concat(letters)
 end
 
--- The service reads a template into fields and writes these in an order of its own; what it has no field for keeps the order it came in.
+-- The service reads a template into fields and writes these in an order of its own; what it has no field for keeps the order it
+-- came in.
 local ORDER = {
-  template = { "$schema", "contentVersion", "apiProfile", "languageVersion", "definitions", "parameters", "variables", "functions", "resources",
+  template = { "$schema", "contentVersion", "apiProfile", "languageVersion", "definitions", "parameters", "variables",
+    "functions", "resources",
     "outputs" },
   parameter = { "defaultValue", "allowedValues", "type", "metadata" },
   resource = { "condition", "type", "apiVersion", "name", "location", "dependsOn", "tags", "sku", "kind", "properties" },
@@ -90,7 +92,8 @@ local function member(node, name)
   end
 end
 
---- Of a request's text: the template at `steps` ("properties", "template"), as the service writes it, and its hash in decimal digits.
+--- Of a request's text: the template at `steps` ("properties", "template"), as the service writes it, and its hash in decimal
+-- digits.
 local function of(text, ...)
   local node = relaxed.ordered(text)
   for _, step in ipairs { ... } do node = member(node, step) end

@@ -31,6 +31,7 @@ end
 
 return statement.define {
   kind = "data_collection_rule", doc = "A data collection rule.", type = "Microsoft.Insights/dataCollectionRules", api = "2024-03-11",
+  read_only = { "properties.immutableId", "properties.endpoints", "properties.metadata", "properties.ingestionQuotas" },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%w][%w_.-]*$", max = 64,
       doc = "The name in Azure; the resource's own name unless given." },
@@ -80,7 +81,4 @@ return statement.define {
     }, required = true, min = 1, arm = "properties.dataFlows", doc = "Which streams go where." },
   },
   outputs = { immutable_id = field.string { arm = "properties.immutableId", doc = "The id that agents name it by." } },
-  body = function(_, body)
-    for _, key in ipairs { "immutableId", "endpoints", "metadata", "ingestionQuotas" } do body.properties[key] = nil end
-  end,
 }

@@ -1,17 +1,16 @@
 --- An empty managed disk. It grows in place; Azure shrinks none.
 local statement, field, json = require "azure.statement", require "field", require "json"
 
-local READ_ONLY = { "timeCreated", "diskState", "diskSizeBytes", "uniqueId", "shareInfo" }
-
 return statement.define {
   kind = "data_disk", doc = "A managed disk that begins empty.", type = "Microsoft.Compute/disks", api = "2025-01-02",
+  read_only = { "properties.timeCreated", "properties.diskSizeBytes", "properties.shareInfo" },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%w_][%w_.-]*$", max = 80,
       doc = "The name in Azure; the resource's own name unless given." },
-    size = field.integer { required = true, min = 1, max = 65536, arm = "properties.diskSizeGB",
+    size = field.integer { required = true, arm_optional = true, min = 1, max = 65536, arm = "properties.diskSizeGB",
       doc = "GiB; less than there is forces replacement." },
     sku = field.choice { "Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS", "PremiumV2_LRS",
-      "UltraSSD_LRS", default = "Premium_LRS", replace = true, arm = "sku.name" },
+      "UltraSSD_LRS", default = "Premium_LRS", replace = true, arm_changes = true, arm = "sku.name" },
     zone = field.string { replace = true, arm = "zones", doc = "An availability zone.",
       to = function(value) return json.array { value } end, from = function(value) return value[1] end },
     tier = field.string { match = "^P%d+$", arm = "properties.tier", doc = "A performance tier above the size's own, such as P40." },
@@ -31,7 +30,6 @@ return statement.define {
     state = field.string { volatile = true, arm = "properties.diskState", doc = "Such as Unattached." },
   },
   body = function(f, body)
-    for _, key in ipairs(READ_ONLY) do body.properties[key] = nil end
     body.managedBy, body.managedByExtended = nil, nil
     statement.set(body, "properties.creationData.createOption", "Empty")
     if f.encryption_set then body.properties.encryption.type = "EncryptionAtRestWithCustomerKey" end

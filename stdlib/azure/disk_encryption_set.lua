@@ -9,13 +9,15 @@ local function without_version(url) return (tostring(url):gsub("^(https://[^/]+/
 
 return statement.define {
   kind = "disk_encryption_set", doc = "A disk encryption set.", type = "Microsoft.Compute/diskEncryptionSets", api = "2025-01-02",
+  read_only = { "properties.previousKeys", "properties.lastKeyRotationTimestamp" },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%w_-]+$", max = 80,
       doc = "The name in Azure; the resource's own name unless given." },
     type = field.choice { "EncryptionAtRestWithCustomerKey", "EncryptionAtRestWithPlatformAndCustomerKeys",
       "ConfidentialVmEncryptedWithCustomerKey", default = "EncryptionAtRestWithCustomerKey", replace = true,
       arm = "properties.encryptionType" },
-    key = field.resource { "azure.key_vault_key", required = true, arm = "properties.activeKey", to = key_of, doc = "The key." },
+    key = field.resource { "azure.key_vault_key", required = true, arm_optional = true, arm = "properties.activeKey",
+      to = key_of, doc = "The key." },
     auto_rotate = field.boolean { default = false, arm = "properties.rotationToLatestKeyVersionEnabled",
       doc = "Whether new versions of the key are taken over." },
     identities = field.list { field.resource { "azure.user_assigned_identity" },
@@ -23,7 +25,6 @@ return statement.define {
   },
   outputs = { principal_id = field.string { arm = "identity.principalId", doc = "The object id of its own identity." } },
   body = function(f, body)
-    body.properties.previousKeys, body.properties.lastKeyRotationTimestamp = nil, nil
     body.identity = { type = "SystemAssigned" }
     if f.identities and #f.identities > 0 then
       body.identity = { type = "UserAssigned", userAssignedIdentities = {} }

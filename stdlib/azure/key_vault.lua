@@ -12,7 +12,8 @@ end
 
 local page
 page = statement.define {
-  kind = "key_vault", doc = "A key vault.", type = "Microsoft.KeyVault/vaults", api = API, match = "^%a[%w-]*%w$",
+  kind = "key_vault", doc = "A key vault.", type = "Microsoft.KeyVault/vaults", api = API, match = "^%a[%w-]*%w$", shortest = 3,
+    longest = 24,
   fields = {
     sku = field.choice { "standard", "premium", default = "standard", arm = "properties.sku.name" },
     rbac = field.boolean { default = true, arm = "properties.enableRbacAuthorization",

@@ -5,7 +5,9 @@ local IN_PLACE = { PerGB2018 = true, CapacityReservation = true }
 
 return statement.define {
   kind = "log_analytics_workspace", doc = "A Log Analytics workspace.", type = "Microsoft.OperationalInsights/workspaces",
-  api = "2025-02-01",
+  api = "2025-02-01", read_only = { "properties.customerId", "properties.createdDate", "properties.modifiedDate",
+    "properties.privateLinkScopedResources", "properties.sku.lastSkuUpdate", "properties.workspaceCapping.quotaNextResetTime",
+    "properties.workspaceCapping.dataIngestionStatus" },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^%w[%w-]+%w$", min = 4, max = 63,
       doc = "The name in Azure; the resource's own name unless given." },
@@ -22,12 +24,6 @@ return statement.define {
     disable_local_auth = field.boolean { arm = "properties.features.disableLocalAuth", doc = "Whether Entra ID alone lets logs in." },
   },
   outputs = { customer_id = field.string { arm = "properties.customerId", doc = "The id that agents and queries name it by." } },
-  body = function(_, body)
-    for _, key in ipairs { "customerId", "createdDate", "modifiedDate", "privateLinkScopedResources" } do body.properties[key] = nil end
-    body.properties.sku.lastSkuUpdate = nil
-    local capping = body.properties.workspaceCapping
-    if capping then capping.quotaNextResetTime, capping.dataIngestionStatus = nil, nil end
-  end,
   observed = function(f, body)
     -- Older workspaces show their sku in small letters.
     local sku = statement.get(body, "properties.sku.name")

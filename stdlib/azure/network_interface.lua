@@ -9,6 +9,7 @@ end
 
 return statement.define {
   kind = "network_interface", doc = "A network interface.", type = "Microsoft.Network/networkInterfaces", api = "2025-05-01",
+  match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
     subnet = field.resource { "azure.subnet", "azure.existing", required = true, doc = "The subnet." },
     private_ip = field.ip { doc = "A fixed private address; else the first free one." },

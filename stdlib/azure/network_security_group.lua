@@ -45,11 +45,18 @@ end
 return statement.define {
   kind = "network_security_group", doc = "A network security group with its rules.",
   type = "Microsoft.Network/networkSecurityGroups", api = "2025-05-01",
+  match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
     rules = field.list { field.object {
-      name = field.string { required = true }, priority = field.integer { required = true, min = 100, max = 4096 },
-      direction = field.choice { "Inbound", "Outbound" }, access = field.choice { "Allow", "Deny" },
-      protocol = field.choice { "Tcp", "Udp", "Icmp", "Esp", "Ah", "*" },
+      name = field.string { required = true },
+      priority = field.integer { required = true, min = 100, max = 4096, arm = "properties.priority",
+        arm_code = "SecurityRuleInvalidPriority" },
+      direction = field.choice { "Inbound", "Outbound", arm_required = true, arm = "properties.direction",
+        arm_code = "SecurityRuleParameterMissing" },
+      access = field.choice { "Allow", "Deny", arm_required = true, arm = "properties.access",
+        arm_code = "SecurityRuleParameterMissing" },
+      protocol = field.choice { "Tcp", "Udp", "Icmp", "Esp", "Ah", "*", arm_required = true, arm = "properties.protocol",
+        arm_code = "SecurityRuleParameterMissing" },
       source = field.any {}, destination = field.any {}, port = field.any {}, description = field.string {},
     }, key = "name", owned_elements = true, arm = "properties.securityRules", to = to_rules, from = from_rules,
       doc = "Rules, owned by name." },

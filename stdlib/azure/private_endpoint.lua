@@ -16,6 +16,7 @@ end
 
 return statement.define {
   kind = "private_endpoint", doc = "A private endpoint.", type = "Microsoft.Network/privateEndpoints", api = API,
+  read_only = { "properties.networkInterfaces", "properties.customDnsConfigs", "properties.resourceGuid" },
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%w][%w_.-]*$", max = 80,
       doc = "The name in Azure; the resource's own name unless given." },
@@ -45,7 +46,6 @@ return statement.define {
     end
   end,
   body = function(f, body)
-    body.properties.networkInterfaces, body.properties.customDnsConfigs = nil, nil
     body.properties[AUTOMATIC], body.properties[MANUAL] = nil, nil
     body.properties[f.manual and MANUAL or AUTOMATIC] = json.array { { name = f.name, properties = {
       privateLinkServiceId = target_of(f), groupIds = f.groups and json.array(f.groups), requestMessage = f.request_message } } }

@@ -45,7 +45,7 @@ end
 
 return statement.define {
   kind = "resource_group", doc = "A resource group.", type = "Microsoft.Resources/resourceGroups", api = API,
-  parent = "subscription", located = false, tagged = true, match = "^[%w_().-]*[%w_()-]$",
+  parent = "subscription", located = false, tagged = true, match = "^[%w_().-]*[%w_()-]$", longest = 90,
   fields = {
     location = field.string { required = true, replace = true, arm = "location", doc = "The region.",
       to = function(value) return (value:lower():gsub("%s+", "")) end },

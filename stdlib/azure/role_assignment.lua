@@ -50,7 +50,9 @@ return statement.define {
     name = field.string { replace = true },
     scope = field.any { required = true, replace = true, doc = "A resource or an id." },
     principal = field.any { required = true, replace = true, doc = "An identity or an object id." },
-    principal_type = field.choice { "ServicePrincipal", "User", "Group", default = "ServicePrincipal", replace = true },
+    principal_type = field.choice { "ServicePrincipal", "User", "Group", arm_also = { "ForeignGroup", "Device" },
+      default = "ServicePrincipal",
+      replace = true, arm = "properties.principalType" },
     role = field.string { required = true, replace = true, doc = "A built-in role's name or a role definition's GUID.",
       check = function(role)
         if role_guid(role) then return true end

@@ -6,6 +6,13 @@
 --     to = function(value, f) return arm_value end      when ARM's form differs from the recipe's
 --     write_only = true                                 ARM never returns it
 --
+-- The emulator checks bodies by the same words (emulator/arm/contract.lua). Where ARM and the recipe differ, a field says:
+--
+--     arm_also = { "Basic" }                            ARM takes these too
+--     arm_optional, arm_required = true                 a recipe needs it and ARM does not; or the other way
+--     arm_changes = true                                a recipe replaces for it, ARM changes it in place
+--     arm_code = "SecurityRuleInvalidPriority"          ARM's code for a value that cannot be
+--
 -- A resource field is written as `{id = ...}` (or as the bare id with `arm_id = true`). Lists of objects with a `key` are
 -- compared by that key; `owned_elements` leaves the elements of others alone and writes them back with If-Match.
 local arm, json, task = require "azure.arm", require "json", require "task"
@@ -193,6 +200,15 @@ local function strip(body)
   return body
 end
 
+local function clear(body, path)
+  local steps = split(path)
+  for i = 1, #steps - 1 do
+    body = body[steps[i]]
+    if type(body) ~= "table" then return end
+  end
+  body[steps[#steps]] = nil
+end
+
 local function overlay(base, change)
   for key, value in pairs(change) do
     if type(value) == "table" and type(base[key]) == "table" and not json.is_array(value) and #value == 0 then
@@ -234,6 +250,7 @@ end
 
 local function full_body(statement, f, current, prior)
   local body = current and strip(current) or {}
+  for _, path in ipairs(statement.read_only or {}) do clear(body, path) end
   for name, spec in pairs(statement.fields) do
     local value = f[name]
     if spec.arm then
@@ -260,7 +277,8 @@ end
 local function common_fields(statement)
   local fields = statement.fields
   fields.name = fields.name or field.string { required = true, replace = true, default_name = true,
-    match = statement.match or "^[%w_][%w_.-]*$", doc = "The name in Azure; the resource's own name unless given." }
+    match = statement.match or "^[%w_][%w_.-]*$", min = statement.shortest, max = statement.longest,
+      doc = "The name in Azure; the resource's own name unless given." }
   if statement.parent == "group" then
     fields.group = field.resource { "azure.resource_group", "azure.existing", required = true, replace = true,
       doc = "The resource group." }
@@ -325,8 +343,8 @@ local function reading(statement)
 end
 
 --- Makes the kind. Beyond a kind's own keys a statement has: `type`, `api`, `parent` ("group" or the name of the field
--- that holds the parent resource), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM
--- serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
+-- that holds the parent resource), `match`, `shortest`, `longest` (of the name), `read_only` (paths that ARM shows and does not
+-- take; outputs are so anyhow), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
 -- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `listed(id)` (the list in which a plan
 -- looks for all of this kind, which it comes to one after the other), `forces`

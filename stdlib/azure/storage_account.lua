@@ -2,9 +2,11 @@
 local statement, field, json = require "azure.statement", require "field", require "json"
 
 -- What the service shows besides what it takes.
-local READ_ONLY = { "primaryEndpoints", "secondaryEndpoints", "primaryLocation", "secondaryLocation", "statusOfPrimary",
-  "statusOfSecondary", "creationTime", "keyCreationTime", "privateEndpointConnections", "lastGeoFailoverTime", "geoReplicationStats",
-  "blobRestoreStatus", "failoverInProgress", "accountMigrationInProgress", "storageAccountSkuConversionStatus" }
+local READ_ONLY = { "properties.primaryEndpoints", "properties.secondaryEndpoints", "properties.primaryLocation",
+  "properties.secondaryLocation", "properties.statusOfPrimary", "properties.statusOfSecondary", "properties.creationTime",
+  "properties.keyCreationTime", "properties.privateEndpointConnections", "properties.lastGeoFailoverTime",
+  "properties.geoReplicationStats", "properties.blobRestoreStatus", "properties.failoverInProgress",
+  "properties.accountMigrationInProgress", "properties.storageAccountSkuConversionStatus" }
 
 local function rules(key)
   return function(items)
@@ -25,6 +27,7 @@ local function tier(sku) return tostring(sku):match("^%a+") end
 
 return statement.define {
   kind = "storage_account", doc = "A storage account.", type = "Microsoft.Storage/storageAccounts", api = "2025-01-01",
+    read_only = READ_ONLY,
   fields = {
     name = field.string { required = true, replace = true, default_name = true, match = "^[%l%d]+$", min = 3, max = 24,
       doc = "The name in Azure, small letters and digits, taken by nobody else; the resource's own name unless given." },
@@ -32,7 +35,7 @@ return statement.define {
       "Premium_LRS", "Premium_ZRS", default = "Standard_LRS", arm = "sku.name",
       doc = "A change between Standard and Premium forces replacement." },
     kind = field.choice { "StorageV2", "Storage", "BlobStorage", "BlockBlobStorage", "FileStorage", default = "StorageV2", replace = true,
-      arm = "kind" },
+      arm_changes = true, arm = "kind" },
     access_tier = field.choice { "Hot", "Cool", "Cold", "Premium", arm = "properties.accessTier", doc = "Of blobs that say none." },
     hierarchical = field.boolean { default = false, replace = true, arm = "properties.isHnsEnabled",
       doc = "Data Lake: folders that are real." },
@@ -58,8 +61,5 @@ return statement.define {
     endpoints = field.map { field.string {}, arm = "properties.primaryEndpoints",
       doc = "URLs by service: blob, file, queue, table, web, dfs." },
   },
-  body = function(_, body)
-    for _, key in ipairs(READ_ONLY) do body.properties[key] = nil end
-  end,
   forces = { sku = function(old, new) return tier(old) ~= tier(new) end },
 }

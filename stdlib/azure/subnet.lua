@@ -4,9 +4,10 @@ local statement, field = require "azure.statement", require "field"
 return statement.define {
   kind = "subnet", doc = "A subnet of a virtual network.", type = "Microsoft.Network/virtualNetworks/subnets",
   api = "2025-05-01", parent = "vnet", located = false,
+  match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
     vnet = field.resource { "azure.virtual_network", "azure.existing", required = true, replace = true, doc = "The virtual network." },
-    cidr = field.cidr { required = true, arm = "properties.addressPrefix", doc = "The address range." },
+    cidr = field.cidr { required = true, arm_optional = true, arm = "properties.addressPrefix", doc = "The address range." },
     security_group = field.resource { "azure.network_security_group", "azure.existing", arm = "properties.networkSecurityGroup",
       doc = "The network security group." },
     route_table = field.resource { "azure.route_table", arm = "properties.routeTable", doc = "The routes of its own." },

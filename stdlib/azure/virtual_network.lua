@@ -3,6 +3,7 @@ local statement, field = require "azure.statement", require "field"
 
 return statement.define {
   kind = "virtual_network", doc = "A virtual network.", type = "Microsoft.Network/virtualNetworks", api = "2025-05-01",
+  match = "^[%w][%w_.-]*$", longest = 64,
   fields = {
     cidr = field.cidr { list = true, required = true, arm = "properties.addressSpace.addressPrefixes",
       doc = "The address ranges." },

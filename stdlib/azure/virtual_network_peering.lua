@@ -4,6 +4,7 @@ local statement, field = require "azure.statement", require "field"
 return statement.define {
   kind = "virtual_network_peering", doc = "One side of a peering of two virtual networks.",
   type = "Microsoft.Network/virtualNetworks/virtualNetworkPeerings", api = "2025-05-01", parent = "vnet", located = false,
+  match = "^[%w][%w_.-]*$", longest = 80,
   fields = {
     vnet = field.resource { "azure.virtual_network", "azure.existing", required = true, replace = true,
       doc = "The network that this side belongs to." },

@@ -2,6 +2,7 @@
 -- 127.X.0.1 is the emulator itself, 127.X.1.0 to 127.X.15.255 are frontends of load balancers, the rest are machines.
 local crypto = require "crypto"
 local fail = require "fail"
+local ip = require "emulator.ip"
 
 local addresses = {}
 addresses.__index = addresses
@@ -10,15 +11,19 @@ local RANGES = {
   frontend = { first = 1 << 8, last = (16 << 8) - 1 },
   machine = { first = 16 << 8, last = (255 << 8) - 1 },
   public = { first = 0, last = 3 * 254 - 1 },
+  prefix = { first = 0, last = 63 },
 }
+-- Of public prefixes: blocks of 2,048 addresses of 198.18.0.0/15, which is kept for measurements.
+local PREFIXES = 198 << 24 | 18 << 16
 local PUBLIC = { "203.0.113", "198.51.100", "192.0.2" } -- documentation ranges: nobody on the internet has these
 
 local function shown(self, kind, number)
+  if kind == "prefix" then return ip.text(PREFIXES + (number << 11)) end
   if kind == "public" then return ("%s.%d"):format(PUBLIC[number // 254 + 1], number % 254 + 1) end
   return ("%s.%d.%d"):format(self.net, number >> 8, number & 255)
 end
 
---- The address of a key ("machine", id), the same each time. Kinds: "frontend", "machine", "public".
+--- The address of a key ("machine", id), the same each time. Kinds: "frontend", "machine", "public", "prefix".
 function addresses:allocate(kind, key)
   local tab = "address." .. kind
   local number = self.store:get(tab, key)
@@ -27,7 +32,7 @@ function addresses:allocate(kind, key)
     for _, other in pairs(self.store:all(tab)) do taken[other] = true end
     for candidate in function(_, at) return at < range.last and at + 1 or nil end, nil, range.first - 1 do
       local last = candidate & 255
-      if not taken[candidate] and (kind == "public" or (last ~= 0 and last ~= 255)) then
+      if not taken[candidate] and (kind == "public" or kind == "prefix" or (last ~= 0 and last ~= 255)) then
         number = candidate
         break
       end

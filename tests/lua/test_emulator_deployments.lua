@@ -3,6 +3,7 @@ local test = require "tap"
 local json = require "json"
 local lab = require "emulator_lab"
 local relaxed, template = require "emulator.arm.relaxed", require "emulator.arm.template"
+local template_hash = require "emulator.arm.template_hash"
 
 local function scope(more)
   local made = { subscription = "s", group = "g", tenant = "t", parameters = {}, variables = {}, variable_values = {}, evaluating = {}, copies = {},
@@ -38,12 +39,35 @@ local EXPRESSIONS = {
   { "resourceId('other', 'Microsoft.Compute/disks', 'd')", "/subscriptions/s/resourceGroups/other/providers/Microsoft.Compute/disks/d" },
   { "subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'r')", "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/r" },
   { "extensionResourceId('/x', 'Microsoft.Insights/diagnosticSettings', 'd')", "/x/providers/Microsoft.Insights/diagnosticSettings/d" },
-  { "resourceGroup().location", "westeurope" }, { "toLower(resourceGroup()['LOCATION'])", "westeurope" }, { "length(uniqueString('a', 'b'))", 13 },
+  { "resourceGroup().location", "westeurope" }, { "toLower(resourceGroup()['LOCATION'])", "westeurope" },
+    { "uniqueString('test')", "rbgf3xv4ufgzg" },
+  { "uniqueString('hello', 'world')", "a7wkljktk6wne" }, { "uniqueString('foo', 'bar', 'baz')", "xzi4ioaxtmth4" },
   { "equals(guid('a'), guid('a'))", true }, { "int('12')", 12 }, { "bool('true')", true }, { "uri('http://a/b/c', 'd')", "http://a/b/d" },
 }
 
 test("functions and properties", function(t)
   for _, row in ipairs(EXPRESSIONS) do t.eq(value("[" .. row[1] .. "]"), row[2], row[1]) end
+end)
+
+test("a template's hash is the service's own", function(t)
+  -- The example of learn.microsoft.com/rest/api/resources/deployments/calculate-template-hash.
+  local words, hash = template_hash.of [[{ "$schema": "http://schemas.management.azure.com/deploymentTemplate?api-version=2014-04-01-preview",
+    "contentVersion": "1.0.0.0", "parameters": { "string": { "type": "string" } }, "variables": { "string": "string", "int": 42,
+      "bool": true,
+    "array": [1, 2, 3, 4], "object": { "object": { "vmSize": "Large", "location": "West US" } } }, "resources": [],
+    "outputs": { "string": { "type": "string", "value": "myvalue" } } }]]
+  t.eq(hash, "695440707931307747")
+  t.has(words, '"VARIABLES":{"STRING":"STRING","INT":42,"BOOL":TRUE,"ARRAY":[1,2,3,4],')
+end)
+
+test("a template's hash does not depend on how it was written", function(t)
+  local function hash(text) return select(2, template_hash.of(text, "properties", "template")) end
+  local one = hash [[{"properties":{"template":{"$schema":"s","contentVersion":"1","parameters":{"p":{"type":"string","metadata":{"d":"x, y"}}},
+    "resources":[{"type":"T/t","apiVersion":"1","name":"n","properties":{"b":[],"a":"\"}"}}]}}}]]
+  t.eq(one, hash [[{"properties":{"mode":"Incremental","template":{"resources":[{"properties":{"b": [ ],"a":"\u0022}"},"name":"N","apiVersion":"1",
+    "type":"t/T"}],"parameters":{"p":{"metadata":{"d":"x, y"},"type":"string"}},"contentVersion":"1","$schema":"s"}}} // as people write]])
+  t.ok(one ~= hash [[{"properties":{"template":{"$schema":"s","contentVersion":"1","parameters":{"p":{"type":"string","metadata":{"d":"x, y"}}},
+    "resources":[{"type":"T/t","apiVersion":"1","name":"n","properties":{"a":"\"}","b":[]}}]}}}]])
 end)
 
 test("parameters, variables that use each other, loops of properties", function(t)

@@ -11,8 +11,18 @@ local EFFECTIVE = 15 -- nominal seconds until an assignment is seen by everybody
 
 -- learn.microsoft.com/azure/role-based-access-control/built-in-roles: the ids are the same in every tenant.
 local BUILT_IN = {
-  { "Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", { "*" } },
-  { "Contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c", { "*" }, { "Microsoft.Authorization/*/Delete", "Microsoft.Authorization/*/Write" } },
+  { "Owner", "8e3af657-a8ff-443c-a75c-2fe8c4bcb635", { "*" },
+    description = "Grants full access to manage all resources, including the ability to assign roles in Azure RBAC." },
+  { "Contributor", "b24988ac-6180-42a0-ab88-20f7382dd24c", { "*" }, { "Microsoft.Authorization/*/Delete",
+    "Microsoft.Authorization/*/Write",
+    "Microsoft.Authorization/elevateAccess/Action", "Microsoft.Blueprint/blueprintAssignments/write",
+    "Microsoft.Blueprint/blueprintAssignments/delete", "Microsoft.Compute/galleries/share/action",
+      "Microsoft.Purview/consents/write",
+    "Microsoft.Purview/consents/delete", "Microsoft.Resources/deploymentStacks/manageDenySetting/action",
+      "Microsoft.Subscription/cancel/action",
+    "Microsoft.Subscription/enable/action" },
+      description = "Grants full access to manage all resources, but does not allow you to assign "
+    .. "roles in Azure RBAC, manage assignments in Azure Blueprints, or share image galleries." },
   { "Reader", "acdd72a7-3385-48ef-bd42-f606fba81ae7", { "*/read" } },
   { "User Access Administrator", "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9", { "*/read", "Microsoft.Authorization/*" } },
   { "Network Contributor", "4d97b98b-1d4f-4787-a291-c67834d212e7", { "Microsoft.Network/*", "Microsoft.Resources/subscriptions/resourceGroups/read" } },
@@ -39,9 +49,13 @@ local BUILT_IN = {
   { "Private DNS Zone Contributor", "b12aa53e-6015-4669-85d0-8515ebb3ae7f", { "Microsoft.Network/privateDnsZones/*" } },
 }
 
+local BUILT = "2015-02-02T21:55:09.8806423Z" -- when Azure's own roles were made
+
 local function definition(row, scope)
   return { id = ("%s/providers/%s/%s"):format(scope, DEFINITION, row[2]), name = row[2], type = DEFINITION, properties = {
-    roleName = row[1], type = "BuiltInRole", description = row[1], assignableScopes = json.array { "/" },
+    roleName = row[1], type = "BuiltInRole", description = row.description or row[1], createdOn = BUILT, updatedOn = BUILT,
+      createdBy = json.null,
+    updatedBy = json.null, assignableScopes = json.array { "/" },
     permissions = json.array { { actions = json.array(value.copy(row[3])), notActions = json.array(value.copy(row[4] or {})),
       dataActions = json.array(value.copy(row[5] or {})), notDataActions = json.array {} } } } }
 end
@@ -92,10 +106,13 @@ end
 
 records.define(DEFINITION, {
   style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
-  prepare = function(body)
+  prepare = function(body, ctx)
     local p = body.properties
     if not p.roleName then raise(400, "InvalidRoleDefinition", "The role definition needs a roleName.") end
     p.type = "CustomRole"
+    local old, who = ctx.old and ctx.old.body.properties, ctx.principal and ctx.principal.object_id or json.null
+    p.createdOn, p.createdBy = old and old.createdOn or clock.iso(), old and old.createdBy or who
+    p.updatedOn, p.updatedBy = clock.iso(), who
     for _, permission in ipairs(p.permissions or {}) do
       value.fill(permission, { actions = json.array {}, notActions = json.array {}, dataActions = json.array {}, notDataActions = json.array {} })
     end
@@ -118,7 +135,8 @@ records.define(DEFINITION, {
 })
 
 records.define(ASSIGNMENT, {
-  style = style.plain, stateless = true, located = false, extension = true, put_status = { 201, 201 }, delete_body = true,
+  kind = "azure.role_assignment", style = style.plain, stateless = true, located = false, extension = true,
+  put_status = { 201, 201 }, delete_body = true,
   prepare = function(body, ctx)
     local p = body.properties
     if not ctx.name:find("^%x+%-%x+%-%x+%-%x+%-%x+$") then

@@ -39,7 +39,7 @@ local FILLED = { "diskIOPSReadWrite", "diskMBpsReadWrite", "encryption", "networ
 local SERVICE = { timeCreated = true, diskState = true, uniqueId = true } -- whatever is sent
 
 records.define("Microsoft.Compute/disks", {
-  style = style.disk, name = "^[%w_][%w_.-]*$", seconds = { create = 3, update = 2, delete = 5 }, output = true,
+  kind = "azure.data_disk", style = style.disk, seconds = { create = 3, update = 2, delete = 5 }, output = true,
   fixed = { "properties.creationData.createOption" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
@@ -234,12 +234,14 @@ actions.simulateEviction = {
 }
 
 records.define(VM, {
-  style = style.compute, seconds = { create = 30, update = 5, delete = 40 }, provision_counts = true, quiet_noop = true, longest = 64,
+  kind = "azure.virtual_machine", style = style.compute, seconds = { create = 30, update = 5, delete = 40 },
+    provision_counts = true,
+  quiet_noop = true, longest = 64,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
-  fixed = { "properties.osProfile.adminUsername", "properties.osProfile.computerName", "properties.storageProfile.imageReference.publisher",
+  fixed = { "properties.osProfile.adminUsername", "properties.storageProfile.imageReference.publisher",
     "properties.storageProfile.imageReference.offer", "properties.storageProfile.imageReference.sku", "properties.priority",
-    "properties.evictionPolicy", "zones", "properties.osProfile.linuxConfiguration.ssh.publicKeys" },
-  read_only = { "vmId", "instanceView", "timeCreated" },
+    "properties.evictionPolicy", "properties.osProfile.linuxConfiguration.ssh.publicKeys" },
+  read_only = { "instanceView", "timeCreated" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
     ctx.location = body.location
@@ -315,7 +317,9 @@ records.define(VM, {
   actions = actions,
 })
 
--- SSH public keys -------------------------------------------------------------------------------------------------------
+-- Availability sets -----------------------------------------------------------------------------------------------------
+
+local MIGRATES = "2025-04-01" -- the api-version that began to say it
 
 records.define("Microsoft.Compute/availabilitySets", {
   style = style.plain, stateless = true, name = "^[%w_][%w_.-]*$", put_status = { 200, 200 },
@@ -327,14 +331,23 @@ records.define("Microsoft.Compute/availabilitySets", {
     body.sku = body.sku or { name = "Classic" }
   end,
   show = function(record, body, ctx)
+    -- What it would become, if it were migrated.
+    if ctx and ctx.api and ctx.api >= MIGRATES and body.sku.name == "Aligned" then
+      body.properties.virtualMachineScaleSetMigrationInfo = { defaultVirtualMachineScaleSetInfo = {
+        constrainedMaximumCapacity = true,
+        defaultVirtualMachineScaleSet = { id = record.id:gsub("/availabilitySets/", "/virtualMachineScaleSets/") } } }
+    end
+    if ctx and ctx.req.method == "PUT" then return end -- a write is answered without the machines
     body.properties.virtualMachines = records.back(record.id, "availabilitySet")
     if not body.properties.virtualMachines and ctx then body.properties.virtualMachines = json.array {} end
     body.properties.internalData = not ctx and {} or nil -- only templates see it
   end,
 })
 
+-- SSH public keys -------------------------------------------------------------------------------------------------------
+
 records.define("Microsoft.Compute/sshPublicKeys", {
-  style = style.plain, stateless = true, untyped = true, name = "^[%w_().-]+$", longest = 128,
+  kind = "azure.ssh_public_key", style = style.plain, stateless = true, untyped = true,
   new_id = function(id, group)
     return ("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.Compute/sshPublicKeys/%s"):format(world.subscription,
       group.name:upper(), id.name)

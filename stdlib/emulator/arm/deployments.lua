@@ -5,7 +5,7 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, template, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.template", require "emulator.arm.value"
 local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
-local resources = require "emulator.arm.resources"
+local resources, template_hash = require "emulator.arm.resources", require "emulator.arm.template_hash"
 
 local raise = problem.raise
 local DEPLOYMENT = "Microsoft.Resources/deployments"
@@ -326,11 +326,6 @@ end
 
 -- Requests ---------------------------------------------------------------------------------------------------------------
 
-local function hash_of(source)
-  local number = tonumber(crypto.sha256(json.encode(source)):sub(1, 15), 16)
-  return ("%d"):format(number)
-end
-
 local function shown_parameters(plan)
   local shown = {}
   for name, item in pairs(plan.scope.parameters) do
@@ -400,7 +395,8 @@ local function described(id, ctx)
   local deployment = { name = id.name, group = id.group, mode = mode, origin = ctx.origin, principal = { object_id = principal.object_id,
     client_id = principal.client_id, owner = principal.owner } }
   local plan = plan_of(deployment, p.template, p.parameters)
-  local body = { location = sent.location, tags = sent.tags, properties = { templateHash = hash_of(p.template),
+  local body = { location = sent.location, tags = sent.tags, properties = { templateHash = select(2,
+    template_hash.of(ctx.req.body, "properties", "template")),
     parameters = shown_parameters(plan), mode = mode, timestamp = clock.iso(), duration = duration(0), correlationId = ctx.request_id,
     providers = providers_of(plan), dependencies = dependencies_of(plan) } }
   return plan, body, { deployment = deployment, template = p.template, parameters = p.parameters }

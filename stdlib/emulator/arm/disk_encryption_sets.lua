@@ -70,8 +70,8 @@ local function check_use(id, location)
 end
 
 records.define(SET, {
-  style = style.disk, name = "^[%w_-]+$", longest = 80, seconds = { create = 5, update = 4, delete = 5 }, output = true,
-  fixed = { "properties.encryptionType" }, read_only = { "previousKeys", "lastKeyRotationTimestamp" },
+  kind = "azure.disk_encryption_set", style = style.disk, seconds = { create = 5, update = 4, delete = 5 }, output = true,
+  
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
     value.fill(p, { encryptionType = old and old.properties.encryptionType or TYPES[1], rotationToLatestKeyVersionEnabled = false })

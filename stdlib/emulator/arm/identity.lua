@@ -4,7 +4,7 @@ local world = require "emulator.world"
 local records = require "emulator.arm.records"
 local problem, style = require "emulator.arm.problem", require "emulator.arm.style"
 records.define("Microsoft.ManagedIdentity/userAssignedIdentities", {
-  style = style.plain, stateless = true, name = "^[%w][%w_-]*$", shortest = 3, longest = 128,
+  kind = "azure.user_assigned_identity", style = style.plain, stateless = true,
   new_id = function(id, group)
     return ("/subscriptions/%s/resourcegroups/%s/providers/Microsoft.ManagedIdentity/userAssignedIdentities/%s"):format(
       world.subscription, group.name, id.name)

@@ -1,7 +1,7 @@
 --- Microsoft.Insights: autoscale settings, diagnostic settings, data collection rules and where these are put to work.
 local crypto, json = require "crypto", require "json"
-local world, clock = require "emulator.world", require "emulator.clock"
 local ids, records, requests = require "emulator.arm.id", require "emulator.arm.records", require "emulator.arm.requests"
+local system_data = require "emulator.arm.system_data"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local raise = problem.raise
 
@@ -27,7 +27,7 @@ local function check_scope(ctx)
 end
 
 --- The style of what bears an etag and is done at once.
-local tagged = value.fill({ etag = "guid" }, style.plain)
+local tagged = value.fill({ etag = "guid", refuses = "InvalidPayload" }, style.plain)
 
 -- Autoscale -------------------------------------------------------------------------------------------------------------
 
@@ -51,7 +51,7 @@ end
 local function check_profile(profile)
   local c = profile.capacity
   local least, most, usual = tonumber(value.at(c, "minimum")), tonumber(value.at(c, "maximum")), tonumber(value.at(c, "default"))
-  if not profile.name or not (least and most and usual) then bad_request("A profile needs a name and a capacity.") end
+  if not (least and most and usual) then bad_request(("The profile '%s' needs a capacity."):format(profile.name)) end
   if least > most or usual < least or usual > most then
     bad_request(("The capacity of profile '%s' is invalid: minimum %s, maximum %s, default %s."):format(profile.name, c.minimum, c.maximum,
       c.default))
@@ -59,7 +59,7 @@ local function check_profile(profile)
   profile.rules = json.array(profile.rules or {})
   for _, rule in ipairs(profile.rules) do
     local trigger, action = rule.metricTrigger, rule.scaleAction
-    if not (trigger and action and trigger.metricName and trigger.metricResourceUri and trigger.operator and trigger.threshold) then
+    if not (trigger and action and trigger.metricResourceUri) then
       bad_request(("A rule of profile '%s' has no metric or no action."):format(profile.name))
     end
     check_duration(trigger, "timeGrain", 60, 43200)
@@ -70,10 +70,9 @@ local function check_profile(profile)
 end
 
 records.define(AUTOSCALE, {
-  style = style.plain, stateless = true, longest = 260, fixed = { "properties.targetResourceUri" },
+  kind = "azure.autoscale_setting", style = style.plain, stateless = true,
   prepare = function(body, ctx)
     local p = body.properties
-    if not p.profiles or #p.profiles == 0 or #p.profiles > 20 then bad_request("An autoscale setting has between 1 and 20 profiles.") end
     for _, profile in ipairs(p.profiles) do check_profile(profile) end
     if type(p.targetResourceUri) ~= "string" or not exists(p.targetResourceUri) then
       raise(404, "ResourceNotFound", ("The target resource '%s' was not found."):format(tostring(p.targetResourceUri)))
@@ -121,7 +120,8 @@ local function check_sinks(p, ctx)
 end
 
 records.define(DIAGNOSTIC, {
-  style = style.plain, stateless = true, located = false, extension = true, put_status = { 200, 200 },
+  kind = "azure.diagnostic_setting", style = style.plain, stateless = true, located = false, extension = true,
+    put_status = { 200, 200 },
   prepare = function(body, ctx)
     check_scope(ctx)
     local p, entries = body.properties, 0
@@ -156,13 +156,8 @@ local function destinations_of(p)
   return names
 end
 
-local function system_data(record)
-  return { createdBy = world.client_id, createdByType = "Application", createdAt = clock.iso(record.created),
-    lastModifiedBy = world.client_id, lastModifiedByType = "Application", lastModifiedAt = clock.iso(record.changed or record.created) }
-end
-
 records.define(RULE, {
-  style = tagged, name = "^[%w][%w_.-]*$", longest = 64, fixed = { "kind" },
+  kind = "azure.data_collection_rule", style = tagged,
   prepare = function(body, ctx)
     local p = body.properties
     local names = destinations_of(p)
@@ -185,11 +180,11 @@ records.define(RULE, {
     p.immutableId = ctx.old and ctx.old.body.properties.immutableId or "dcr-" .. crypto.uuid():gsub("-", "")
     p.dataSources = p.dataSources or {}
   end,
-  show = function(record, body) body.systemData = system_data(record) end,
+  show = function(record, body) body.systemData = system_data.of(record) end,
 })
 
 records.define(ASSOCIATION, {
-  style = tagged, located = false, stateless = true, extension = true,
+  kind = "azure.data_collection_rule_association", style = tagged, located = false, stateless = true, extension = true,
   prepare = function(body, ctx)
     check_scope(ctx)
     local p = body.properties
@@ -200,7 +195,7 @@ records.define(ASSOCIATION, {
     local id = p.dataCollectionRuleId or p.dataCollectionEndpointId
     if not exists(id) then raise(404, "ResourceNotFound", ("The resource '%s' was not found."):format(id)) end
   end,
-  show = function(record, body) body.systemData = system_data(record) end,
+  show = function(record, body) body.systemData = system_data.of(record) end,
 })
 
 return {}

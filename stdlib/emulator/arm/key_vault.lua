@@ -3,6 +3,7 @@ local json, task = require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
 local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
+local system_data = require "emulator.arm.system_data"
 local raise = problem.raise
 local VAULT = "Microsoft.KeyVault/vaults"
 local DAY = 86400
@@ -14,12 +15,6 @@ local function by_name(name)
 end
 
 local function deleted_of(name) return world.store:get("deleted_vault", name:lower()) end
-
-local function system_data(record, ctx)
-  local who = ctx and ctx.principal and ctx.principal.client_id or world.client_id
-  return { createdBy = who, createdByType = "Application", createdAt = clock.iso(record and record.created),
-    lastModifiedBy = who, lastModifiedByType = "Application", lastModifiedAt = clock.iso() }
-end
 
 --- Where a vault answers: who asks by Azure's own name meets the vaults by theirs.
 local function uri(name, ctx)
@@ -41,8 +36,8 @@ local function check_policies(p)
 end
 
 records.define(VAULT, {
-  style = style.vault, name = "^%a[%w-]*%w$", shortest = 3, longest = 24, seconds = { create = 10 }, trailing_page = true,
-  read_only = { "vaultUri", "hsmPoolResourceId", "privateEndpointConnections" },
+  kind = "azure.key_vault", style = style.vault, seconds = { create = 10 }, trailing_page = true,
+  read_only = { "hsmPoolResourceId", "privateEndpointConnections" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
     if not ctx.old then
@@ -85,10 +80,9 @@ records.define(VAULT, {
     if p.enablePurgeProtection == false then p.enablePurgeProtection = nil end
     p.vaultUri = uri(ctx.name)
     body.tags = body.tags or {}
-    ctx.private.by = ctx.principal and ctx.principal.client_id
   end,
   show = function(record, body, ctx)
-    body.systemData = system_data(record, ctx)
+    body.systemData = system_data.of(record)
     body.properties.vaultUri = uri(record.name, ctx)
     if record.state == "RegisteringDns" and ctx and ctx.req and ctx.req.method == "PUT" then
       body.properties.vaultUri = body.properties.vaultUri:gsub("/$", "")

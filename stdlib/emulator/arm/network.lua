@@ -4,10 +4,9 @@ local crypto, json = require "crypto", require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
 local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
-local ip = require "emulator.ip"
+local ip, prefixes = require "emulator.ip", require "emulator.arm.public_ip_prefixes"
 
 local raise, network = problem.raise, style.network
-local NAME = "^[%w][%w_.-]*$"
 
 local function bad_request(code, message, headers) raise(400, code, message, { details = json.array {}, headers = headers }) end
 
@@ -90,7 +89,6 @@ local function check_peerings(body, ctx)
   for _, peering in ipairs(body.properties.virtualNetworkPeerings) do
     local p = peering.properties
     local remote_id = value.at(p, "remoteVirtualNetwork.id")
-    if not remote_id then bad_request("InvalidRequestFormat", ("Peering '%s' has no remoteVirtualNetwork."):format(peering.name)) end
     local was = ctx.old and value.named(ctx.old.body.properties.virtualNetworkPeerings, peering.name)
     if was and was.properties.remoteVirtualNetwork.id:lower() ~= remote_id:lower() then
       bad_request("ChangingRemoteVirtualNetworkNotAllowed", ("Changing remote virtual network of peering '%s' is not allowed."):format(
@@ -153,22 +151,23 @@ local function tell_remotes(record, old_body)
 end
 
 records.define("Microsoft.Network/virtualNetworks", {
-  style = network, name = NAME, longest = 64, seconds = { create = 5, update = 4, delete = 10 },
+  kind = "azure.virtual_network", style = network, seconds = { create = 5, update = 4, delete = 10 },
   kept = { "subnets" }, read_only = { "resourceGuid" },
   children = {
-    subnets = { seconds = { create = 4, delete = 10 }, read_only = { "ipConfigurations", "resourceNavigationLinks", "purpose" },
+    subnets = { kind = "azure.subnet", seconds = { create = 4, delete = 10 }, read_only = { "ipConfigurations",
+      "resourceNavigationLinks", "purpose" },
       defaults = { delegations = json.array {}, privateEndpointNetworkPolicies = "Disabled",
         privateLinkServiceNetworkPolicies = "Enabled" },
       show = function(element) element.properties.ipConfigurations = records.back(element.id, "subnet", "/ipconfigurations/") end },
-    virtualNetworkPeerings = { seconds = { create = 10, delete = 10 },
+    virtualNetworkPeerings = { kind = "azure.virtual_network_peering", seconds = { create = 10, delete = 10 },
       defaults = { allowVirtualNetworkAccess = true, allowForwardedTraffic = false, allowGatewayTransit = false,
         useRemoteGateways = false, doNotVerifyRemoteGateways = false, peerCompleteVnets = true },
-      read_only = { "peeringState", "peeringSyncLevel" } },
+      read_only = { "peeringSyncLevel" } },
   },
   prepare = function(body, ctx)
     local p = body.properties
-    local prefixes = value.at(p, "addressSpace.addressPrefixes")
-    if not prefixes or #prefixes == 0 then
+    local prefixes = value.at(p, "addressSpace.addressPrefixes") or {}
+    if #prefixes == 0 then
       bad_request("InvalidRequestFormat", ("Virtual network '%s' has no address space: addressSpace.addressPrefixes is required."):format(
         ctx.name))
     end
@@ -215,9 +214,6 @@ local function default_rules()
   return rules
 end
 
-local PROTOCOLS = { ["*"] = "*", tcp = "Tcp", udp = "Udp", icmp = "Icmp", esp = "Esp", ah = "Ah" }
-local ACCESS, DIRECTIONS = { allow = "Allow", deny = "Deny" }, { inbound = "Inbound", outbound = "Outbound" }
-
 local function check_port_range(range, rule, what)
   local text = tostring(range)
   if text == "*" then return end
@@ -238,18 +234,6 @@ end
 
 local function check_rule(rule, taken)
   local p = rule.properties
-  p.protocol = PROTOCOLS[tostring(p.protocol):lower()]
-  p.access, p.direction = ACCESS[tostring(p.access):lower()], DIRECTIONS[tostring(p.direction):lower()]
-  for _, key in ipairs { "protocol", "access", "direction", "priority" } do
-    if p[key] == nil then
-      bad_request("SecurityRuleParameterMissing", ("Security rule %s has no valid value for '%s'."):format(rule.name, key))
-    end
-  end
-  p.priority = math.tointeger(tonumber(p.priority)) or 0
-  if p.priority < 100 or p.priority > 4096 then
-    bad_request("SecurityRuleInvalidPriority", ("Security rule has invalid Priority. Value provided: %d Allowed range 100-4096."):format(
-      p.priority))
-  end
   for _, side in ipairs { "source", "destination" } do
     local one, many = side .. "AddressPrefix", side .. "AddressPrefixes"
     if not p[one] and not (p[many] and #p[many] > 0) and not p[side .. "ApplicationSecurityGroups"] then
@@ -278,7 +262,7 @@ local function check_rule(rule, taken)
 end
 
 records.define("Microsoft.Network/networkSecurityGroups", {
-  style = network, name = NAME, seconds = { create = 4, update = 2, delete = 8 },
+  kind = "azure.network_security_group", style = network, seconds = { create = 4, update = 2, delete = 8 },
   read_only = { "resourceGuid", "defaultSecurityRules", "subnets", "networkInterfaces" },
   children = { securityRules = { seconds = { create = 2, delete = 2 }, defaults = PLURALS } },
   prepare = function(body, ctx)
@@ -310,8 +294,8 @@ records.define("Microsoft.Network/networkSecurityGroups", {
 -- Public addresses ------------------------------------------------------------------------------------------------------
 
 records.define("Microsoft.Network/publicIPAddresses", {
-  style = network, name = NAME, seconds = { create = 3, update = 2, delete = 10 },
-  fixed = { "sku.name", "properties.publicIPAddressVersion", "zones" },
+  kind = "azure.public_ip_address", style = network, seconds = { create = 3, update = 2, delete = 10 },
+  fixed = { "properties.publicIPAddressVersion", "properties.publicIPPrefix.id" },
   read_only = { "resourceGuid", "ipConfiguration", "natGateway" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
@@ -334,7 +318,8 @@ records.define("Microsoft.Network/publicIPAddresses", {
   provision = function(record)
     local p = record.body.properties
     if p.publicIPAllocationMethod == "Static" and not p.ipAddress then
-      p.ipAddress = world.addresses:allocate("public", record.id:lower())
+      local prefix = value.at(p, "publicIPPrefix.id")
+      p.ipAddress = prefix and prefixes.take_address(prefix, record.id) or world.addresses:allocate("public", record.id:lower())
     end
   end,
   show = function(record, body)
@@ -358,7 +343,7 @@ records.define("Microsoft.Network/publicIPAddresses", {
 -- NAT gateways ----------------------------------------------------------------------------------------------------------
 
 records.define("Microsoft.Network/natGateways", {
-  style = network, name = NAME, seconds = { create = 13, update = 10, delete = 10 }, fixed = { "sku.name", "zones" },
+  kind = "azure.nat_gateway", style = network, seconds = { create = 13, update = 10, delete = 10 },
   read_only = { "resourceGuid", "subnets" },
   prepare = function(body, ctx)
     guid(body, ctx)
@@ -501,7 +486,8 @@ end
 local NIC_CHILDREN = { ipConfigurations = { type = "Microsoft.Network/networkInterfaces/ipConfigurations" } }
 
 records.define("Microsoft.Network/networkInterfaces", {
-  style = network, name = NAME, seconds = { create = 0, update = 2, delete = 5 }, immediate = true, quiet = true,
+  kind = "azure.network_interface", style = network, seconds = { create = 0, update = 2, delete = 5 }, immediate = true,
+    quiet = true,
   read_only = { "resourceGuid", "virtualMachine", "macAddress", "primary" }, children = NIC_CHILDREN,
   prepare = function(body, ctx)
     guid(body, ctx)
@@ -582,8 +568,6 @@ local function named_child(body, id, list, what, owner)
   return found
 end
 
-local TRANSPORT = { tcp = "Tcp", udp = "Udp", all = "All" }
-
 local function check_rules(body, ctx)
   local used = {}
   local function claim(rule, p, what)
@@ -596,7 +580,7 @@ local function check_rules(body, ctx)
   end
   for _, rule in ipairs(body.properties.loadBalancingRules) do
     local p, owner = rule.properties, ctx.record_id .. "/loadBalancingRules/" .. rule.name
-    p.protocol = TRANSPORT[tostring(p.protocol or "Tcp"):lower()]
+    p.protocol = p.protocol or "Tcp"
     named_child(body, value.at(p, "frontendIPConfiguration.id"), "frontendIPConfigurations", "frontendIPConfiguration", owner)
     if p.backendAddressPools and not p.backendAddressPool then p.backendAddressPool = p.backendAddressPools[1] end
     if p.backendAddressPool then
@@ -604,14 +588,11 @@ local function check_rules(body, ctx)
       p.backendAddressPools = json.array { { id = p.backendAddressPool.id } }
     end
     if p.probe then named_child(body, p.probe.id, "probes", "probe", owner) end
-    if not p.frontendPort or not p.backendPort then
-      bad_request("InvalidRequestFormat", ("Load balancing rule %s needs frontendPort and backendPort."):format(owner))
-    end
     claim(rule, p, "loadBalancingRules")
   end
   for _, rule in ipairs(body.properties.inboundNatRules) do
     local p, owner = rule.properties, ctx.record_id .. "/inboundNatRules/" .. rule.name
-    p.protocol = TRANSPORT[tostring(p.protocol or "Tcp"):lower()]
+    p.protocol = p.protocol or "Tcp"
     named_child(body, value.at(p, "frontendIPConfiguration.id"), "frontendIPConfigurations", "frontendIPConfiguration", owner)
     if p.backendAddressPool then named_child(body, p.backendAddressPool.id, "backendAddressPools", "backendAddressPool", owner) end
     if not p.frontendPortRangeStart then claim(rule, p, "inboundNatRules") end
@@ -656,7 +637,7 @@ local function back_rules(element, field)
 end
 
 records.define("Microsoft.Network/loadBalancers", {
-  style = network, name = NAME, seconds = { create = 3, update = 3, delete = 5 }, fixed = { "sku.name" }, immediate_create = true,
+  kind = "azure.load_balancer", style = network, seconds = { create = 3, update = 3, delete = 5 }, immediate_create = true,
   read_only = { "resourceGuid" },
   children = {
     frontendIPConfigurations = { defaults = { privateIPAllocationMethod = "Dynamic" }, read_only = { "loadBalancingRules",
@@ -664,10 +645,10 @@ records.define("Microsoft.Network/loadBalancers", {
       show = function(element)
         for _, list in ipairs { "loadBalancingRules", "inboundNatRules", "outboundRules" } do back_rules(element, list) end
       end },
-    backendAddressPools = { read_only = { "backendIPConfigurations", "loadBalancingRules", "outboundRules", "inboundNatRules" },
+    backendAddressPools = { alone = { loadBalancerBackendAddresses = json.array {} }, read_only = { "backendIPConfigurations",
+      "loadBalancingRules", "outboundRules", "inboundNatRules" },
       show = function(element)
         element.properties.backendIPConfigurations = records.back(element.id, "loadBalancerBackendAddressPools", "/networkinterfaces/")
-        element.properties.loadBalancerBackendAddresses = element.properties.loadBalancerBackendAddresses
         for _, list in ipairs { "loadBalancingRules", "outboundRules" } do back_rules(element, list) end
       end },
     loadBalancingRules = { defaults = value.fill({ loadDistribution = "Default", disableOutboundSnat = false,
@@ -713,7 +694,7 @@ records.define("Microsoft.Network/loadBalancers", {
     end
     for _, probe in ipairs(body.properties.probes) do
       local p = probe.properties
-      p.protocol = ({ tcp = "Tcp", http = "Http", https = "Https" })[tostring(p.protocol or "Tcp"):lower()]
+      p.protocol = p.protocol or "Tcp"
       if p.protocol ~= "Tcp" and not p.requestPath then
         bad_request("InvalidRequestFormat", ("Probe %s of protocol %s needs requestPath."):format(probe.name, p.protocol))
       end
@@ -762,7 +743,7 @@ end
 local LINK = "Microsoft.Network/privateDnsZones/virtualNetworkLinks"
 
 records.define("Microsoft.Network/privateDnsZones", {
-  style = style.dns, seconds = { create = 30, update = 10, delete = 30 }, longest = 63,
+  kind = "azure.private_dns_zone", style = style.dns, seconds = { create = 30, update = 10, delete = 30 },
   new_id = function(id, group) return lower_id(("%s/providers/Microsoft.Network/privateDnsZones/%s"):format(group.id, id.name)) end,
   prepare = function(body, ctx)
     value.fill(body.properties, { maxNumberOfRecordSets = 25000, maxNumberOfVirtualNetworkLinks = 1000,
@@ -790,14 +771,18 @@ records.define("Microsoft.Network/privateDnsZones", {
 })
 
 records.define(LINK, {
-  style = style.dns, seconds = { create = 35, update = 20, delete = 30 },
+  kind = "azure.private_dns_link", style = style.dns, seconds = { create = 35, update = 20, delete = 30 },
   new_id = function(id)
     local zone = records.get(id.parent)
     if not zone then problem.not_found("Microsoft.Network/privateDnsZones/" .. id.names[1], id.group) end
     return ("%s/virtualNetworkLinks/%s"):format(zone.id, id.name:lower())
   end,
-  prepare = function(body)
-    value.fill(body.properties, { registrationEnabled = false, resolutionPolicy = "Default" })
+  prepare = function(body, ctx)
+    value.fill(body.properties, { registrationEnabled = false })
+    -- What becomes of names that are not there is said for zones of private links alone.
+    if ctx.record_id:find("/privateDnsZones/[^/]*privatelink%.") then
+      value.fill(body.properties, { resolutionPolicy = "Default" })
+    end
     body.properties.virtualNetworkLinkState = "Completed"
   end,
 })

@@ -35,8 +35,7 @@ local function check_retention(p)
 end
 
 records.define(WORKSPACE, {
-  style = style.workspace, name = "^%w[%w-]+%w$", shortest = 4, longest = 63, seconds = { create = 15, update = 3, delete = 10 },
-  read_only = { "customerId", "createdDate", "modifiedDate" },
+  kind = "azure.log_analytics_workspace", style = style.workspace, seconds = { create = 15, update = 3, delete = 10 },
   prepare = function(body, ctx)
     local gone = not ctx.old and deleted(ctx.record_id)
     local p, old = body.properties, ctx.old and ctx.old.body.properties or gone and gone.properties or {}

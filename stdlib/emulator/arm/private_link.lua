@@ -5,6 +5,7 @@ local problem, style, value = require "emulator.arm.problem", require "emulator.
 local network = require "emulator.arm.network"
 
 local ENDPOINT, INTERFACE = "Microsoft.Network/privateEndpoints", "Microsoft.Network/networkInterfaces"
+local SERVICE = "Microsoft.Network/privateLinkServices"
 local AUTOMATIC, MANUAL = "privateLinkServiceConnections", "manualPrivateLinkServiceConnections"
 
 -- learn.microsoft.com/azure/private-link/private-endpoint-overview: a resource's sub-resources, and the public name of each.
@@ -43,18 +44,23 @@ local function check_connection(entry, ctx)
     bad_request("MissingOrInvalidGroupId", ("Connection %s to %s needs one group id."):format(connection.name, target.id))
   end
   local old = ctx.old and value.named(ctx.old.body.properties[entry.manual and MANUAL or AUTOMATIC], connection.name)
-  p.groupIds = json.array(p.groupIds or {})
+  p.groupIds = (groups or p.groupIds) and json.array(p.groupIds or {})
   p.privateLinkServiceConnectionState = old and value.copy(old.properties.privateLinkServiceConnectionState)
     or entry.manual and { status = "Pending", description = "Awaiting approval", actionsRequired = "None" }
-    or { status = "Approved", description = "Auto-Approved", actionsRequired = "None" }
+    or { status = "Approved", description = target.type == SERVICE and "Auto Approved" or "Auto-Approved",
+      actionsRequired = "None" }
+end
+
+local function make_interface(record, name, configurations)
+  local group = record.id:match("^(/subscriptions/[^/]+/resourceGroups/[^/]+)")
+  if not name or name == "" then name = ("%s.nic.%s"):format(record.name, crypto.uuid()) end
+  return network.instance_interface(("%s/providers/%s/%s"):format(group, INTERFACE, name),
+    { name = name, properties = { ipConfigurations = configurations } }, INTERFACE, record.body.location)
 end
 
 --- Makes the interface of an endpoint that is new; returns its id.
-local function make_interface(record)
+local function make_endpoint_interface(record)
   local p = record.body.properties
-  local group = record.id:match("^(/subscriptions/[^/]+/resourceGroups/[^/]+)")
-  local name = p.customNetworkInterfaceName
-  if not name or name == "" then name = ("%s.nic.%s"):format(record.name, crypto.uuid()) end
   local configurations = {}
   for i, fixed in ipairs(p.ipConfigurations) do
     configurations[i] = { name = fixed.name, properties = { subnet = { id = p.subnet.id }, primary = i == 1,
@@ -64,8 +70,7 @@ local function make_interface(record)
     configurations[1] = { name = "privateEndpointIpConfig." .. crypto.uuid(),
       properties = { subnet = { id = p.subnet.id }, primary = true } }
   end
-  local made = network.instance_interface(("%s/providers/%s/%s"):format(group, INTERFACE, name),
-    { name = name, properties = { ipConfigurations = configurations } }, INTERFACE, record.body.location)
+  local made = make_interface(record, p.customNetworkInterfaceName, configurations)
   made.body.properties.privateEndpoint = { id = record.id }
   records.save(made)
   return made.id
@@ -85,15 +90,11 @@ local function dns_of(record, address)
 end
 
 records.define(ENDPOINT, {
-  style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 30, update = 3, delete = 15 },
-  fixed = { "properties.subnet.id", "properties.customNetworkInterfaceName" },
-  read_only = { "resourceGuid", "networkInterfaces", "customDnsConfigs" },
-  children = { [AUTOMATIC] = { type = ENDPOINT .. "/" .. AUTOMATIC }, [MANUAL] = { type = ENDPOINT .. "/" .. MANUAL } },
+  kind = "azure.private_endpoint", style = style.network, seconds = { create = 30, update = 3, delete = 15 },
+  children = { [AUTOMATIC] = { type = ENDPOINT .. "/" .. AUTOMATIC, settled = true },
+    [MANUAL] = { type = ENDPOINT .. "/" .. MANUAL, settled = true } },
   prepare = function(body, ctx)
     local p = body.properties
-    if not value.at(p, "subnet.id") then
-      bad_request("InvalidRequestFormat", ("Private endpoint %s has no subnet."):format(ctx.record_id))
-    end
     local list = connections(p)
     if #list ~= 1 then
       bad_request("PrivateEndpointMustHaveOneConnection", ("Private endpoint %s must have exactly one private link service connection.")
@@ -101,13 +102,10 @@ records.define(ENDPOINT, {
     end
     check_connection(list[1], ctx)
     p.resourceGuid = ctx.old and ctx.old.body.properties.resourceGuid or crypto.uuid()
-    value.fill(p, { customNetworkInterfaceName = "", ipVersionType = "IPv4", ipConfigurations = json.array {} })
+    value.fill(p, { customNetworkInterfaceName = "", isIPv6EnabledPrivateEndpoint = false, ipConfigurations = json.array {} })
   end,
-  provision = function(record)
-    if not records.get(record.private.interface or "/") then
-      record.private.interface = make_interface(record)
-      records.save(record)
-    end
+  began = function(record)
+    if not records.get(record.private.interface or "/") then record.private.interface = make_endpoint_interface(record) end
   end,
   show = function(record, body)
     local interface = records.get(record.private.interface or "/")
@@ -123,6 +121,7 @@ records.define(ENDPOINT, {
 
 records.define(ENDPOINT .. "/privateDnsZoneGroups", {
   style = style.network, located = false, seconds = { create = 10, update = 5, delete = 5 },
+    children = { privateDnsZoneConfigs = {} },
   prepare = function(body)
     for _, zone in ipairs(body.properties.privateDnsZoneConfigs or {}) do
       local id = value.at(zone, "properties.privateDnsZoneId")
@@ -131,6 +130,96 @@ records.define(ENDPOINT .. "/privateDnsZoneGroups", {
       end
       zone.properties.recordSets = zone.properties.recordSets or json.array {}
     end
+  end,
+})
+
+-- The addresses of a service behind which a load balancer stands; endpoints of others lead to it.
+
+local function connections_of(service)
+  local list = json.array {}
+  for endpoint in records.each(ENDPOINT) do
+    for _, entry in ipairs(connections(endpoint.body.properties)) do
+      local p = entry.element.properties
+      if p.privateLinkServiceId and p.privateLinkServiceId:lower() == service.id:lower() then
+        local name = ("%s.%s"):format(endpoint.name, endpoint.guid)
+        list[#list + 1] = { name = name, id = service.id .. "/privateEndpointConnections/" .. name, etag = service.etag,
+          type = SERVICE .. "/privateEndpointConnections", properties = { provisioningState = "Succeeded",
+            privateEndpoint = { id = endpoint.id, location = endpoint.body.location },
+            privateLinkServiceConnectionState = value.copy(p.privateLinkServiceConnectionState) } }
+      end
+    end
+  end
+  return list
+end
+
+local function check_service(body, ctx)
+  local p = body.properties
+  if #(p.loadBalancerFrontendIpConfigurations or {}) == 0 and not p.destinationIPAddress then
+    bad_request("PrivateLinkServiceMustHaveLoadBalancerFrontendIpConfiguration", ("Private link service %s has no "
+      .. "loadBalancerFrontendIpConfigurations."):format(ctx.record_id))
+  elseif #p.ipConfigurations == 0 then
+    bad_request("PrivateLinkServiceMustHaveIpConfiguration",
+      ("Private link service %s has no ipConfigurations."):format(ctx.record_id))
+  end
+  local primary
+  for _, configuration in ipairs(p.ipConfigurations) do
+    local q = configuration.properties
+    local subnet = records.child(value.at(q, "subnet.id") or "/")
+    if not subnet then
+      bad_request("InvalidRequestFormat", ("IP configuration %s of private link service %s has no subnet that is there."):format(
+        configuration.name, ctx.record_id))
+    elseif subnet.properties.privateLinkServiceNetworkPolicies ~= "Disabled" then
+      bad_request("PrivateLinkServiceCannotBeCreatedInSubnetThatHasNetworkPoliciesEnabled",
+        ("Private link service %s cannot be created in a "
+        .. "subnet %s since it has private link service network policies enabled."):format(ctx.record_id, subnet.id))
+    end
+    primary = primary or q.primary == true
+  end
+  if not primary then p.ipConfigurations[1].properties.primary = true end
+end
+
+records.define(SERVICE, {
+  style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 10, update = 5, delete = 10 },
+  read_only = { "resourceGuid", "alias", "privateEndpointConnections", "networkInterfaces" },
+  children = { ipConfigurations = { settled = true, defaults = { privateIPAllocationMethod = "Dynamic",
+    privateIPAddressVersion = "IPv4",
+    primary = false } } },
+  prepare = function(body, ctx)
+    local p, old = body.properties, ctx.old and ctx.old.body.properties
+    check_service(body, ctx)
+    p.resourceGuid = old and old.resourceGuid or crypto.uuid()
+    p.alias = old and old.alias or ("%s.%s.%s.azure.privatelinkservice"):format(ctx.name:lower(), crypto.uuid(), body.location)
+    value.fill(p, { fqdns = json.array {}, enableProxyProtocol = false })
+  end,
+  began = function(record)
+    if records.get(record.private.interface or "/") then return end
+    local configurations = {}
+    for i, configuration in ipairs(record.body.properties.ipConfigurations) do
+      local q = configuration.properties
+      configurations[i] = { name = configuration.name, properties = { subnet = { id = q.subnet.id }, primary = q.primary,
+        privateIPAddress = q.privateIPAddress, privateIPAllocationMethod = q.privateIPAllocationMethod } }
+    end
+    local made = make_interface(record, nil, configurations)
+    made.body.properties.privateLinkService = { id = record.id }
+    records.save(made)
+    record.private.interface = made.id
+  end,
+  show = function(record, body)
+    local interface = records.get(record.private.interface or "/")
+    body.properties.networkInterfaces = json.array(interface and { { id = interface.id } } or {})
+    body.properties.privateEndpointConnections = connections_of(record)
+  end,
+  busy = function(record)
+    local connection = connections_of(record)[1]
+    if connection then
+      bad_request("PrivateLinkServiceCannotBeDeletedSinceItHasPrivateEndpointConnections",
+        ("Private link service %s cannot be deleted: the "
+        .. "private endpoint %s is connected to it."):format(record.id, connection.properties.privateEndpoint.id))
+    end
+  end,
+  destroy = function(record)
+    local interface = records.get(record.private.interface or "/")
+    if interface then records.remove(interface) end
   end,
 })
 

@@ -3,10 +3,14 @@
 --
 -- A statement:
 --   style                     how its service answers (style.lua); default plain
---   name                      a pattern for names
+--   kind                      the kind (stdlib/azure) that states names, choices, bounds, what is fixed and read-only
+--   name, shortest, longest   a pattern for names, and their length
 --   seconds                   nominal time of create, update, delete
+--   shown_type                the type in the case in which its service writes it
+--   given = function(parent)  there with its parent, without being made: its `properties` then
 --   located = false           needs no location           stateless = true   shows no provisioningState
---   children = {list = spec}  inline children of `properties`: {type=, defaults=, prepare(element, ctx), show(element, record)}
+--   children = {list = spec}  inline children of `properties`: {type=, defaults=, prepare(element, ctx), show(element, record)};
+--                             `alone`: defaults of one that is put by itself, `settled`: shows no state of its parent
 --   uses = false              names others without keeping them in use
 --   fixed = {"sku.name", ..}  may not change
 --   kept = {"subnets", ..}    of `properties`: absent in a PUT means unchanged; `partial = true`: every absent top-level key
@@ -20,7 +24,7 @@
 --   actions = {start = {seconds=, run(record, input, ctx, op), sync=true, unborn=true (needs no record)}}      views = {instanceView = function(record, ctx)}
 local json, crypto, task = require "json", require "crypto", require "task"
 local world = require "emulator.world"
-local style, value = require "emulator.arm.style", require "emulator.arm.value"
+local contract, style, value = require "emulator.arm.contract", require "emulator.arm.style", require "emulator.arm.value"
 
 local records = { types = {} }
 
@@ -37,8 +41,10 @@ function records.define(type_name, statement)
   statement.type = type_name
   statement.style = statement.style or style.plain
   statement.seconds = statement.seconds or {}
+  if statement.kind then contract.apply(statement) end
   records.types[type_name:lower()] = statement
   for list, spec in pairs(statement.children or {}) do
+    if spec.kind then contract.apply(spec) end
     spec.type = spec.type or (type_name .. "/" .. list)
     records.types[spec.type:lower()] = { type = spec.type, inline = { type_name, list }, style = statement.style,
       seconds = spec.seconds or statement.seconds, spec = spec, located = false }
@@ -46,10 +52,16 @@ function records.define(type_name, statement)
   return statement
 end
 
+-- Providers whose types mostly say something of other resources and have no place of their own.
+local EXTENDS = { ["microsoft.authorization"] = true, ["microsoft.resources"] = true, ["microsoft.consumption"] = true,
+  ["microsoft.costmanagement"] = true, ["microsoft.policyinsights"] = true, ["microsoft.security"] = true }
+
 local function statement_of(type_name)
   local known = records.types[type_name:lower()]
   if known then return known end
-  known = records.define(type_name, { generic = true, located = select(2, type_name:gsub("/", "")) == 1 })
+  local namespace = type_name:match("^[^/]+")
+  known = records.define(type_name, { generic = true, style = style.of(namespace),
+    located = select(2, type_name:gsub("/", "")) == 1 and not EXTENDS[namespace:lower()] })
   return known
 end
 records.statement = statement_of
@@ -181,6 +193,10 @@ function records.new_etag(record)
     record.etag = ('"%d"'):format(record.revision)
   elseif kind == "guid" then
     record.etag = ('"%s"'):format(crypto.uuid())
+  elseif kind == "bare" then
+    record.etag = crypto.uuid()
+  elseif kind == "hex" then
+    record.etag = ('"0x%s"'):format(crypto.uuid():gsub("-", ""):sub(1, 15):upper())
   end
 end
 
@@ -208,7 +224,8 @@ end
 local function show_element(record, spec, element)
   element.etag = record.etag
   element.properties = element.properties or {}
-  element.properties.provisioningState = record.state == "Deleting" and "Deleting" or element.state or record.state
+  element.properties.provisioningState = record.state == "Deleting" and "Deleting" or element.state
+    or not spec.settled and record.state or "Succeeded"
   element.state = nil
   if spec.show then spec.show(element, record) end
   return element
@@ -219,7 +236,7 @@ function records.show(record, ctx)
   local statement = statement_of(record.type)
   local body = value.copy(record.body)
   body.id, body.name = record.id, record.name
-  if not statement.untyped then body.type = statement.type end
+  if not statement.untyped then body.type = statement.shown_type or statement.type end
   body.properties = body.properties or {}
   if statement.style.etag then body.etag = record.etag end
   if not statement.stateless then body.properties.provisioningState = record.state end

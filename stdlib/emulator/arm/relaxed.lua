@@ -68,4 +68,41 @@ local function decode(text)
   return value
 end
 
-return { decode = decode }
+-- A value of strict JSON from `at` on, and where it ends.
+local function read(text, at)
+  at = text:find("%S", at)
+  local c = text:sub(at, at)
+  if c == '"' then
+    local word, after = quoted(text, at)
+    return json.encode(json.decode(word)), after
+  elseif c ~= "{" and c ~= "[" then
+    return text:match("^([^%s,%]}]+)()", at)
+  end
+  local items, close = {}, c == "{" and "}" or "]"
+  at = text:find("%S", at + 1)
+  while text:sub(at, at) ~= close do
+    local name
+    if close == "}" then
+      name, at = read(text, at)
+      at = text:find(":", at, true) + 1
+    end
+    local item
+    item, at = read(text, at)
+    items[#items + 1] = close == "}" and { name = json.decode(name), value = item } or item
+    at = text:find("[^%s,]", at)
+  end
+  return close == "}" and { members = items } or { list = items }, at + 1
+end
+
+--- A text's value with its names in the order in which they were sent: `{members = {{name=, value=}, ...}}`, `{list = {...}}`,
+-- all else as
+-- it is written in JSON. Nil when it is no JSON.
+local function ordered(text)
+  if json.decode(text) == nil then
+    text = strict(text)
+    if not text or json.decode(text) == nil then return nil end
+  end
+  return (read(text, 1))
+end
+
+return { decode = decode, ordered = ordered }

@@ -4,7 +4,8 @@ local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
 local relaxed = require "emulator.arm.relaxed"
-local records, operations = require "emulator.arm.records", require "emulator.arm.operations"
+local records, operations, contract = require "emulator.arm.records", require "emulator.arm.operations",
+  require "emulator.arm.contract"
 
 local raise = problem.raise
 local requests = {}
@@ -137,6 +138,7 @@ local function complete(statement, body, ctx)
   for _, key in ipairs(statement.kept or {}) do
     if body.properties[key] == nil and old then body.properties[key] = value.copy(old.body.properties[key]) end
   end
+  contract.check(statement, body)
   for list, spec in pairs(statement.children or {}) do
     local elements = body.properties[list]
     if elements == nil and not spec.optional then
@@ -175,7 +177,8 @@ local function accept(statement, record, body, ctx)
     record.body = body
   end
   for key, item in pairs(ctx.private or {}) do record.private[key] = item end
-  record.changed = task.time()
+  record.changed, record.changed_by = task.time(), ctx.principal and ctx.principal.client_id
+  record.made_by = created and record.changed_by or record.made_by
   local seconds = created and (ctx.seconds and ctx.seconds.create or statement.seconds.create)
     or (ctx.seconds and ctx.seconds.update or statement.seconds.update) or 0
   if statement.duration then seconds = statement.duration(body, old_body) end
@@ -190,7 +193,7 @@ local function accept(statement, record, body, ctx)
     end
   elseif statement.quiet_noop and not changed then
     record.state = "Succeeded"
-  elseif how.operation and how.name ~= "group" then
+  elseif how.operation and how.name ~= "group" and not how.at_once then
     local spec = { verb = "put", resource = record.id, seconds = seconds, style = how.name, namespace = ctx.id.namespace,
       location = body.location, group = ids.group_of(record.id), created = created, zones = body.zones }
     if (changed or how.each_put) and not at_once then
@@ -213,6 +216,12 @@ local function accept(statement, record, body, ctx)
   return record, op, created
 end
 
+--- An etag as it stands in the header, or nil.
+local function tag_of(record)
+  local kind = records.statement(record.type).style.etag
+  return kind == "bare" and ('"%s"'):format(record.etag) or kind and record.etag or nil
+end
+
 local function put_answer(statement, record, op, created, ctx, shown)
   local how = statement.style
   local headers = {}
@@ -221,7 +230,7 @@ local function put_answer(statement, record, op, created, ctx, shown)
     headers = operations.headers(op, ctx, how.no_async and "location" or how.put_location and "both" or "async")
   end
   if how.by_state and record.state ~= "Succeeded" then headers = clock.retry_after(how.retry) end
-  if how.etag and how.etag_on_put then headers.ETag = record.etag end
+  if how.etag_on_put then headers.ETag = tag_of(record) end
   local status = (statement.put_status or how.put_status)[created and 1 or 2]
   local body = shown or records.show(record, ctx)
   if how.empty_put and op and op.status == "InProgress" then body = how.name == "dns" and {} or nil end
@@ -245,9 +254,14 @@ local function body_of(ctx)
 end
 requests.body_of = body_of
 
+--- Whether a type's resource may have a name.
+function requests.may_be_named(statement, name)
+  return not statement.name or name:find(statement.name) ~= nil and #name <= (statement.longest or 80)
+    and #name >= (statement.shortest or 1)
+end
+
 local function check_name(statement, name)
-  local pattern = statement.name
-  if pattern and (not name:find(pattern) or #name > (statement.longest or 80) or #name < (statement.shortest or 1)) then
+  if not requests.may_be_named(statement, name) then
     raise(400, "InvalidResourceName", ("Resource name %s is invalid. The name can be up to %d characters long. It must begin with a word "
       .. "character, and it must end with a word character or with '_'. The name may contain word characters or '.', '-', '_'."):format(
       name, statement.longest or 80), { details = json.array {} })
@@ -264,20 +278,32 @@ function requests.live_group(id)
   return group
 end
 
+--- The id in its final form of what is there: a record, an inline child, or what is there by itself with its parent; else nil.
+local function there(path)
+  local record = records.get(path)
+  if record then return record.id end
+  local element = records.child(path)
+  if element then return element.id or path end
+  local id = ids.parse(path)
+  local statement = id.whole and id.parent and records.statement(id.type)
+  local parent = statement and statement.given and there(id.parent)
+  return parent and ("%s/%s/%s"):format(parent, statement.type:match("[^/]+$"), id.name)
+end
+
+local function no_parent(statement, id, what)
+  raise(404, "ParentResourceNotFound",
+    ("Failed to perform '%s' on resource(s) of type '%s', because the parent resource '%s' could "
+    .. "not be found."):format(what, statement.type:match("/(.*)$"), id.parent), { gateway = true })
+end
+
 --- The id that a new record gets: its group's and parent's own case, the statement's own type case.
 local function record_id(statement, id)
   local group = id.group and group_record(id)
   if statement.new_id then return statement.new_id(id, group) end
   if id.parent then
-    local parent = records.get(id.parent)
-    if not parent and not statement.orphan then
-      local _, host = records.child(id.parent)
-      if not host then
-        raise(404, "ParentResourceNotFound", ("Failed to perform '%s' on resource(s) of type '%s', because the parent resource '%s' could "
-          .. "not be found."):format("write", statement.type, id.parent), { gateway = true })
-      end
-    end
-    return ("%s/%s/%s"):format(parent and parent.id or id.parent, statement.type:match("[^/]+$"), id.name)
+    local parent = there(id.parent)
+    if not parent and not statement.orphan then no_parent(statement, id, "write") end
+    return ("%s/%s/%s"):format(parent or id.parent, statement.type:match("[^/]+$"), id.name)
   end
   local scope = id.scope
   if group and #id.steps == id.first + 1 and id.scope:lower() == group.id:lower() then scope = group.id end
@@ -311,17 +337,16 @@ local methods = {}
 local function put_child(statement, id, ctx)
   requests.live_group(id)
   local parent = records.get(id.parent)
-  if not parent then
-    raise(404, "ParentResourceNotFound", ("Failed to perform 'write' on resource(s) of type '%s', because the parent resource '%s' "
-      .. "could not be found."):format(statement.type, id.parent), { gateway = true })
-  end
+  if not parent then no_parent(statement, id, "write") end
   local body, list = body_of(ctx), statement.inline[2]
   local owner = records.statement(parent.type)
   local there, at = value.named(parent.body.properties[list], id.name)
+  if not there then check_name(statement.spec, id.name) end
   check_etag(there and parent or nil, ctx, owner)
   check_idle(parent, ctx)
   local whole = value.copy(parent.body)
   local element = { name = there and there.name or id.name, properties = value.strip_null(body.properties or {}), zones = body.zones }
+  value.fill(element.properties, statement.spec.alone or {})
   whole.properties[list] = whole.properties[list] or json.array {}
   if at then whole.properties[list][at] = element else table.insert(whole.properties[list], element) end
   ctx.old, ctx.record_id, ctx.name, ctx.private = parent, parent.id, parent.name, {}
@@ -462,23 +487,34 @@ local function page(items, ctx, statement)
 end
 requests.page = page
 
+--- What is there by itself as long as nothing was said of it; it is not kept.
+local function given_record(statement, parent_path)
+  local parent = records.get(parent_path)
+  return { id = ("%s/%s/default"):format(parent.id, statement.type:match("[^/]+$")), type = statement.type, name = "default",
+    body = { properties = statement.given(parent) }, private = {}, state = "Succeeded" }
+end
+
 --- All of a type at a scope.
 local function list(statement, id, ctx)
-  if id.group then group_record(id) end
+  if id.group and not statement.extension then group_record(id) end
   local items = {}
   if statement.inline then
     local parent = parent_of(statement, id)
     for _, element in ipairs(records.show(parent, ctx).properties[statement.inline[2]] or {}) do items[#items + 1] = element end
     return page(items, ctx)
   end
-  if id.parent and not records.get(id.parent) and not statement.orphan then
+  if id.parent and not statement.orphan and not there(id.parent) then
     if statement.parent_not_found then statement.parent_not_found(id) end
     problem.not_found(statement.type:match("^(.*)/[^/]+$") .. "/" .. table.concat(id.names, "/"), id.group)
   end
   if statement.list then
     items = statement.list(id, ctx)
   else
-    local below = (id.parent or id.scope)
+    local below = id.parent or id.scope
+    if statement.given then
+      items[1] = records.show(records.get(id.path .. "/default") or given_record(statement, id.parent), ctx)
+      return page(items, ctx, statement)
+    end
     for record in records.each(statement.type, below .. "/") do
       if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
     end
@@ -493,18 +529,24 @@ function methods.GET(statement, id, ctx)
     local parent = parent_of(statement, id)
     local shown = value.named(records.show(parent, ctx).properties[statement.inline[2]], id.name)
     if not shown then child_not_found(parent, statement, id.name) end
-    return { status = 200, json = shown, headers = { ETag = parent.etag } }
+    return { status = 200, json = shown, headers = { ETag = tag_of(parent) } }
   end
   if id.group then group_record(id) end
   if statement.check_id then statement.check_id(id) end
   local record = records.get(id.path)
+  if not record and id.parent and not statement.orphan and not there(id.parent) then no_parent(statement, id, "read") end
+  if not record and statement.given and id.name:lower() == "default" then record = given_record(statement, id.parent) end
   if not record then
     if statement.not_found then statement.not_found(id, ctx) end
+    -- Resource Manager knows what stands in a group by itself; of what stands below, the provider is asked.
+    if statement.style == style.network and id.parent then
+      raise(404, "NotFound", ("Resource %s not found."):format(id.name), { details = json.array {} })
+    end
     local group = id.group and group_record(id)
     problem.not_found(statement.type .. "/" .. table.concat(id.names, "/"), group and group.name)
   end
   local headers = statement.style.by_state and record.state ~= "Succeeded" and clock.retry_after(statement.style.retry) or {}
-  headers.ETag = statement.style.etag and record.etag or nil
+  headers.ETag = tag_of(record)
   return { status = 200, json = records.show(record, ctx), headers = headers }
 end
 

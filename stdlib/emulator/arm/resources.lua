@@ -3,13 +3,13 @@ local json = require "json"
 local world = require "emulator.world"
 local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
-local ids = require "emulator.arm.id"
+local ids, template_hash = require "emulator.arm.id", require "emulator.arm.template_hash"
 
 local raise = problem.raise
 local GROUP = "Microsoft.Resources/resourceGroups"
 
 records.define(GROUP, {
-  style = style.group, located = true, seconds = { delete = 15 }, delete_verb = "delete_group",
+  kind = "azure.resource_group", style = style.group, located = true, seconds = { delete = 15 }, delete_verb = "delete_group",
 })
 
 local function group_id(name) return ("/subscriptions/%s/resourceGroups/%s"):format(world.subscription, name) end
@@ -43,7 +43,7 @@ records.types[GROUP:lower()].busy = blocked
 local groups = {}
 
 function groups.PUT(id, ctx)
-  if not id.group:find("^[%w_().-]+$") or id.group:find("%.$") or #id.group > 90 then
+  if not requests.may_be_named(records.types[GROUP:lower()], id.group) then
     raise(400, "InvalidResourceGroup", ("The provided resource group name '%s' has these invalid characters: '%s'. The name can only "
       .. "be a letter, digit, '-', '.', '(', ')' or '_'."):format(id.group, (id.group:gsub("[%w_().-]", ""))), { gateway = true })
   end
@@ -121,7 +121,8 @@ local VERSIONS = { "2025-05-01", "2025-04-01", "2025-01-01", "2024-11-30", "2024
   "2022-07-01", "2022-04-01", "2021-04-01", "2020-06-01", "2019-10-01", "2018-11-30", "2018-06-01" }
 
 local NAMESPACES = { "Microsoft.Authorization", "Microsoft.Compute", "Microsoft.KeyVault", "Microsoft.ManagedIdentity",
-  "Microsoft.Network", "Microsoft.Resources", "Microsoft.Storage", "Microsoft.Insights", "Microsoft.OperationalInsights" }
+  "Microsoft.Network", "Microsoft.Resources", "Microsoft.Storage", "Microsoft.Insights", "Microsoft.OperationalInsights",
+  "Microsoft.ContainerRegistry" }
 
 local function provider(namespace)
   local types, name = {}, namespace
@@ -201,6 +202,11 @@ local function handle(ctx)
   if head == "tenants" then
     return { status = 200, json = { value = json.array { { id = "/tenants/" .. world.tenant, tenantId = world.tenant,
       displayName = "vmrun emulator", tenantCategory = "Home", countryCode = "XX", domains = json.array {} } } } }
+  end
+  if method == "POST" and #steps == 3 and ctx.path:lower() == "/providers/microsoft.resources/calculatetemplatehash" then
+    requests.body_of(ctx)
+    local words, hash = template_hash.of(ctx.req.body)
+    return { status = 200, json = { minifiedTemplate = words, templateHash = hash } }
   end
   if head == "providers" and #steps <= 2 then
     return providers({ nil, nil, nil, steps[2] }, ctx)

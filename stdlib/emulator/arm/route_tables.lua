@@ -4,17 +4,10 @@ local records = require "emulator.arm.records"
 local problem, style = require "emulator.arm.problem", require "emulator.arm.style"
 local ip = require "emulator.ip"
 
-local HOPS = {}
-for name in ("VirtualNetworkGateway VnetLocal Internet VirtualAppliance None"):gmatch("%S+") do HOPS[name:lower()] = name end
-
 local function bad_request(code, message) problem.raise(400, code, message, { details = json.array {} }) end
 
 local function check_route(route, ctx, taken)
   local p = route.properties
-  p.nextHopType = HOPS[tostring(p.nextHopType):lower()]
-  if not p.nextHopType then
-    bad_request("InvalidRequestFormat", ("Route %s of route table %s has no valid nextHopType."):format(route.name, ctx.name))
-  end
   local prefix = tostring(p.addressPrefix)
   -- What begins with a letter is a service tag.
   if not prefix:find("^%a") and not (prefix:find("/", 1, true) and (prefix:find(":", 1, true) or ip.range(prefix))) then
@@ -36,7 +29,7 @@ local function check_route(route, ctx, taken)
 end
 
 records.define("Microsoft.Network/routeTables", {
-  style = style.network, name = "^[%w][%w_.-]*$", seconds = { create = 3, update = 3, delete = 8 },
+  kind = "azure.route_table", style = style.network, seconds = { create = 3, update = 3, delete = 8 },
   read_only = { "resourceGuid", "subnets" },
   children = { routes = { seconds = { create = 2, delete = 2 }, defaults = { hasBgpOverride = false } } },
   prepare = function(body, ctx)

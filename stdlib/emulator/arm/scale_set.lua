@@ -379,9 +379,10 @@ local function refuse_flexible(set, what)
 end
 
 records.define(SET, {
-  style = style.compute, longest = 64, partial = true, seconds = { delete = 40 }, duration = duration,
+  kind = "azure.virtual_machine_scale_set", style = style.compute, longest = 64, partial = true, seconds = { delete = 40 },
+    duration = duration,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
-  fixed = { "properties.orchestrationMode", "properties.platformFaultDomainCount", "properties.virtualMachineProfile.osProfile.adminUsername",
+  fixed = { "properties.virtualMachineProfile.osProfile.adminUsername",
     "properties.virtualMachineProfile.priority", "properties.virtualMachineProfile.evictionPolicy" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties

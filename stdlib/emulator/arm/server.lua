@@ -9,26 +9,36 @@ local resources, key_vault = require "emulator.arm.resources", require "emulator
 require "emulator.arm.network"
 require "emulator.arm.compute"
 require "emulator.arm.scale_set"
+require "emulator.arm.snapshots"
+require "emulator.arm.placement_groups"
 require "emulator.arm.identity"
 require "emulator.arm.authorization"
 require "emulator.arm.storage"
+require "emulator.arm.storage_services"
 require "emulator.arm.insights"
 require "emulator.arm.operational_insights"
 require "emulator.arm.private_link"
-require "emulator.arm.private_dns_records"
+require "emulator.arm.dns_records"
+require "emulator.arm.container_registry"
 require "emulator.arm.route_tables"
+require "emulator.arm.application_security_groups"
+require "emulator.arm.firewalls"
+require "emulator.arm.service_gateways"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
-local deployments, preflight = require "emulator.arm.deployments", require "emulator.arm.preflight"
+local deployments, preflight, locks = require "emulator.arm.deployments", require "emulator.arm.preflight",
+  require "emulator.arm.locks"
 
 local raise = problem.raise
 
 local POLLS = { operations = "status", operationresults = "result", operationstatuses = "status", diskoperations = "status",
   asyncoperations = "result", privatednsoperationstatuses = "status", privatednsoperationresults = "result",
-  operationsstatus = "status" }
+  operationsstatus = "status", nfvoperations = "status",
+  dnsoperationstatuses = "status", dnsoperationresults = "result" }
 
 local READ_ONLY = { listkeys = true, listconnectionstrings = true, checknameavailability = true, validate = true, whatif = true,
-  retrievebootdiagnosticsdata = true, checkavailability = true, listusages = true, checkpolicyrestrictions = true }
+  retrievebootdiagnosticsdata = true, calculatetemplatehash = true, checkavailability = true, listusages = true,
+    checkpolicyrestrictions = true }
 
 --- Whether a request is a write as we count them.
 local function is_write(method, path)
@@ -77,6 +87,8 @@ local function route(ctx)
   local steps = ids.split(ctx.path)
   local kind = #steps > 1 and POLLS[steps[#steps - 1]:lower()]
   if ctx.req.method == "GET" and kind then return operations.poll(steps[#steps], ctx, kind) end
+  local action = (steps[#steps] or ""):lower()
+  if action == "listkeys" or not (ctx.req.method == "POST" and READ_ONLY[action]) then locks.check(ctx.req.method, ctx.path) end
   local answer = resources.handle(ctx)
   if answer then return answer end
   local subscription = ctx.path:match("^/subscriptions/([^/]+)")

@@ -7,8 +7,7 @@ local raise = problem.raise
 local ACCOUNT = "Microsoft.Storage/storageAccounts"
 
 records.define(ACCOUNT, {
-  style = style.storage, name = "^[%l%d]+$", shortest = 3, longest = 24, seconds = { create = 20 },
-  fixed = { "properties.isHnsEnabled" },
+  kind = "azure.storage_account", style = style.storage, seconds = { create = 20 },
   prepare = function(body, ctx)
     if not ctx.old then
       for record in records.each(ACCOUNT) do
@@ -61,11 +60,8 @@ records.define(ACCOUNT, {
   end } },
 })
 
--- The one blob service of an account is there by itself.
-records.define(ACCOUNT .. "/blobServices", { style = style.plain, located = false, stateless = true })
-
 records.define(ACCOUNT .. "/blobServices/containers", {
-  style = style.container, located = false, stateless = true, orphan = true, name = "^[%l%d][%l%d-]*$", shortest = 3, longest = 63,
+  kind = "azure.storage_container", style = style.container, located = false, stateless = true,
   not_found = function()
     raise(404, "ContainerNotFound", ("The specified container does not exist.\nRequestId:%s\nTime:%s"):format(crypto.uuid(), clock.iso()))
   end,

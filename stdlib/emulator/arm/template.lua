@@ -2,7 +2,7 @@
 -- learn.microsoft.com/azure/azure-resource-manager/templates/template-expressions and .../template-functions
 local crypto, json = require "crypto", require "json"
 local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
-local clock = require "emulator.clock"
+local clock, template_hash = require "emulator.clock", require "emulator.arm.template_hash"
 
 local raise = problem.raise
 local template = {}
@@ -279,15 +279,7 @@ function functions.join(_, list, delimiter)
   return table.concat(words, delimiter)
 end
 
--- Thirteen letters of a digest, always the same for the same words.
-function functions.uniquestring(_, ...)
-  local digest = crypto.sha256(table.concat({ ... }, "-"))
-  local letters = "abcdefghijklmnopqrstuvwxyz234567"
-  return (digest:sub(1, 26):gsub("(%x%x)", function(pair)
-    local n = tonumber(pair, 16) % 32 + 1
-    return letters:sub(n, n)
-  end))
-end
+function functions.uniquestring(_, ...) return template_hash.unique(table.concat({ ... }, "-")) end
 
 function functions.guid(_, ...)
   local d = crypto.sha256(table.concat({ ... }, "-"))

@@ -13,7 +13,7 @@ local function not_allowed()
 end
 
 records.define(VAULT .. "/keys", {
-  style = style.plain, located = false, stateless = true, name = "^[%w-]+$", longest = 127, put_status = { 200, 200 },
+  kind = "azure.key_vault_key", style = style.plain, located = false, stateless = true, put_status = { 200, 200 },
   not_found = function(id)
     raise(404, "KeyNotFound", ("A key with (name/id) %s was not found in this key vault."):format(id.name))
   end,

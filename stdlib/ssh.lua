@@ -143,7 +143,7 @@ local function feed(ch, options)
   if text and #text > PIECE then
     return setmetatable({ task = task.spawn(function()
       for from = 1, #text, PIECE do
-        if not ch:write(text:sub(from, from + PIECE - 1)) then return end
+        if not ch:write(text, nil, from, from + PIECE - 1) then return end
       end
       ch:eof()
     end) }, feeder)

@@ -20,7 +20,7 @@
 #define CHANNEL "vr.ssh.channel"
 #define KEY "vr.ssh.key"
 #define KNOWN "vr.ssh.known"
-#define UNSENT_LIMIT 262144 /* bytes that a writer may be ahead of the host */
+#define UNSENT_LIMIT 196608 /* bytes that a writer may be ahead of the host */
 
 struct session {
     struct vr_ssh *ssh; /* NULL: it never was; user value 1: the jump host */
@@ -546,17 +546,22 @@ static int write_finish(lua_State *L, int status, lua_KContext ctx)
     return vr_wait_again(L, &c->waiters, write_finish, 0);
 }
 
-/* channel:write(text [, timeout]) waits while too much is queued: true or nil, message, code. */
+/* channel:write(text [, timeout [, from, to]]), the positions without a copy of the part, waits
+ * while too much is queued: true or nil, message, code. */
 static int channel_write(lua_State *L)
 {
     struct channel *c;
     size_t length = 0;
-    lua_settop(L, 3);
+    lua_settop(L, 5);
     const char *data = luaL_checklstring(L, 2, &length);
+    lua_Integer from = luaL_optinteger(L, 4, 1), to = luaL_optinteger(L, 5, (lua_Integer)length);
+    luaL_argcheck(L, from >= 1, 4, "counts from 1");
+    if (to > (lua_Integer)length)
+        to = (lua_Integer)length;
     struct vr_ssh_channel *channel = check_channel(L, &c);
     if (!channel)
         return push_closed(L);
-    if (!vr_ssh_channel_write(channel, data, length))
+    if (!vr_ssh_channel_write(channel, data + from - 1, to >= from ? (size_t)(to - from + 1) : 0))
         return push_not_written(L, channel);
     return write_finish(L, LUA_OK, 0);
 }

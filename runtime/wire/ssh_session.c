@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <libssh2.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +21,7 @@
 #include "base/alloc.h"
 
 #define PASSES 64           /* of a pump, before others on the loop have their turn */
+#define FIFO_KEPT 262144    /* room of an empty fifo that is kept: what a writer fills again */
 #define EARLY_LIMIT 65536   /* bytes read while nobody is there to understand them */
 #define TUNNEL_LIMIT 262144 /* bytes queued in a tunnel */
 #define SMALL_PACKET 1024   /* bytes that are queued all the same */
@@ -116,7 +120,7 @@ void fifo_drop(struct fifo *fifo, size_t length)
     if (fifo->head < fifo->buf.length)
         return;
     fifo->head = fifo->buf.length = 0;
-    if (fifo->buf.room > 65536)
+    if (fifo->buf.room > FIFO_KEPT)
         vr_buf_free(&fifo->buf);
 }
 
@@ -643,9 +647,25 @@ static void stop_timer(struct vr_ssh *ssh)
     ssh->timer = NULL;
 }
 
+/* libssh2 writes zeros all over its 55 KB of a session, of which most are buffers that only a large
+ * packet fills. Pages of zeros read the same when the kernel has them back. */
+static void give_back_zeros(void *memory)
+{
+    uintptr_t size = (uintptr_t)sysconf(_SC_PAGESIZE), end = (uintptr_t)memory;
+    uintptr_t page = (end + size - 1) / size * size;
+    end += malloc_usable_size(memory);
+    for (uintptr_t next; page + size <= end; page = next) {
+        const char *bytes = (const char *)page;
+        next = page + size;
+        if (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0)
+            madvise((void *)page, size, MADV_DONTNEED);
+    }
+}
+
 static void start_handshake(struct vr_ssh *ssh)
 {
     ssh->raw = libssh2_session_init_ex(NULL, NULL, NULL, ssh);
+    give_back_zeros(ssh->raw);
     libssh2_session_set_blocking(ssh->raw, 0);
     libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
     libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_SEND, (void *)on_send);

@@ -2,7 +2,8 @@
 -- `run` under vmrun's folder there: `ROLE.pid` (process, start, session, boot, mark) and `ROLE.log`. Whoever lost the connection
 -- comes back and reads on; whoever comes later waits for its end; whoever cancels ends it with its children. The journal goes
 -- when its end was told, so one that stays belongs to a program that is still at work, or that nobody has heard to its end.
--- `ROLE.life` is a FIFO that the program holds open for writing: who reads it hears its end, however it ends.
+-- `ROLE.life` is a FIFO that the program holds open for writing: who reads it hears its end, however it ends. It stays for the
+-- next run.
 local shell = require "host.shell"
 
 local M = {}
@@ -22,7 +23,7 @@ alive() {
   [ -r "$J.pid" ] && read -r p q s0 u m <"$J.pid" && read -r _u </proc/sys/kernel/random/boot_id &&
   [ "$u" = "$_u" ] && born "$p" && [ "$b" = "$q" ]
 }
-gone() { rm -f -- "$J.pid" "$J.log" "$J.life"; }
+gone() { rm -f -- "$J.pid" "$J.log"; }
 ]]
 
 --- In front of checks: what is being changed cannot be checked.
@@ -38,13 +39,15 @@ fi
 M.OPEN = COMMON .. [[
 [ -d "$V/run" ] || [ -d "$V/run" ] || mkdir -p -m 700 "$V/run" || exit
 born $$ && read -r u </proc/sys/kernel/random/boot_id || exit
-mine() { (set -C; echo "$$ $1 $2 $u $M" >"$J.pid") 2>/dev/null; }
-mine "$b" "$s" || {
+begin() { set -C; { echo "$$ $1 $2 $u $M" >"$J.pid"; } 2>/dev/null; set -- $?; set +C; return $1; }
+begin "$b" "$s" || {
   _b=$b _s=$s
   if alive; then say busy; exit 0; fi
-  gone; mine "$_b" "$_s" || { echo "cannot write $J.pid" >&2; exit 1; }
+  gone; begin "$_b" "$_s" || { echo "cannot write $J.pid" >&2; exit 1; }
 }
-(umask 077; : >"$J.log") && mkfifo "$J.life" || { gone; exit 1; }
+umask 077
+printf '' >"$J.log" && { [ -p "$J.life" ] || mkfifo "$J.life"; } || { gone; exit 1; }
+umask 022
 exec 9<>"$J.life"
 trap : HUP INT TERM
 {
@@ -56,7 +59,7 @@ M.CLOSE = [[
 } | (trap '' HUP PIPE; exec tee "$J.log" >&3 9>&-)
 printf '\n%s over\n' "$M" >>"$J.log"
 trap '' PIPE
-if say over 2>/dev/null; then gone; fi]]
+if say over 2>/dev/null; then exec rm -f -- "$J.pid" "$J.log"; fi]]
 
 -- Opening for reading alone would wait for a writer; descriptor 7 ends with the program.
 local WAIT = COMMON .. [[

@@ -15,12 +15,16 @@ local CHECK = [[
 run() { I=$1 r=0; "c$1"; r=$?
   case $r in 0) say "$1" same ;; 1) say "$1" differs ;; *) say "$1" unclear "$r" ;; esac; }
 ]]
+-- What `glance` was told holds until something is changed that is not one of its paths; then the rest is asked about once more.
 local APPLY = [[
-run() { I=$1 r=0; "c$1"; r=$?
+run() { # TASK MARKS BEHIND PATHS-BEFORE KEEPS
+  [ -z "$4" ] || [ -n "$G" ] || { G=1; ahead "$4"; }
+  I=$1 r=0; "c$1"; r=$?
   if [ $r -eq 0 ]; then say "$1" same; return; fi
   say "$1" begins
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
+  [ -n "$5" ] || G= SEEN= SUMS= FOLDERS=
   if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; exit 0; fi
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
@@ -32,16 +36,54 @@ local function marks(declared)
   return table.concat(words, " ")
 end
 
--- While nothing is changed, the host is asked once about all paths. Only plain names, which cannot be taken for others.
+-- The path that a task looks at, if it is a plain name, which cannot be taken for another.
+local function plain_path(t)
+  local path = t.type.looks_at and t.type.looks_at(t.fields)
+  return path and not path:find("[^%w/._@+-]") and path or nil
+end
+
+-- The most paths that are asked about at once.
+local MOST = 500
+
+-- While nothing is changed, the host is asked once about all paths.
 local function add_glance(lines, tasks)
   local paths = {}
+  for _, t in ipairs(tasks) do paths[#paths + 1] = plain_path(t) end
+  for from = 1, #paths, MOST do
+    lines[#lines + 1] = "glance " .. table.concat(paths, " ", from, math.min(from + MOST - 1, #paths))
+  end
+end
+
+-- Where things change, only paths count of which no other can be another name: a folder may have two, a file in it none but its
+-- own. Returns task -> how many of them stand before its own.
+local function add_glance_ahead(lines, tasks)
+  local uses, paths, folders, before = {}, {}, {}, {}
+  local function last(path) return path:match("([^/]*)/*$"):lower() end
   for _, t in ipairs(tasks) do
     local path = t.type.looks_at and t.type.looks_at(t.fields)
-    if path and not path:find("[^%w/._@+-]") then paths[#paths + 1] = path end
+    local name = path and last(path)
+    if name == "." or name == ".." then return before end
+    if name then uses[name] = (uses[name] or 0) + 1 end
   end
-  for from = 1, #paths, 500 do
-    lines[#lines + 1] = "glance " .. table.concat(paths, " ", from, math.min(from + 499, #paths))
+  for _, t in ipairs(tasks) do
+    local path = plain_path(t)
+    if path and uses[last(path)] == 1 and #paths < MOST then
+      before[t] = #paths
+      paths[#paths + 1] = path
+      local folder = path:match("^(/.+)/[^/]*$")
+      if folder and t.type.puts and not folders[folder] then
+        folders[folder] = true
+        folders[#folders + 1] = folder
+      end
+    end
   end
+  if #paths > 1 then
+    lines[#lines + 1] = ([[ahead() { _n=$1; set -- %s; shift "$_n"; [ $# -eq 1 ] || glance "$@"; }]]):format(table.concat(paths, " "))
+  else
+    before = {}
+  end
+  if #folders > 1 then lines[#lines + 1] = "DIRS=" .. shell.quote(table.concat(folders, " ")) end
+  return before
 end
 
 local function add_shared(lines, tasks)
@@ -56,14 +98,21 @@ local function add_shared(lines, tasks)
   end
 end
 
+-- Snippets have a shell of their own, unless their type says that they need none.
+local function add_function(lines, t, name, snippet)
+  lines[#lines + 1] = (t.type.inline and "%s() {\n%s\n}" or "%s() (\n%s\n)"):format(name, snippet)
+end
+
 local function add_tasks(lines, mode, tasks)
+  local before = mode == "apply" and add_glance_ahead(lines, tasks)
   for i, t in ipairs(tasks) do
-    lines[#lines + 1] = ("c%d() (\n%s\n)"):format(i, task.check(t))
+    add_function(lines, t, "c" .. i, task.check(t))
     if mode == "apply" then
-      lines[#lines + 1] = ("a%d() (\n%s\n)"):format(i, task.apply(t))
+      add_function(lines, t, "a" .. i, task.apply(t))
       local trust = t.type.always and t.type.always(t.fields) or t.type.proves and t.type.proves(t.fields)
       local behind = t.type.restarts and "restart" or not trust and "verify" or "trust"
-      lines[#lines + 1] = ("run %d %s %s"):format(i, shell.quote(marks(t)), behind)
+      lines[#lines + 1] = ("run %d %s %s %s %s"):format(i, shell.quote(marks(t)), behind, before[t] or "''",
+        trust and t.type.looks_at and "keeps" or "")
     else
       lines[#lines + 1] = ("run %d"):format(i)
     end

@@ -9,9 +9,9 @@ local task = require "task"
 
 local M = {}
 
--- The program comes on the shell's standard input, whole, before it starts: nothing of it is an argument, and no command
--- inside can eat the rest of it.
-local SH = [[sh -c 'eval "$(cat)"']]
+-- The program comes on the shell's standard input: nothing of it is an argument. It is one group of commands, which a shell
+-- reads to its end before it starts, so no command inside can eat the rest of it.
+local SH = "sh -s"
 
 -- Exit codes that tell of the driver, not of the command: see program.lua and timeout(1).
 local UNCHANGED, TIMED_OUT, KILLED = 199, 124, 137

@@ -41,7 +41,7 @@ oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a f
   old "$1" <"$2"
 }
 NL='
-' SEEN= SUMS=
+' SEEN= SUMS= FOLDERS= DIRS=
 glance() { # PATH...: asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
   for _p; do shift; [ ! -e "$_p" ] || [ -L "$_p" ] || set -- "$@" "$_p"; done
   [ $# -eq 0 ] || SEEN=$SEEN$NL$(stat -c '%a %U:%G %u:%g %s %n' -- "$@" 2>/dev/null)$NL
@@ -53,10 +53,29 @@ look() { # PATH -> $mode, $owner (names), $ids, $size
   if [ "$_s" != "$SEEN" ]; then _s=${_s##*"$NL"}; else _s=$(stat -c '%a %U:%G %u:%g %s' -- "$1" 2>/dev/null) || _s='- - - -'; fi
   mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} _s=${_s#* }; ids=${_s%% *} size=${_s#* }
 }
-digest() {
-  _s=${SUMS%%" $1$NL"*}
-  if [ "$_s" != "$SUMS" ]; then _s=${_s##*"$NL"}; else _s=$(sha256sum <"$1" 2>/dev/null) || return; fi
-  printf %s "${_s%% *}"
+digest() { # PATH -> $sum
+  sum=${SUMS%%" $1$NL"*}
+  if [ "$sum" != "$SUMS" ]; then sum=${sum##*"$NL"}; else sum=$(sha256sum 2>/dev/null <"$1") || { sum=; return 1; }; fi
+  sum=${sum%% *}
+}
+slurp() { # PATH, if `look` has found it short -> $text, all of it
+  [ ! -L "$1" ] || return
+  case $size in *[!0-9]* | ?????*) return 1 ;; esac
+  [ "$size" -le 2048 ] || return
+  text= _l=
+  while IFS= read -r _l; do text=$text$_l$NL; done <"$1"
+  text=$text$_l
+  [ ${#text} -eq "$size" ]
+}
+mine() { # PATH OWNER: can it be told without a program that it is as OWNER says?
+  case $2 in '') ;; root:root | 0:0) [ -O /proc/sys ] && [ -G /proc/sys ] && [ -O "$1" ] && [ -G "$1" ] ;; *) return 1 ;; esac
+}
+umasked() { # FOLDER: one of $DIRS where a file gets what the umask leaves: no list of access rights is handed down
+  [ -n "$DIRS" ] || return
+  [ -n "$FOLDERS" ] || FOLDERS=$NL$(ls -Lld --time-style=+ -- $DIRS 2>/dev/null)$NL
+  _s=${FOLDERS%%" $1$NL"*}
+  [ "$_s" != "$FOLDERS" ] || return
+  case ${_s##*"$NL"} in d?????????' '* | d?????????.' '*) ;; *) return 1 ;; esac
 }
 put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the file unless it succeeds
   [ ! -d "$1" ] || { echo "$1 is a directory" >&2; return 1; }
@@ -65,10 +84,15 @@ put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the 
   # A mode without x comes with the file, if nobody else must own it first.
   case $3 in '' | root:root | 0:0) case $2 in *[!0246]* | 0* | ????*) ;; *) _u=$((777 - $2)) ;; esac ;; esac
   trap 'rm -f -- "$_t"; exit 143' HUP INT TERM
-  { (umask $_u; set -C; new >"$_t") && look "$_t" &&
-    { [ -z "$3" ] || [ "$owner" = "$3" ] || [ "$ids" = "$3" ] || { chown "$3" "$_t" && mode=; }; } &&
-    { [ "$mode" = "$2" ] || chmod "$2" "$_t"; } && mv -f -- "$_t" "$1"; } ||
-  { rm -f -- "$_t"; return 1; }
+  umask $_u; set -C
+  new >"$_t"; _r=$?
+  umask 022; set +C
+  # What has an x nevertheless lies where modes are given otherwise.
+  [ $_r -eq 0 ] && { mine "$_t" "$3" || { chown "$3" "$_t" && _u=077; }; } &&
+    { { [ $_u != 077 ] && [ ! -x "$_t" ] && umasked "${1%/*}"; } || chmod "$2" "$_t"; } && mv -f -- "$_t" "$1" ||
+    { rm -f -- "$_t"; _r=1; }
+  trap - HUP INT TERM
+  return $_r
 }
 needs() { # COMMAND PACKAGE
   command -v "$1" >/dev/null 2>&1 ||
@@ -76,14 +100,17 @@ needs() { # COMMAND PACKAGE
 }
 relink() { # TARGET PATH: a symbolic link in the place of another or of a file
   _t=${2%/*}/.vmrun.$$; trap 'rm -f -- "$_t"; exit 143' HUP INT TERM
-  rm -f -- "$_t" && ln -s -- "$1" "$_t" && mv -fT -- "$_t" "$2" || { rm -f -- "$_t"; return 1; }
+  { [ ! -e "$_t" ] && [ ! -L "$_t" ] || rm -f -- "$_t"; } && ln -s -- "$1" "$_t" && mv -fT -- "$_t" "$2" ||
+    { rm -f -- "$_t"; _t=; }
+  trap - HUP INT TERM
+  [ -n "$_t" ]
 }
 fetch() { # URL FILE
   if command -v curl >/dev/null 2>&1; then curl -fsSL --retry 3 --max-time "${3:-120}" -o "$2" -- "$1"
   else wget -q -T "${3:-120}" -O "$2" -- "$1"; fi
 }
 pending() { [ -e "$V/pending/$1" ]; }
-notify() { mkdir -p "$V/pending" && : >"$V/pending/$1"; }
+notify() { [ -d "$V/pending" ] || mkdir -p "$V/pending" && printf '' >"$V/pending/$1"; }
 settle() { rm -f -- "$V/pending/$1"; }
 apt_stale() { notify apt; }
 ]]

@@ -7,7 +7,11 @@
 --       apply = function(t, sh) return snippet end,      -- makes it so; run only when check said 1
 --       shown = function(t) return { mode = t.mode } end -- what check's `old KEY` values are compared with on the screen
 --       looks_at = function(t) return t.path end,        -- what check asks `look` and `digest` about
---       proves = function(t) return true end,            -- apply looks itself at what it made: no check after it
+--       puts = true,                                     -- apply makes that path by `put`
+--       proves = function(t) return true end,            -- apply looks itself at what it made: no check after it; it changes
+--                                                        -- no other thing than what `looks_at` says
+--       inline = true,                                   -- both snippets need no shell of their own: they set no trap, no
+--                                                        -- option, no folder, and do not exit
 --       handles = true,                                  -- a task's `notify` may name it; check asks `pending {mark}`
 --       restarts = true,                                 -- the host is restarted behind its apply
 --       shared = { "name() { ...; }" },                  -- (or a function of t) shell text that both use: once a program

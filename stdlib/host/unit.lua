@@ -24,15 +24,15 @@ unit_go() { # UNIT enable|disable|any start|stop|any restart|reload MARK
 --- Shell text for unit files.
 M.FILES = [[
 unit_file() { # FILE DIGEST KEY; r is 1 when it is otherwise
-  if [ "$(digest "$1")" != "$2" ]; then r=1; look "$1"; oldfile "$3" "$1"
+  digest "$1"
+  if [ "$sum" != "$2" ]; then r=1; look "$1"; oldfile "$3" "$1"
   else look "$1"; [ "$mode $ids" = '644 0:0' ] || { r=1; oldis "$3.mode" "$mode $owner"; }; fi
 }
 unit_stale() { [ "$(systemctl show -p NeedDaemonReload "$1" 2>/dev/null)" = NeedDaemonReload=yes ]; }
 unit_put() { # FILE DIGEST MARK; `new` prints it. Whoever runs must be told, even if this program dies
-  look "$1"
-  [ "$(digest "$1")" != "$2" ] || [ "$mode $ids" != '644 0:0' ] || return 0
+  digest "$1" && [ "$sum" = "$2" ] && { look "$1"; [ "$mode $ids" = '644 0:0' ]; } && return
   [ -z "$3" ] || notify "$3" || return
-  mkdir -p -- "${1%/*}" && put "$1" 644 root:root && changed=1
+  { [ -d "${1%/*}" ] || mkdir -p -- "${1%/*}"; } && put "$1" 644 root:root && changed=1
 }]]
 
 --- What systemd is to be told of a task's fields `enabled` (true, false, nil: as it is) and `state`.

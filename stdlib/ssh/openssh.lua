@@ -487,7 +487,8 @@ function Channel:read_error(timeout) return read_one(self, "stderr", timeout) en
 function Channel:queue(text) return self.outbox:push(text) end
 
 --- Writes; waits while the other side is slow.
-function Channel:write(text)
+function Channel:write(text, _, from, to)
+  if from then text = text:sub(from, to) end
   if self.gone then return nil, "the channel was closed", "closed" end
   local ok, message, code = self.child:write(text)
   if ok then return true end

@@ -31,7 +31,7 @@ local function wait_for(m, path)
 end
 
 local function nothing_left(t, m)
-  t.eq(fs.list(m.root .. "/var/lib/vmrun/run"), {}, "no journal is left")
+  t.eq(fs.list(m.root .. "/var/lib/vmrun/run"), { "test.role.life" }, "no journal is left")
 end
 
 for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
@@ -124,7 +124,7 @@ test("a run whose vmrun has gone is waited for", function(t)
   end end })
   first(declared)
   local conn = assert(machine.connect(m))
-  local channel = assert(conn:open([[sh -c 'eval "$(cat)"']]))
+  local channel = assert(conn:open "sh -s")
   channel:write((program.compile("apply", tasks, { scope = "test.role" })))
   channel:eof()
   wait_for(m, "/etc/here")
@@ -147,7 +147,7 @@ test("a program that arrives in part does nothing", function(t)
     types.declare(types.find "file", "/etc/b", { content = "b" }, "test.role") }
   local text = program.compile("apply", tasks, { scope = "test.role" })
   for _, part in ipairs { 0.3, 0.6, 0.9, 0.99 } do
-    local result = assert(conn:exec([[sh -c 'eval "$(cat)"']], { stdin = text:sub(1, math.floor(#text * part)) }))
+    local result = assert(conn:exec("sh -s", { stdin = text:sub(1, math.floor(#text * part)) }))
     t.ok(result.code ~= 0)
   end
   t.eq(m.read "/etc/a", nil)
@@ -235,15 +235,15 @@ test("a role acts as its `become` says", function(t)
     apply(m, function(host) host.command "x" { run = "true" } end, { name = "test.role", timeouts = lab.PAGE.timeouts, become = become })
     return m.read "/etc/sudo"
   end
-  t.eq(run(nil), "sudo -n sh -c eval \"$(cat)\"\n")
-  t.eq(run "web", "sudo -n -H -u web -- sh -c eval \"$(cat)\"\n")
+  t.eq(run(nil), "sudo -n sh -s\n")
+  t.eq(run "web", "sudo -n -H -u web -- sh -s\n")
   t.ok(m.read "/root/.local/state/vmrun/run" == nil and fs.stat(m.root .. "/root/.local/state/vmrun/run"), "in the user's own home")
   t.eq(run(function(f) return f.host.user end), nil)
   t.eq(run(false), nil)
   local r = start(t)
   r.command("su", [[echo "su $*" >>/etc/su; shift 2; shift; exec sh -c "$1"]])
   apply(r, function(host) host.command "x" { run = "true" } end, { name = "test.role", timeouts = lab.PAGE.timeouts, become = "web" })
-  t.eq(r.read "/etc/su", "su -s /bin/sh -c sh -c 'eval \"$(cat)\"' -- web\n")
+  t.eq(r.read "/etc/su", "su -s /bin/sh -c sh -s -- web\n")
 end)
 
 test.done()

@@ -5,6 +5,7 @@ local connection = require "host.connection"
 local crypto = require "crypto"
 local fs = require "fs"
 local machine = require "machine"
+local process = require "process"
 local lab = require "role_lab"
 local task = require "task"
 local types = require "host.task"
@@ -391,6 +392,75 @@ test("a new file has its mode and owner whatever its folder hands down", functio
       t.eq(m.sh("stat -c '%a %u:%g' /etc/down/" .. i), ("%o 0:0"):format(tonumber(mode, 8)), shell)
     end
     t.eq(check(m, declare), {})
+  end
+end)
+
+test("folders that hand down access rights", function(t)
+  -- A default list as setfacl writes it: rwx for everybody, whatever the umask says.
+  local list = "import os, sys; [os.setxattr(p, 'system.posix_acl_default', bytes.fromhex("
+    .. "'02000000' + ''.join(tag + '000700ffffffff' for tag in ('01', '04', '20')))) for p in sys.argv[1:]]"
+  for shell, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    m.sh "mkdir /etc/one /etc/two /etc/three"
+    local result = assert(process.run { argv = { "python3", "-c", list, m.root .. "/etc/one", m.root .. "/etc/two" } })
+    t.eq(result.code, 0, result.stderr)
+    t.eq(m.sh("umask 077; : >/etc/one/x; stat -c %a /etc/one/x; rm /etc/one/x"), "666", "the rights are handed down")
+    local function declare(host)
+      for i, mode in ipairs { "0644", "0600", "0755" } do
+        for _, folder in ipairs { "one", "two", "three" } do
+          host.file ("/etc/" .. folder .. "/" .. folder .. i) { content = mode, mode = mode }
+        end
+      end
+      host.directory "/etc/one/new" { mode = "0750" }
+    end
+    apply(m, declare)
+    t.eq(m.sh "cd /etc; stat -c '%n %a' one/* two/* three/*", ("one/new 750\none/one1 644\none/one2 600\none/one3 755\n"
+      .. "two/two1 644\ntwo/two2 600\ntwo/two3 755\nthree/three1 644\nthree/three2 600\nthree/three3 755"), shell)
+    t.eq(check(m, declare), {})
+  end
+end)
+
+test("a line of a file behind a link", function(t)
+  for shell, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    m.sh "mkdir -p /etc/l; cd /etc/l; printf 'x\ny' >real; chmod 640 real; ln -s real link"
+    local function declare(state)
+      return function(host)
+        host.line "one" { path = "/etc/l/link", state = state }
+        host.line "two" { path = "/etc/l/link", state = state, replaces = state == "present" and "^x" or nil }
+      end
+    end
+    apply(m, declare "present")
+    t.eq(check(m, declare "present"), {})
+    t.eq(m.sh "cd /etc/l; readlink link; stat -c %a real; cat real", "real\n640\ntwo\ny\none", shell)
+    apply(m, declare "absent")
+    t.eq(m.sh "cd /etc/l; readlink link; stat -c %a real; cat real", "real\n640\ny", shell)
+  end
+end)
+
+-- What was asked about at once must not be believed when something else has changed it since.
+test("what is known of paths ends with what changes them", function(t)
+  for shell, path in pairs(SHELLS) do
+    local m = start(t, { shell = path })
+    local function declare(host)
+      host.file "/etc/k/a" { content = "a" }
+      host.file "/etc/k/b" { content = "b" }
+      host.line "one" { path = "/etc/k/lines" }
+      host.line "two" { path = "/etc/k/lines" }
+      host.line "three" { path = "/etc/k/link" }
+      host.file "/etc/k/f" { content = "f" }
+      host.command "spoils" { run = "echo spoiled >/etc/k/c; chmod 600 /etc/k/d" }
+      host.file "/etc/k/c" { content = "c" }
+      host.file "/etc/k/d" { content = "d" }
+      host.symlink "/etc/k/current" { target = "v2" }
+      host.file "/etc/k/current/app" { content = "v2" }
+      host.file "/etc/k/v1/other" { content = "v1" }
+      host.file "/etc/k/alias/other" { content = "v2" }
+    end
+    m.sh "mkdir -p /etc/k/v1 /etc/k/v2; cd /etc/k; ln -s v1 current; ln -s v1 alias; printf v2 >v1/app; printf old >v2/app; printf c >c; printf d >d; printf f >f; ln -s f link"
+    m.sh "cd /etc/k; printf v2 >v1/other; printf a >a; echo x >b; printf zero >lines"
+    apply(m, declare)
+    t.eq(m.sh "cd /etc/k; cat a b c d f v2/app lines; stat -c %a d; cat v1/other", "abcdfv2zero\none\ntwo\n644\nv2", shell)
   end
 end)
 

@@ -59,7 +59,7 @@ test("roles become root by sudo without a password", function(t)
   local ctx = { target = { kind = "none" }, fields = { host = m }, progress = function() end }
   t.eq(role.perform({ name = "test.role" }, ctx, "apply", function(on) on.file "/etc/made" { content = "x" } end), 1)
   t.eq(m.read "/etc/made", "x")
-  t.has(m.read "/var/log/sudo" or "", "-n sh -c")
+  t.has(m.read "/var/log/sudo" or "", "-n sh -s")
 end)
 
 test("containerd.io is the only container runtime", function(t)

@@ -10,7 +10,7 @@ local APPLY = [[m=$V/archives/{id}; a=$m.part s={path}/.vmrun.unpacked
   trap 'rm -rf -- "$s" "$m.part"; exit 143' HUP INT TERM
   unpack() {
     %s
-    w=$(digest "$a")
+    digest "$a"; w=$sum
     [ -n "$w" ] || { echo "there is no "{from} >&2; return 1; }
     [ -z {sum} ] || [ "$w" = {sum} ] || { echo "the checksum of "{from}" is $w, not "{sum} >&2; return 1; }
     mkdir -p -- "$s/in" "$s/out" || return
@@ -54,7 +54,7 @@ return task "archive" {
   shown = function(t) return { archive = t.sha256 and t.sum or "as " .. t.from, creates = t.creates, name = t.from } end,
   check = function(t)
     -- A file without a checksum of its own is what it is now.
-    local wanted = "w=$(digest {from}) && [ -n \"$w\" ] || { echo \"there is no \"{from} >&2; return 2; }"
+    local wanted = "digest {from}; w=$sum; [ -n \"$w\" ] || { echo \"there is no \"{from} >&2; return 2; }"
     return (t.sha256 and "w={sum}" or wanted) .. [[
 
       [ -d {path} ] || return 1

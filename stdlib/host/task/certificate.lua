@@ -6,7 +6,7 @@ local pem = require "host.pem"
 local SHARED = [[fits() { # KEY PATH DIGEST MODE OWNER
   [ -f "$2" ] && [ ! -L "$2" ] || { r=1; return; }
   look "$2"
-  [ "$(digest "$2")" = "$3" ] || { r=1; if [ "$1" = key ]; then oldis key '(secret)'; else oldfile "$1" "$2"; fi; }
+  digest "$2"; [ "$sum" = "$3" ] || { r=1; if [ "$1" = key ]; then oldis key '(secret)'; else oldfile "$1" "$2"; fi; }
   [ "$mode" = "$4" ] || { r=1; oldis "$1_mode" "$mode"; }
   [ "$owner" = "$5" ] || [ "$ids" = "$5" ] || { r=1; oldis "$1_owner" "$owner"; }
 }]]

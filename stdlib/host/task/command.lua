@@ -20,7 +20,8 @@ return task "command" {
     lines[#lines + 1] = "return 1"
     return table.concat(lines, "\n")
   end,
+  inline = true,
   -- `timeout` ends the command with its children.
-  apply = "printf %s {input} | timeout -k 10 {seconds} sh -c {run}",
+  apply = function(t) return (t.input ~= "" and "printf %s {input} | " or "") .. "timeout -k 10 {seconds} sh -c {run}" end,
   always = function(t) return not (t.creates or t.unless) end,
 }

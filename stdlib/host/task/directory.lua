@@ -19,11 +19,15 @@ return task "directory" {
       [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { oldis owner "$owner"; r=1; }
       return $r]]
   end,
+  inline = true,
   looks_at = function(t) return t.path end,
   proves = function(t) return t.state == "present" end,
   apply = function(t)
     if t.state == "absent" then return "rm -rf -- {path}" end
-    return [[[ -d {path} ] || mkdir -p -m {mode} -- {path} || return
+    return [[if [ ! -d {path} ]; then
+        mkdir -p -m {mode} -- {path} || return
+        ! mine {path} {owner} || return 0
+      fi
       look {path}
       [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { chown {owner} {path} && mode=; } || return
       [ "$mode" = {mode} ] || chmod {mode} {path}]]

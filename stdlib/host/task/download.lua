@@ -14,7 +14,7 @@ return task "download" {
   end,
   shown = function(t) return { sha256 = t.sha256, mode = t.mode } end,
   check = [[[ -f {path} ] || return 1
-    d=$(digest {path}) && [ "$d" = {sha256} ] || { oldis sha256 "$d"; r=1; }
+    digest {path}; [ "$sum" = {sha256} ] || { oldis sha256 "$sum"; r=1; }
     look {path}
     [ "$mode" = {mode} ] || { oldis mode "$mode"; r=1; }
     return $r]],
@@ -22,7 +22,7 @@ return task "download" {
   apply = [[[ ! -d {path} ] || { echo {path}" is a directory" >&2; return 1; }
     t=$(dirname -- {path})/.vmrun.$$
     mkdir -p -- "$(dirname -- {path})" && fetch {url} "$t" {seconds} || { rm -f -- "$t"; return 1; }
-    s=$(digest "$t")
+    digest "$t"; s=$sum
     [ "$s" = {sha256} ] || { rm -f -- "$t"; echo "the checksum of "{url}" is $s, not "{sha256} >&2; return 1; }
     chmod {mode} "$t" && mv -f -- "$t" {path}]],
 }

@@ -24,7 +24,7 @@ return task "file" {
     if t.state == "absent" then return "[ ! -e {path} ] && [ ! -L {path} ] || { oldis content present; return 1; }" end
     return [[r=0
       if [ -f {path} ] && [ ! -L {path} ]; then
-        [ "$(digest {path})" = {digest} ] || { [ "$MODE" = check ] || return 1; r=1; }
+        digest {path}; [ "$sum" = {digest} ] || { [ "$MODE" = check ] || return 1; r=1; }
         look {path}
         [ $r -eq 0 ] || ]] .. (t.secret and "oldis digest '(secret)'" or "oldfile content {path}") .. [[
 
@@ -32,6 +32,7 @@ return task "file" {
         [ "$owner" = {owner} ] || [ "$ids" = {owner} ] || { r=1; oldis owner "$owner"; }
       else r=1; fi; return $r]]
   end,
+  inline = true, puts = true,
   looks_at = function(t) return t.path end,
   proves = function(t) return t.state == "present" end,
   apply = function(t)

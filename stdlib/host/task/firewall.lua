@@ -141,7 +141,7 @@ return task "firewall" {
       return "if nft list table inet {name} >/dev/null 2>&1 || [ -e {path} ]; then oldis rules present; return 1; fi"
     end
     return LIVE .. [[[ -f {path} ] || return 1
-      [ "$(digest {path})" = {digest} ] || { r=1; look {path}; oldfile rules {path}; }
+      digest {path}; [ "$sum" = {digest} ] || { r=1; look {path}; oldfile rules {path}; }
       [ "$(live)" = "$(cat "$V/firewall/"{name} 2>/dev/null)" ] || { r=1; oldis live "changed or not loaded"; }
       grep -qxF {include} /etc/nftables.conf && [ "$(systemctl is-enabled nftables 2>/dev/null)" = enabled ] ||
         { r=1; oldis start no; }

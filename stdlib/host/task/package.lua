@@ -53,6 +53,7 @@ return task "package" {
     return { installed = t.state == "absent" and "" or (t.version ~= "" and t.version or "yes"), held = t.hold and "yes" or nil }
   end,
   shared = { APT },
+  inline = true,
   check = function(t)
     if t.state == "absent" then
       return [[for p in $(printf %s {list}); do

@@ -24,6 +24,8 @@ return task "symlink" {
     return [[[ -L {path} ] || { [ ! -e {path} ] && return 1; oldis target "(no link)"; return 1; }
       ]] .. old .. [[[ "$l" = {target} ] || { oldis target "$l"; return 1; }]]
   end,
+  inline = true,
+  proves = function(t) return t.state == "present" end,
   apply = function(t)
     if t.state == "absent" then return "rm -f -- {path}" end
     return [[if [ ! -L {path} ] && [ -e {path} ]; then

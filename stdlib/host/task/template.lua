@@ -22,5 +22,6 @@ return task "template" {
     t.content = render(name, t.template, t.values)
     file.prepare(t, name)
   end,
-  shown = file.shown, check = file.check, apply = file.apply, looks_at = file.looks_at, proves = file.proves,
+  shown = file.shown, check = file.check, apply = file.apply,
+  inline = file.inline, puts = file.puts, looks_at = file.looks_at, proves = file.proves,
 }

@@ -20,9 +20,9 @@ function session:start(command, pty)
 end
 
 local function recorded(plainly)
-  return function(self, data, ...)
-    files[self]:write(data):flush()
-    return plainly(self, data, ...)
+  return function(self, data, timeout, from, to)
+    files[self]:write(data:sub(from or 1, to or -1)):flush()
+    return plainly(self, data, timeout, from, to)
   end
 end
 channel.queue, channel.write = recorded(queue), recorded(write)

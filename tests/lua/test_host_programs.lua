@@ -1,0 +1,88 @@
+--- How many programs a role starts on a host: each costs the host more than all that the shell itself does for a task.
+local test = require "tap"
+local connection = require "host.connection"
+local lab = require "role_lab"
+local machine = require "machine"
+
+test.timeout = 120
+
+-- Commands that write down that they were started.
+local NAMES = { "awk", "base64", "cat", "chmod", "chown", "cut", "grep", "head", "install", "ln", "ls", "mkdir", "mkfifo", 
+  "mktemp", "mv", "readlink", "rm", "sed", "sha256sum", "sleep", "sort", "stat", "tail", "tee", "test", "timeout",
+  "touch", "tr", "uname", "wc" }
+local HEARD = [[echo %s >>/var/log/started
+exec /usr/bin/%s "$@"]]
+
+local function start(t, shell)
+  local commands = { ["dpkg-query"] = "echo dpkg-query >>/var/log/started; printf 'install ok installed 1'" }
+  for _, name in ipairs(NAMES) do commands[name] = HEARD:format(name, name) end
+  local m = machine.start(t, { commands = commands })
+  m.command("sh", shell)
+  t.after(connection.close_all)
+  --- What was started since the last time: "NAME NAME*COUNT ...", sorted.
+  function m.started()
+    local count, names = {}, {}
+    for name in (m.read "/var/log/started" or ""):gmatch "%S+" do
+      if not count[name] then names[#names + 1] = name end
+      count[name] = (count[name] or 0) + 1
+    end
+    m.sh "rm -f /var/log/started"
+    table.sort(names)
+    for i, name in ipairs(names) do if count[name] > 1 then names[i] = name .. "*" .. count[name] end end
+    return table.concat(names, " ")
+  end
+  return m
+end
+
+local function node(release)
+  local data = "/var/lib/data-" .. release
+  return function(host)
+    host.file "/etc/one.toml" { content = "rev = " .. release .. "\n" }
+    host.line "api" { path = "/etc/hosts", line = "10.0.0." .. release .. " api" }
+    host.template "/etc/default/node" { template = "v={{v}}\n", values = { v = release } }
+    host.directory (data) { mode = "0750" }
+    host.file "/etc/sysctl.d/99-node.conf" { content = "# " .. release .. "\n", mode = "0600" }
+    host.file "/etc/systemd/system/node.service" { content = "[Unit]\nDescription=" .. release .. "\n" }
+    host.package "bash" {}
+    host.command "init" { run = "echo >/var/lib/done-" .. release, creates = "/var/lib/done-" .. release }
+    host.symlink "/opt/node" { target = data }
+  end
+end
+
+local PAGE = { name = "test.role", timeouts = lab.PAGE.timeouts }
+
+for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
+  test("programs that a role of nine tasks starts, with " .. shell, function(t)
+    local m = start(t, path)
+    m.sh "mkdir -p /etc/default /etc/sysctl.d /etc/systemd/system /opt"
+    t.eq(lab.apply(m, node(1), PAGE), 8)
+    m.started()
+
+    t.eq(lab.check(m, node(1), PAGE), {})
+    t.eq(m.started(), "dpkg-query readlink sha256sum stat", "where nothing differs")
+    t.eq(#lab.check(m, node(2), PAGE), 8)
+    t.eq(m.started(), "dpkg-query readlink sha256sum stat", "where all differs")
+    t.eq(lab.apply(m, node(2), PAGE), 8)
+    t.eq(m.started(), "dpkg-query ln ls mkdir mv*6 readlink rm sha256sum stat tee timeout", "where all is changed")
+    t.eq(lab.apply(m, node(2), PAGE), 0)
+    t.eq(m.started(), "dpkg-query readlink rm sha256sum stat tee", "where an apply has nothing to do")
+  end)
+end
+
+test("programs do not grow with files, but for the one that moves each", function(t)
+  local m = start(t, "/usr/bin/dash")
+  local function declare(text)
+    return function(host)
+      for i = 1, 40 do host.file (("/etc/many/%d/%d"):format(i, i)) { content = text .. i, mode = i > 20 and "0640" or nil } end
+    end
+  end
+  m.sh "for i in $(seq 40); do mkdir -p /etc/many/$i; done"
+  lab.apply(m, declare "a", PAGE)
+  m.started()
+  lab.apply(m, declare "b", PAGE)
+  t.eq(m.started(), "ls mv*40 rm sha256sum stat tee")
+  t.eq(lab.check(m, declare "b", PAGE), {})
+  t.eq(m.started(), "sha256sum stat")
+end)
+
+test.done()

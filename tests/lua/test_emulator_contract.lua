@@ -105,6 +105,23 @@ test("what a machine's page writes itself is checked by its fields too", functio
     { "InvalidParameter", "storageProfile.osDisk.managedDisk.storageAccountType" })
 end)
 
+test("a body of the wrong shape is refused, not stumbled over", function(t)
+  local l = lab.open(t)
+  local function code(properties, more)
+    local answer = l:call("PUT", N .. "routeTables/r", at(properties, more))
+    return { answer.status, answer.code }
+  end
+  t.eq(code({ routes = "none" }), { 400, "InvalidRequestFormat" })
+  t.eq(code({ routes = { 7 } }), { 400, "InvalidRequestFormat" })
+  t.eq(code({ routes = { { name = "a", properties = 7 } } }), { 400, "InvalidRequestFormat" })
+  t.eq(l:call("PUT", N .. "networkInterfaces/i", at { ipConfigurations = { 7 } }).code, "InvalidRequestFormat")
+  t.eq(l:call("PUT", N .. "networkInterfaces/i", at { ipConfigurations = "x" }).code, "InvalidRequestFormat")
+  t.eq(code({}, { tags = "a" }), { 400, "InvalidRequestContent" })
+  t.eq(l:call("PUT", N .. "routeTables/r", { location = "westus2", properties = "none" }).code, "InvalidRequestContent")
+  t.eq(l:call("PUT", N .. "publicIPAddresses/p", at({}, { sku = "Standard" })).code, "InvalidRequestContent")
+  t.eq(code({}, { properties = json.null })[1], 201)
+end)
+
 test("names: patterns and lengths, of children too", function(t)
   local l = lab.open(t)
   local space = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } } }

@@ -162,7 +162,8 @@ local function visit(how, at, steps, i, place, path)
     end
     return
   end
-  if type(item) ~= "table" then return end
+  if item == nil then return end
+  if type(item) ~= "table" then refuse(how, nil, here, ("'%s' wants %s"):format(here, more == "" and "an object" or "a list")) end
   if more == "" then return visit(how, item, steps, i + 1, place, here) end
   for n, element in ipairs(item) do
     local which = ("%s[%d]"):format(here, n - 1)
@@ -170,6 +171,8 @@ local function visit(how, at, steps, i, place, path)
       item[n] = checked(how, place.spec, element, which)
     elseif type(element) == "table" then
       visit(how, element, steps, i + 1, place, which)
+    else
+      refuse(how, nil, which, ("'%s' wants an object"):format(which))
     end
   end
 end

@@ -23,20 +23,23 @@ local function check_image(image)
   return nil, ("no image is named '%s'; one of %s, or PUBLISHER:OFFER:SKU:VERSION"):format(image, table.concat(names, ", "))
 end
 
---- The fields; new tables at each call, since a kind owns its specs.
-local function fields()
+--- The fields; new tables at each call, since a kind owns its specs. `at`: where in ARM's body the machine's profiles stand.
+local function fields(at)
   return {
     size = field.string { required = true, doc = "The size, such as Standard_D2s_v5." },
     image = field.string { required = true, replace = true, check = check_image,
       doc = "debian-12, ubuntu-22.04, ubuntu-24.04 or PUBLISHER:OFFER:SKU:VERSION." },
-    user = field.string { default = "azureuser", replace = true, doc = "The administrator's name." },
+    user = field.string { default = "azureuser", replace = true, arm_at = at .. "osProfile.adminUsername", doc = "The administrator's name." },
     public_key = field.string { required = true, replace = true, doc = "The administrator's SSH public key." },
     custom_data = field.string { write_only = true, replace = true, doc = "What cloud-init runs at the first boot." },
     identities = field.list { field.resource { "azure.user_assigned_identity" }, doc = "Managed identities." },
-    disk = field.object { { size = field.integer { min = 1, doc = "GiB." },
-      type = field.choice { "Premium_LRS", "StandardSSD_LRS", "Standard_LRS", "Premium_ZRS", "StandardSSD_ZRS" },
-      caching = field.choice { "None", "ReadOnly", "ReadWrite" } }, doc = "The system disk." },
+    disk = field.object { { size = field.integer { min = 1, arm = "diskSizeGB", doc = "GiB." },
+      type = field.choice { "Premium_LRS", "StandardSSD_LRS", "Standard_LRS", "Premium_ZRS", "StandardSSD_ZRS",
+        arm = "managedDisk.storageAccountType" },
+      caching = field.choice { "None", "ReadOnly", "ReadWrite", arm = "caching" } }, arm_at = at .. "storageProfile.osDisk",
+      doc = "The system disk." },
     encryption_set = field.resource { "azure.disk_encryption_set", "azure.existing", replace = true,
+      arm_at = at .. "storageProfile.osDisk.managedDisk.diskEncryptionSet",
       doc = "Whose key encrypts the system disk, which Azure decides when it makes the disk; else Azure's own." },
   }
 end

@@ -11,6 +11,7 @@
 --     arm_also = { "Basic" }                            ARM takes these too
 --     arm_optional, arm_required = true                 a recipe needs it and ARM does not; or the other way
 --     arm_changes = true                                a recipe replaces for it, ARM changes it in place
+--     arm_at = "properties.storageProfile.osDisk"       where it stands, though the page's own `body` writes it
 --     arm_code = "SecurityRuleInvalidPriority"          ARM's code for a value that cannot be
 --
 -- A resource field is written as `{id = ...}` (or as the bare id with `arm_id = true`). Lists of objects with a `key` are

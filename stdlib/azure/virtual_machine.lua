@@ -21,7 +21,7 @@ local function power_of(client, id, gather)
   return power == "starting" and "running" or power
 end
 
-local fields = profile.fields()
+local fields = profile.fields("properties.")
 fields.size.arm = "properties.hardwareProfile.vmSize"
 fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
 fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace = true,

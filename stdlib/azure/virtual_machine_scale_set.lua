@@ -9,7 +9,7 @@ local extension, fail = require "azure.machine_extension", require "fail"
 local API, NETWORK_API = "2025-04-01", "2025-05-01"
 local HEALTH = "health" -- the extension that the field of this name stands for
 
-local fields = profile.fields()
+local fields = profile.fields("properties.virtualMachineProfile.")
 -- A set of machines that are all attached from outside has no profile of its own.
 for _, name in ipairs { "size", "image", "public_key" } do fields[name].required = nil end
 for _, name in ipairs { "image", "public_key", "custom_data" } do fields[name].replace = nil end
@@ -24,7 +24,8 @@ fields.subnet = field.resource { "azure.subnet", "azure.existing", doc = "The in
 fields.pools = field.list { field.string {}, doc = "Ids of the backend pools that instances join." }
 fields.zones = field.list { field.string {}, arm = "zones", doc = "Availability zones." }
 fields.prefix = field.string { replace = true, match = "^[%l%d][%l%d-]*$", doc = "The host names' prefix; the name unless given." }
-fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete" }, max_price = field.number {} }, replace = true,
+fields.spot = field.object { { eviction = field.choice { "Deallocate", "Delete", arm = "evictionPolicy" },
+  max_price = field.number { arm = "billingProfile.maxPrice" } }, arm_at = "properties.virtualMachineProfile", replace = true,
   doc = "Spot instances: what eviction does, and the highest price an hour (-1: up to the regular price)." }
 fields.power = field.choice { "running", default = "running", doc = "Instances that were stopped or evicted are started." }
 fields.extensions = extension.field()

@@ -78,6 +78,50 @@ test("each service refuses in its own form", function(t)
   t.eq({ good.protocol, good.access, good.direction }, { "Tcp", "Allow", "Inbound" })
 end)
 
+test("what a machine's page writes itself is checked by its fields too", function(t)
+  local records = require "emulator.arm.records"
+  local machine = records.types["microsoft.compute/virtualmachines"]
+  local set = records.types["microsoft.compute/virtualmachinescalesets"]
+  local function fixed(statement, path)
+    for _, one in ipairs(statement.fixed) do
+      if one == path then return true end
+    end
+    return false
+  end
+  t.eq({ fixed(machine, "properties.osProfile.adminUsername"), fixed(machine, "zones"),
+    fixed(set, "properties.virtualMachineProfile.osProfile.adminUsername"), fixed(set, "zones"),
+    fixed(machine, "properties.storageProfile.osDisk.managedDisk.diskEncryptionSet.id") }, { true, true, true, false, true })
+  local l = lab.open(t)
+  local function disk(more)
+    local body = at { hardwareProfile = { vmSize = "Standard_B2s" }, networkProfile = { networkInterfaces = json.array {} },
+      osProfile = { computerName = "m", adminUsername = "u" }, storageProfile = { osDisk = more, imageReference = { publisher = "Debian",
+        offer = "debian-12", sku = "12-gen2", version = "latest" } } }
+    local answer = l:call("PUT", C .. "virtualMachines/m1", body)
+    return { answer.code, answer.json.error.target }
+  end
+  t.eq(disk { createOption = "FromImage", caching = "Always" }, { "InvalidParameter", "storageProfile.osDisk.caching" })
+  t.eq(disk { createOption = "FromImage", diskSizeGB = 0 }, { "InvalidParameter", "storageProfile.osDisk.diskSizeGB" })
+  t.eq(disk { createOption = "FromImage", managedDisk = { storageAccountType = "Floppy" } },
+    { "InvalidParameter", "storageProfile.osDisk.managedDisk.storageAccountType" })
+end)
+
+test("a body of the wrong shape is refused, not stumbled over", function(t)
+  local l = lab.open(t)
+  local function code(properties, more)
+    local answer = l:call("PUT", N .. "routeTables/r", at(properties, more))
+    return { answer.status, answer.code }
+  end
+  t.eq(code({ routes = "none" }), { 400, "InvalidRequestFormat" })
+  t.eq(code({ routes = { 7 } }), { 400, "InvalidRequestFormat" })
+  t.eq(code({ routes = { { name = "a", properties = 7 } } }), { 400, "InvalidRequestFormat" })
+  t.eq(l:call("PUT", N .. "networkInterfaces/i", at { ipConfigurations = { 7 } }).code, "InvalidRequestFormat")
+  t.eq(l:call("PUT", N .. "networkInterfaces/i", at { ipConfigurations = "x" }).code, "InvalidRequestFormat")
+  t.eq(code({}, { tags = "a" }), { 400, "InvalidRequestContent" })
+  t.eq(l:call("PUT", N .. "routeTables/r", { location = "westus2", properties = "none" }).code, "InvalidRequestContent")
+  t.eq(l:call("PUT", N .. "publicIPAddresses/p", at({}, { sku = "Standard" })).code, "InvalidRequestContent")
+  t.eq(code({}, { properties = json.null })[1], 201)
+end)
+
 test("names: patterns and lengths, of children too", function(t)
   local l = lab.open(t)
   local space = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } } }

@@ -238,9 +238,9 @@ records.define(VM, {
     provision_counts = true,
   quiet_noop = true, longest = 64,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
-  fixed = { "properties.osProfile.adminUsername", "properties.storageProfile.imageReference.publisher",
-    "properties.storageProfile.imageReference.offer", "properties.storageProfile.imageReference.sku", "properties.priority",
-    "properties.evictionPolicy", "properties.osProfile.linuxConfiguration.ssh.publicKeys" },
+  fixed = { "properties.storageProfile.imageReference.publisher", "properties.storageProfile.imageReference.offer",
+    "properties.storageProfile.imageReference.sku", "properties.priority", "properties.evictionPolicy",
+    "properties.osProfile.linuxConfiguration.ssh.publicKeys" },
   read_only = { "instanceView", "timeCreated" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties

@@ -12,8 +12,9 @@ local OWN = { location = true, tags = true, name = true }
 local function walk(fields, prefix, places)
   for _, name in ipairs(value.keys(fields)) do
     local spec = fields[name]
-    if spec.arm and not OWN[spec.arm] then
-      local path = prefix .. spec.arm
+    local at = spec.arm or spec.arm_at
+    if at and not OWN[at] then
+      local path = prefix .. at
       places[#places + 1] = { path = path, spec = spec }
       if spec.type == "object" and spec.fields then
         walk(spec.fields, path .. ".", places)
@@ -42,7 +43,7 @@ local function fixed_of(places)
   for _, place in ipairs(places) do
     local spec = place.spec
     local in_list, made = place.path:find("[]", 1, true), spec.type == "resource" and spec.to
-    if spec.replace and not spec.arm_changes and not made and not in_list then
+    if spec.replace and not spec.arm_changes and not made and not in_list and spec.type ~= "object" then
       list[#list + 1] = spec.type == "resource" and not spec.arm_id and place.path .. ".id" or place.path
     end
   end
@@ -161,7 +162,8 @@ local function visit(how, at, steps, i, place, path)
     end
     return
   end
-  if type(item) ~= "table" then return end
+  if item == nil then return end
+  if type(item) ~= "table" then refuse(how, nil, here, ("'%s' wants %s"):format(here, more == "" and "an object" or "a list")) end
   if more == "" then return visit(how, item, steps, i + 1, place, here) end
   for n, element in ipairs(item) do
     local which = ("%s[%d]"):format(here, n - 1)
@@ -169,6 +171,8 @@ local function visit(how, at, steps, i, place, path)
       item[n] = checked(how, place.spec, element, which)
     elseif type(element) == "table" then
       visit(how, element, steps, i + 1, place, which)
+    else
+      refuse(how, nil, which, ("'%s' wants an object"):format(which))
     end
   end
 end

@@ -7,8 +7,6 @@ local keys = require "emulator.keys"
 
 local SET = "Microsoft.Compute/diskEncryptionSets"
 
-local TYPES = { "EncryptionAtRestWithCustomerKey", "EncryptionAtRestWithPlatformAndCustomerKeys", "ConfidentialVmEncryptedWithCustomerKey" }
-
 local function bad_parameter(target, message) problem.raise(400, "InvalidParameter", message, { target = target }) end
 
 --- The set's own identity, or those that it was given, as the service shows them.
@@ -71,10 +69,9 @@ end
 
 records.define(SET, {
   kind = "azure.disk_encryption_set", style = style.disk, seconds = { create = 5, update = 4, delete = 5 }, output = true,
-  
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body
-    value.fill(p, { encryptionType = old and old.properties.encryptionType or TYPES[1], rotationToLatestKeyVersionEnabled = false })
+    value.fill(p, { encryptionType = old and old.properties.encryptionType or "EncryptionAtRestWithCustomerKey", rotationToLatestKeyVersionEnabled = false })
     check_key(p)
     complete_identity(body, old)
     local was = old and old.properties

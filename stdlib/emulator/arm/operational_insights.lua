@@ -7,12 +7,7 @@ local raise = problem.raise
 
 local WORKSPACE, KEPT = "Microsoft.OperationalInsights/workspaces", 14 * 86400
 
-local SKUS = {}
-for name in ("Free Standard Premium PerNode PerGB2018 Standalone CapacityReservation LACluster"):gmatch("%S+") do
-  SKUS[name:lower()] = name
-end
-
-style.workspace = { name = "workspace", etag = "guid", pending = { "Creating", "Updating" }, operation = "operationStatuses",
+style.workspace = { name = "workspace", refuses = "InvalidParameter", etag = "guid", pending = { "Creating", "Updating" }, operation = "operationStatuses",
   put_status = { 201, 200 }, delete = "async", retry = 5, body = style.network.body }
 
 --- A workspace that was deleted not long ago.
@@ -28,7 +23,7 @@ end
 local function check_retention(p)
   local days = p.retentionInDays
   local free = p.sku.name == "Free"
-  if math.type(days) ~= "integer" or days > 730 or (free and days ~= 7) or (not free and days < 30) then
+  if (free and days ~= 7) or (not free and days < 30) then
     raise(400, "InvalidParameter", ("'RetentionInDays' property doesn't match the SKU limits: %s with %s."):format(tostring(days),
       p.sku.name))
   end
@@ -40,9 +35,8 @@ records.define(WORKSPACE, {
     local gone = not ctx.old and deleted(ctx.record_id)
     local p, old = body.properties, ctx.old and ctx.old.body.properties or gone and gone.properties or {}
     p.sku = p.sku or value.copy(old.sku) or { name = "PerGB2018" }
-    local name = SKUS[tostring(p.sku.name):lower()]
-    if not name then raise(400, "InvalidParameter", ("The sku '%s' is not supported."):format(tostring(p.sku.name))) end
-    p.sku.name = name
+    p.sku.name = p.sku.name or "PerGB2018"
+    local name = p.sku.name
     p.sku.lastSkuUpdate = old.sku and old.sku.name == name and old.sku.lastSkuUpdate or clock.iso()
     if name == "CapacityReservation" and not p.sku.capacityReservationLevel then
       raise(400, "InvalidParameter", "The sku CapacityReservation needs a capacityReservationLevel.")

@@ -63,7 +63,9 @@ local function plain_references(from, children)
     if type(item) == "table" then
       if children and children[key] then
         for _, element in ipairs(item) do
-          if type(element.properties) == "table" then plain_references(element.properties, children[key].children) end
+          if type(element) == "table" and type(element.properties) == "table" then
+            plain_references(element.properties, children[key].children)
+          end
         end
       elseif type(item.id) == "string" and item.id:sub(1, 15):lower() == "/subscriptions/" and (item.name or item.etag) and item.properties then
         from[key] = { id = item.id }
@@ -113,8 +115,15 @@ end
 --- Completes and checks a whole body against the statement; `ctx.old` is the record that was there.
 local function complete(statement, body, ctx)
   body.properties = body.properties or {}
-  body.properties.provisioningState = nil
+  for _, key in ipairs { "properties", "tags", "sku", "identity" } do
+    if body[key] ~= nil and body[key] ~= json.null and type(body[key]) ~= "table" then
+      raise(400, "InvalidRequestContent", ("The request content was invalid and could not be deserialized: '%s' is no object."):format(key),
+        { gateway = true })
+    end
+  end
   value.strip_null(body)
+  body.properties = body.properties or {}
+  body.properties.provisioningState = nil
   for _, key in ipairs(statement.read_only or {}) do body.properties[key] = nil end
   plain_references(body.properties, statement.children)
   local old = ctx.old
@@ -146,9 +155,12 @@ local function complete(statement, body, ctx)
       body.properties[list] = elements
     end
     if elements then
+      if type(elements) ~= "table" then
+        raise(400, "InvalidRequestFormat", ("Cannot parse the request: '%s' is no list."):format(list))
+      end
       body.properties[list] = json.array(elements)
       for i, element in ipairs(elements) do
-        if type(element.name) ~= "string" then
+        if type(element) ~= "table" or type(element.name) ~= "string" then
           raise(400, "InvalidRequestFormat", ("Cannot parse the request: '%s' has an element without a name."):format(list))
         end
         if element.properties == nil then element.properties = {} end

@@ -382,8 +382,7 @@ records.define(SET, {
   kind = "azure.virtual_machine_scale_set", style = style.compute, longest = 64, partial = true, seconds = { delete = 40 },
     duration = duration,
   name = "^[^%s\\/\"%[%]:|<>+=;,?*@&_][^%s\\/\"%[%]:|<>+=;,?*@&]*$",
-  fixed = { "properties.virtualMachineProfile.osProfile.adminUsername",
-    "properties.virtualMachineProfile.priority", "properties.virtualMachineProfile.evictionPolicy" },
+  fixed = { "properties.virtualMachineProfile.priority", "properties.virtualMachineProfile.evictionPolicy" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
     if body.identity and body.identity.type == "None" then body.identity = nil end

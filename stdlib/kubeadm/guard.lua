@@ -131,7 +131,8 @@ local function clusters_of(state)
   return clusters
 end
 
-local TAKES = { delete = "gone", replace = "gone" }
+-- A machine that is made anew cannot take itself out: the new one does that for it, when it joins.
+local TAKES = { delete = "gone", replace = "stopped" }
 
 local function leaving_of(cluster, resources)
   local addresses, leaving, rows = {}, {}, {}

@@ -199,5 +199,11 @@ exits "nor reset" 1 vmrun destroy "$recipe" --yes --target kubeadm.join.cp-2 --n
 has "whatever Azure is asked" "it is not known whether etcd keeps its majority without demo-cp-2"
 exits "nor left out" 1 plan version="$now" "${given[@]}" control_planes=1 --exclude azure.virtual_machine.cp-3
 same "nothing was written for all of these" "$(writes)" "$touched"
+exits "the broken one may be made anew" 0 apply version="$now" "${given[@]}" --replace azure.virtual_machine.cp-3
+members() { vmrun emulator list --json | jq -c '[.kubernetes[] | select(.type == "kubernetes.cluster") | .members | keys[]]'; }
+same "in the place of the old member" "$(members)" '["demo-cp-1","demo-cp-2","demo-cp-3"]'
+upgraded_to "with a control plane made anew" "$now" "" "${given[@]}"
+check "it is stopped again" arm POST "$machine/demo-cp-3/deallocate" 2025-04-01
+check "its Node turns NotReady" until_true 40 not_ready
 exits "the whole cluster may go, as it is" 0 vmrun destroy "$recipe" --yes
 same "no machine is left" "$(machines)" ""

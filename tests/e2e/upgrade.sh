@@ -192,7 +192,7 @@ touched=$(writes)
 exits "an upgrade is refused then" 1 plan version="$next" "${given[@]}" --exclude azure.virtual_machine.cp-3
 has "with the reason" "control plane demo-cp-3 is not healthy: an upgrade begins with a healthy cluster"
 exits "another one may not be made anew" 1 apply version="$now" "${given[@]}" --replace azure.virtual_machine.cp-2 --exclude azure.virtual_machine.cp-3
-has "which is told" "etcd would lose its majority without demo-cp-2: 1 of 2 would be left; of 3 members demo-cp-3 is not healthy"
+has "which is told" "etcd would lose its majority without demo-cp-2: 1 of 3 would be left; of 3 members demo-cp-3 is not healthy"
 exits "nor destroyed" 1 vmrun destroy "$recipe" --yes --target azure.virtual_machine.cp-2
 has "by --target, where the cluster cannot be asked" "it is not known whether etcd keeps its majority without demo-cp-2"
 exits "nor reset" 1 vmrun destroy "$recipe" --yes --target kubeadm.join.cp-2 --no-preflight

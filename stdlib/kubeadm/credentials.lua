@@ -1,6 +1,7 @@
 --- What is asked of a control plane when it is needed, and never kept: join tokens, certificate keys, the administrator's
 -- credentials. `cluster` is the table of a kubeadm.init resource. Tasks that ask at once share one answer.
 local connection = require "host.connection"
+local etcd, shell = require "kubeadm.etcd", require "host.shell"
 local fail, task, yaml = require "fail", require "task", require "yaml"
 
 local M = {}
@@ -65,6 +66,12 @@ function M.admin(ctx, cluster)
   return shared(cluster, "admin", 3600, function()
     return fail.check(yaml.decode(run(ctx, cluster, "cat /etc/kubernetes/admin.conf")))
   end)
+end
+
+--- Takes the member of a machine that is gone out of etcd: it would count against the others, and its name and address are to
+-- be another's. etcd itself refuses that where it has no majority.
+function M.remove_member(ctx, cluster, name, address)
+  run(ctx, cluster, "sh -c " .. shell.quote(etcd.remove(name, address)))
 end
 
 --- Forgets what is kept of a cluster: after its control plane was made anew.

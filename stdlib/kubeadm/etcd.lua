@@ -25,6 +25,14 @@ until said=$(etcdctl endpoint health --cluster 2>&1); do
 done]]):format(seconds)
 end
 
+--- Shell text that takes the member with a name, or with the peer address of a machine, out of etcd, if there is one.
+function M.remove(name, address)
+  return CTL .. ([[set -e; list=$(etcdctl member list)
+printf '%%s\n' "$list" | while IFS= read -r line; do
+  case "$line" in *', '%s', '* | *', https://'%s':2380, '*) etcdctl member remove "${line%%%%,*}" ;; esac
+done]]):format(shell.quote(name), shell.quote(address))
+end
+
 --- Declares a snapshot of etcd on the host's disk, from before an upgrade. What is there already is not taken again: it is from
 -- before. The newest few are kept. Of the disk etcd's container sees its data folder only.
 function M.snapshot(host, cluster, from, to)

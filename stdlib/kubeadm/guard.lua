@@ -37,19 +37,21 @@ end
 
 -- Upgrades.
 
--- The version that a Node shall have after this plan, if the plan has to do with it.
+local SETS = { create = true, update = true, replace = true }
+
+-- The version that a Node shall have after this plan, if the plan has to do with it; and whether it has another now. (All fields of
+-- what is new are changes.)
 local function wanted(row)
-  if row.kind ~= "kubernetes.node" then return nil end
-  local change = change_of(row, "version")
-  if change then return text(change.after) end
-  return (row.action == "create" or row.action == "replace") and text(row.fields.version) or nil
+  local change = row.kind == "kubernetes.node" and SETS[row.action] and change_of(row, "version")
+  if not change then return nil end
+  return text(change.after), row.action == "update"
 end
 
 -- Rows by cluster and version: { cluster, version, names, workers = is one a worker?, changes = does one change?, first }.
 local function upgrades_of(resources)
   local groups, list = {}, {}
   for _, row in ipairs(resources) do
-    local version = wanted(row)
+    local version, changes = wanted(row)
     if version and type(row.fields.cluster) == "table" then
       local key = tostring(row.fields.cluster.endpoint) .. " " .. version
       local group = groups[key]
@@ -59,7 +61,7 @@ local function upgrades_of(resources)
       end
       if text(row.fields.name) then group.names[row.fields.name] = true end
       group.workers = group.workers or row.fields.control_plane ~= true
-      if change_of(row, "version") and not group.changes then group.changes, group.first = true, row end
+      if changes and not group.changes then group.changes, group.first = true, row end
     end
   end
   return list
@@ -131,7 +133,8 @@ local function clusters_of(state)
   return clusters
 end
 
-local TAKES = { delete = "gone", replace = "gone" }
+-- A machine that is made anew cannot take itself out: the new one does that for it, when it joins.
+local TAKES = { delete = "gone", replace = "stopped" }
 
 local function leaving_of(cluster, resources)
   local addresses, leaving, rows = {}, {}, {}

@@ -31,16 +31,29 @@ local function join_config(f, ctx)
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end
 
-local function delete_node(f, ctx)
-  local name = (f.node_name or f.host.hostname):lower()
-  connect.client(ctx, f.cluster):delete({ apiVersion = "v1", kind = "Node", metadata = { name = name } }, { wait = 60 })
+local function delete_node(ctx, f)
+  local api, name = connect.client(ctx, f.cluster), (f.node_name or f.host.hostname):lower()
+  if not api:get("v1", "Node", nil, name) then return end
+  api:delete({ apiVersion = "v1", kind = "Node", metadata = { name = name } }, { wait = 60 })
 end
 
--- A Node that a run left behind which died within its join is in the way of the next join.
-local function clear(host, f, ctx)
-  if host.ask(control_plane.interrupted "join") ~= "yes" then return end
-  ctx:progress("taking away what a run left that died here")
-  delete_node(f, ctx)
+-- "yes": it has joined; "other": not by us; "died": a run did within its join, and what it left on the host is taken away; else
+-- it has not.
+local function state_of(host)
+  if host.ask(control_plane.interrupted "join") == "yes" then return "died" end
+  return host.ask(("if [ -e %s ]; then echo yes; elif [ -e /etc/kubernetes/kubelet.conf ]; then echo other; fi"):format(
+    control_plane.done "join"))
+end
+
+-- What is in the way of a join: the Node of a run that died, or the Node and the member of etcd of a machine that this one is in
+-- the place of.
+local function clear(f, ctx, state)
+  if state == "yes" or state == "other" then return end
+  ctx:progress(state == "died" and "taking away what a run left that died here" or "looking for what an earlier machine left")
+  delete_node(ctx, f)
+  if f.control_plane and state == "" then
+    credentials.remove_member(ctx, f.cluster, (f.node_name or f.host.hostname):lower(), f.address)
+  end
 end
 
 -- `kubeadm reset` finds by its Node which member of etcd a control plane is: where the Node is gone the member stays, counts as
@@ -50,7 +63,7 @@ local function leave(host, f, ctx)
   control_plane.reset(host, "join")
   if not f.control_plane or quorum.is_going(f.cluster) then return end
   host.ask ":"
-  delete_node(f, ctx)
+  delete_node(ctx, f)
 end
 
 return role "kubeadm.join" {
@@ -59,9 +72,10 @@ return role "kubeadm.join" {
   undo = leave,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
-    if not host.checking then clear(host, f, ctx) end
+    local name, state = f.cluster.endpoint, host.checking and "" or state_of(host)
+    local joined = state == "yes"
+    if not host.checking then clear(f, ctx, state) end
     if f.control_plane then control_plane.tasks(host, f) end
-    local name, joined = f.cluster.endpoint, not host.checking and host.ask("[ ! -e " .. done .. " ] || echo yes") == "yes"
     if not host.checking and not joined then
       survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
     end

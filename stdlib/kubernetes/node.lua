@@ -126,7 +126,7 @@ return kind "kubernetes.node" {
       effect = field.choice { "NoSchedule", "PreferNoSchedule", "NoExecute" } }, key = "key", owned_elements = true },
     version = field.string { match = "^%d+%.%d+%.%d+$",
       doc = "The release of a kubeadm cluster's node, such as 1.36.1: another one upgrades it, drained and one step after the other." },
-    host = field.resource { "ssh.host", ignore = true, doc = "The node's host, where an upgrade runs." },
+    host = field.resource { "ssh.host", replace = true, ignore = true, doc = "The node's host: where an upgrade runs; it goes with it." },
     control_plane = field.boolean { default = false, ignore = true, doc = "It is a control plane; these are upgraded before workers." },
     max_unavailable = field.string { default = "1", match = "^[1-9]%d*%%?$", ignore = true,
       doc = "How many workers may be away at once for an upgrade: a number, or a share such as 25%." },

@@ -175,6 +175,10 @@ end
 -- configuration, or nil) }. Raises failures.
 function M.way(host)
   if not host.config then
+    if not (host.host_keys or host.known_hosts or host.transport == "openssh") then
+      -- What it lived on goes, and what comes in its place has no keys yet.
+      error(fail { ("%s: no key of the host is known"):format(host.address), code = "unreachable" })
+    end
     return { address = host.address, port = host.port or 22, user = host.user or "root", via = host.via,
       host_keys = host.host_keys or host.transport ~= "openssh" and known_of(host.known_hosts) or nil }
   end

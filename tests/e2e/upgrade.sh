@@ -192,12 +192,18 @@ touched=$(writes)
 exits "an upgrade is refused then" 1 plan version="$next" "${given[@]}" --exclude azure.virtual_machine.cp-3
 has "with the reason" "control plane demo-cp-3 is not healthy: an upgrade begins with a healthy cluster"
 exits "another one may not be made anew" 1 apply version="$now" "${given[@]}" --replace azure.virtual_machine.cp-2 --exclude azure.virtual_machine.cp-3
-has "which is told" "etcd would lose its majority without demo-cp-2: 1 of 2 would be left; of 3 members demo-cp-3 is not healthy"
+has "which is told" "etcd would lose its majority without demo-cp-2: 1 of 3 would be left; of 3 members demo-cp-3 is not healthy"
 exits "nor destroyed" 1 vmrun destroy "$recipe" --yes --target azure.virtual_machine.cp-2
 has "by --target, where the cluster cannot be asked" "it is not known whether etcd keeps its majority without demo-cp-2"
 exits "nor reset" 1 vmrun destroy "$recipe" --yes --target kubeadm.join.cp-2 --no-preflight
 has "whatever Azure is asked" "it is not known whether etcd keeps its majority without demo-cp-2"
 exits "nor left out" 1 plan version="$now" "${given[@]}" control_planes=1 --exclude azure.virtual_machine.cp-3
 same "nothing was written for all of these" "$(writes)" "$touched"
+exits "the broken one may be made anew" 0 apply version="$now" "${given[@]}" --replace azure.virtual_machine.cp-3
+members() { vmrun emulator list --json | jq -c '[.kubernetes[] | select(.type == "kubernetes.cluster") | .members | keys[]]'; }
+same "in the place of the old member" "$(members)" '["demo-cp-1","demo-cp-2","demo-cp-3"]'
+upgraded_to "with a control plane made anew" "$now" "" "${given[@]}"
+check "it is stopped again" arm POST "$machine/demo-cp-3/deallocate" 2025-04-01
+check "its Node turns NotReady" until_true 40 not_ready
 exits "the whole cluster may go, as it is" 0 vmrun destroy "$recipe" --yes
 same "no machine is left" "$(machines)" ""

@@ -518,6 +518,24 @@ test("secrets are in no argument and no environment", function(t)
   t.eq(m.read "/etc/got", canary)
 end)
 
+test("a package's version may be somebody else's matter from some point on", function(t)
+  local m = start(t)
+  local function declare(host)
+    host.package "tools" { names = { "kubelet", "kubeadm" }, version = "1.36.1-*", hold = true, version_until = "/etc/joined" }
+  end
+  apply(m, declare)
+  t.eq(m.read "/var/lib/stub/package.kubelet", "1.36.1-1")
+  m.sh "echo 1.35.0-1 >/var/lib/stub/package.kubelet"
+  t.eq(#check(m, declare), 1, "not yet")
+  m.sh "echo >/etc/joined"
+  t.eq(#check(m, declare), 0)
+  m.sh "rm /var/lib/stub/package.kubeadm; rm /var/lib/stub/hold.kubelet"
+  t.eq(#check(m, declare), 2, "what is missing is, and so is a hold")
+  apply(m, declare)
+  t.eq({ (m.read "/var/lib/stub/package.kubelet"):match "%S+", m.read "/var/lib/stub/package.kubeadm" }, { "1.35.0-1", "1.36.1-1" })
+  t.eq(#check(m, declare), 0)
+end)
+
 test("a failing task says its last lines and stops the rest", function(t)
   local m = start(t)
   local function declare(host)

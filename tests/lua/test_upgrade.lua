@@ -143,6 +143,20 @@ test("an upgrade begins with healthy control planes, and goes on with those that
   t.eq(judged(t, api_of("1.36.2", planes), rows), "")
 end)
 
+test("a Node that joins is no upgrade, but may not be newer than the API servers either", function(t)
+  local planes = three "1.36.1"
+  planes.b[3] = { ready = false }
+  local function joining(version)
+    local row = upgrade_row("w", nil, version)
+    row.action = "create"
+    return { row }
+  end
+  t.eq(judged(t, api_of("1.36.1", planes), joining "1.36.1"), "")
+  t.eq(judged(t, api_of("1.36.1", planes), joining "1.35.0"), "kubernetes.node.w: the cluster is at 1.36.1, and shall be at 1.35.0: "
+    .. "that is a downgrade, which kubeadm does not do")
+  t.has(judged(t, api_of("1.36.1", planes), joining "1.36.2"), "newer than the API server of a, b, c")
+end)
+
 test("a worker does not become newer than the API servers", function(t)
   local api = api_of("1.36.1", three "1.36.1", { w = { "1.36.1" } })
   t.has(judged(t, api, { upgrade_row("w", "1.36.1", "1.36.2") }), "newer than the API server of a, b, c, which this plan does not upgrade")

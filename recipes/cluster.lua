@@ -140,6 +140,7 @@ local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
+local sizes = {} -- of the control planes, one after the other
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
@@ -150,6 +151,7 @@ for i = 1, p.control_planes do
   local vm = azure.virtual_machine(name) (machine(name, {
     scale_set = control_set, interface = interface, identities = { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
+    size_apart = true,
   }))
   monitor.machine(name, vm)
   local cp = node(name) {
@@ -169,7 +171,9 @@ for i = 1, p.control_planes do
     fields.after = { last }
     last = kubeadm.join(name) (fields)
   end
-  kubernetes.node(name) { cluster = cluster, name = vm.name, after = { last } }
+  local joined = kubernetes.node(name) { cluster = cluster, name = vm.name, after = { last } }
+  sizes[i] = kubeadm.machine_size(name) { machine = vm, size = p.size, cluster = cluster,
+    name = vm.name, after = { joined, sizes[i - 1] } }
 end
 each(worker_set.instances, function(vm)
   local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
@@ -180,7 +184,7 @@ each(worker_set.instances, function(vm)
   }
   kubernetes.node "worker" {
     cluster = cluster, name = lower(vm.hostname), labels = { ["node-role.kubernetes.io/worker"] = "" },
-    after = { joined },
+    after = concat({ joined }, sizes),
   }
 end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }

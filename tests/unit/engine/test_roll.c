@@ -304,7 +304,7 @@ START_TEST(random_rolls)
         live_through(strtoull(only, NULL, 10));
         return;
     }
-    uint64_t count = many ? strtoull(many, NULL, 10) : 300;
+    uint64_t count = many ? strtoull(many, NULL, 10) : 120;
     for (uint64_t seed = 1; seed <= count; seed++)
         live_through(seed);
 }

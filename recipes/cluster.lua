@@ -16,6 +16,7 @@ local p = params {
   egress_ip      = param.ip      { optional = true, help = "how network_id goes out, not by NAT" },
   size           = param.string  { default = "Standard_D2s_v5", help = "size of the machines" },
   image          = param.string  { default = "debian-12", help = "image of the machines" },
+  image_version  = param.string  { optional = true, help = "of the workers; newest: rolls them" },
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
@@ -111,7 +112,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   mode = "Uniform", capacity = p.workers, subnet = subnet, zones = zones,
   identities = { worker_identity }, disk = { size = 30, type = "Premium_LRS" },
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
-  health = { protocol = "tcp", port = 22 },
+  health = { protocol = "tcp", port = 22 }, image_version = p.image_version,
   roll = p.roll and { max_unavailable = p.max_unavailable, max_surge = p.max_surge },
 }))
 monitor.machine("worker", worker_set)

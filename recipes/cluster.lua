@@ -184,7 +184,8 @@ each(worker_set.instances, function(vm)
     endpoint_address = api_ip.ip,
   }
   kubernetes.node "worker" {
-    cluster = cluster, name = lower(vm.hostname), labels = { ["node-role.kubernetes.io/worker"] = "" },
+    cluster = cluster, name = lower(vm.hostname),
+    labels = { ["node-role.kubernetes.io/worker"] = "" },
     after = concat({ joined }, sizes),
   }
 end)

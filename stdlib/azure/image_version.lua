@@ -18,8 +18,9 @@ end
 
 --- The newest version that Azure lists in a region; nil where it lists none.
 function M.newest(client, location, reference)
-  local list = client:get(("/subscriptions/%s/providers/Microsoft.Compute/locations/%s/publishers/%s/artifacttypes/vmimage/offers/%s/skus/%s/versions")
-    :format(client.subscription, location, reference.publisher, reference.offer, reference.sku), API)
+  local place = ("/subscriptions/%s/providers/Microsoft.Compute/locations/%s"):format(client.subscription, location)
+  local list = client:get(("%s/publishers/%s/artifacttypes/vmimage/offers/%s/skus/%s/versions"):format(place, reference.publisher,
+    reference.offer, reference.sku), API)
   local best
   for _, item in ipairs(type(list) == "table" and list or {}) do
     if not best or is_newer(item.name, best) then best = item.name end

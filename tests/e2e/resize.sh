@@ -46,7 +46,9 @@ while read -r line; do
 done <"$work/lines"
 wait "$pid" 2>/dev/null
 same "one was killed while the second was away" "$(left_over)" "demo-cp-2"
-exits "the next run goes on" 0 apply "${given[@]}"
+exits "the next run goes on, and says what it could not ask" 1 apply "${given[@]}"
+has "as the machine was away" "node.cp-2/"
+exits "the one after can ask" 0 apply "${given[@]}"
 rm "$work/watching" && wait "$watcher"
 same "all have the size" "$(sizes)" "Standard_D4s_v5 "
 same "all were started anew" "$(comm -12 <(echo "$before") <(boots))" ""

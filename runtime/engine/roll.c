@@ -99,7 +99,8 @@ static bool is_half(const struct vr_node *member)
     bool missing = false;
     for (size_t t = 0; t < over->count && !missing; t++) {
         char *address = vr_format("%s/%s", member->address, over->items[t]->address);
-        missing = !vr_state_find(plan->options.state, address);
+        const struct vr_row *row = vr_state_find(plan->options.state, address);
+        missing = !row || !row->outputs;
         free(address);
     }
     return missing;

@@ -156,6 +156,7 @@ same "those that come come first" "$(grep -oE ': (members added|removed)' <<<"$o
 given+=(max_surge=34%)
 
 # A replacement of the whole set makes as many as there are to be.
+check "with all workers away no budget can hold" k delete pdb web
 exits "the set is replaced" 0 apply "${given[@]}" --replace azure.virtual_machine_scale_set.worker
 same "by one of three" "$(capacity) $(instances | wc -l) $(workers | wc -l)" "3 3 3"
 exits "the next plan has no changes" 0 plan "${given[@]}" --detailed-exitcode

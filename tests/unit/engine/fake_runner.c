@@ -198,6 +198,8 @@ static void check_shown(struct fake *fake, const struct vr_step *step)
     };
     const struct vr_node *node = vr_plan_find(fake->plan, step->address);
     bool rolls = node && node->private->roll && step->verb == VR_VERB_ADD;
+    if (rolls && node->add == 0 && step->recorded)
+        broke(fake, "a note of an earlier run", step->address);
     if (!node || !(rolls || allowed[node->action] & 1u << step->verb)) {
         broke(fake, "not in the plan", step->address);
         return;

@@ -58,10 +58,11 @@ function M.resolve(ctx, client, f, location, current)
   return M.newest(client, location, reference)
 end
 
---- What a recipe's `image_version` is compared with: itself while it holds, else the version that is there. nil: nothing is declared.
+--- What a recipe's `image_version` is compared with: itself while it holds, else the version that is there.
 function M.observed(client, f, location, current)
   local wanted, reference, is = f.image_version, profile.image_reference(f.image), M.of(current)
-  if not wanted or not reference.publisher then return wanted end
+  if not wanted then return is end
+  if not reference.publisher then return wanted end
   if wanted == "newest" then
     local newest = M.newest(client, location, reference)
     return (newest == nil or newest == is) and "newest" or is

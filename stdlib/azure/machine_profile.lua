@@ -29,7 +29,7 @@ local function fields()
     size = field.string { required = true, doc = "The size, such as Standard_D2s_v5." },
     image = field.string { required = true, replace = true, check = check_image,
       doc = "debian-12, ubuntu-22.04, ubuntu-24.04 or PUBLISHER:OFFER:SKU:VERSION." },
-    image_version = field.string { replace = true,
+    image_version = field.string { replace = true, computed = true,
       doc = "A version of the image, or \"newest\": a newer one replaces machines. Unless given, the version of the first machine stays." },
     user = field.string { default = "azureuser", replace = true, doc = "The administrator's name." },
     public_key = field.string { required = true, replace = true, doc = "The administrator's SSH public key." },
@@ -74,6 +74,12 @@ local function storage_profile(f, version)
   }
 end
 
+local function short_name(reference)
+  for name, image in pairs(IMAGES) do
+    if reference.publisher == image.publisher and reference.offer == image.offer and reference.sku == image.sku then return name end
+  end
+end
+
 --- Which of the common fields ARM shows as we declared them; the others in our form.
 -- `profile`: a VM's properties or a scale set's virtualMachineProfile; `body`: the resource.
 local function observed(f, profile, body)
@@ -84,8 +90,8 @@ local function observed(f, profile, body)
   for key, value in pairs(want) do -- "latest" is whatever it was when the first machine was made
     if tostring(reference[key]):lower() ~= value:lower() and value ~= "latest" then same = false end
   end
-  shown.image = same and f.image or table.concat({ reference.publisher or "?", reference.offer or "?", reference.sku or "?",
-    reference.version or "?" }, ":")
+  shown.image = same and f.image or short_name(reference) or table.concat({ reference.publisher or "?", reference.offer or "?",
+    reference.sku or "?", reference.version or "?" }, ":")
   local os = profile.osProfile or {}
   shown.user = os.adminUsername
   local keys = os.linuxConfiguration and os.linuxConfiguration.ssh and os.linuxConfiguration.ssh.publicKeys or {}

@@ -149,10 +149,10 @@ same "to the end" "$(kept "$third") $(sizes)$(workers | wc -l)" "0 Standard_D2s_
 fourth=$(workers)
 start_watch
 exits "another size with surge" 0 apply "${given[@]}" max_surge=34%
+same "those that come come first" "$(grep -oE ': (members added|removed)' <<<"$out" | head -1)" ": members added"
 stop_watch
 same "all are new" "$(kept "$fourth") $(capacity)" "0 3"
 check "never was more than one away" [ "$(fewest)" -ge 2 ]
-same "those that come come first" "$(grep -oE ': (members added|removed)' <<<"$out" | head -1)" ": members added"
 given+=(max_surge=34%)
 
 # A replacement of the whole set makes as many as there are to be.

@@ -76,7 +76,7 @@ return kind "kubeadm.machine_size" {
   fields = {
     machine = field.resource { "azure.virtual_machine", required = true, replace = true, doc = "The machine." },
     size = field.string { required = true, doc = "The size, such as Standard_D2s_v5." },
-    cluster = field.resource { required = true, ignore = true, table.unpack(connect.KINDS) },
+    cluster = field.resource { required = true, ignore = true, doc = "The cluster that it belongs to.", table.unpack(connect.KINDS) },
     name = field.string { required = true, ignore = true, doc = "The Node's name." },
   },
   outputs = {}, timeouts = { create = 3600, update = 3600 },

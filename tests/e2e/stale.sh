@@ -35,6 +35,20 @@ rolls() {
 for mode in Uniform Flexible; do
   exits "$mode: two instances" 0 vmrun apply "$sets" --emulator --yes mode=$mode
   same "$mode: of the version that is the newest" "$(version)" "$([ $mode = Uniform ] && echo $first || echo $third)"
+  if [ $mode = Uniform ]; then
+    exits "the plan of a roll" 0 vmrun plan "$sets" mode=Uniform size=Standard_D4s_v5
+    same "as a whole" "$out" "$(cat <<'PLAN'
+  - azure.virtual_machine_scale_set.w.instances[0]: remove (stale: size; [+1] comes for it, 1 of 2) [running]
+  - azure.virtual_machine_scale_set.w.instances[1]: remove (stale: size; [+2] comes for it, 2 of 2) [running]
+  ~ azure.virtual_machine_scale_set.w: change (field `size` changed: Standard_D2s_v5 -> Standard_D4s_v5)
+      size: "Standard_D2s_v5" -> "Standard_D4s_v5"
+  + azure.virtual_machine_scale_set.w.instances[+1]: add (for [0]) -- known after apply
+  + azure.virtual_machine_scale_set.w.instances[+2]: add (for [1]) -- known after apply
+3 exact, 0 predicted, 2 known after apply.
+Plan: 2 to add, 1 to change, 2 to destroy.
+PLAN
+)"
+  fi
   rolls size size=Standard_D4s_v5
   given=(size=Standard_D4s_v5)
   rolls custom_data "${given[@]}" data=other

@@ -16,6 +16,7 @@ local p = params {
   egress_ip      = param.ip      { optional = true, help = "how network_id goes out, not by NAT" },
   size           = param.string  { default = "Standard_D2s_v5", help = "size of the machines" },
   image          = param.string  { default = "debian-12", help = "image of the machines" },
+  image_version  = param.string  { optional = true, help = "of the workers; newest: rolls them" },
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
@@ -116,7 +117,7 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
   mode = "Uniform", capacity = p.workers, subnet = subnet, zones = zones,
   identities = { worker_identity }, disk = { size = 30, type = "Premium_LRS" },
   spot = p.spot and { eviction = "Deallocate", max_price = p.spot_price } or nil,
-  health = { protocol = "tcp", port = 22 },
+  health = { protocol = "tcp", port = 22 }, image_version = p.image_version,
   roll = p.roll and { max_unavailable = p.max_unavailable, max_surge = p.max_surge },
 }))
 monitor.machine("worker", worker_set)
@@ -126,7 +127,7 @@ local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local upgraded = {} -- Nodes of control planes, one after the other; those of workers come after them
+local changed = {} -- control planes are upgraded and resized one after the other, then workers
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
   local interface = azure.network_interface(name) (own(name .. "-nic", {
@@ -136,6 +137,7 @@ for i = 1, p.control_planes do
   local vm = azure.virtual_machine(name) (machine(name, {
     scale_set = control_set, interface = interface, identities = { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
+    size_apart = true,
   }))
   monitor.machine(name, vm)
   local cp = node(name) {
@@ -155,9 +157,12 @@ for i = 1, p.control_planes do
     fields.after = { last }
     last = kubeadm.join(name) (fields)
   end
-  upgraded[i] = kubernetes.node(name) {
+  local upgraded = kubernetes.node(name) {
     cluster = cluster, name = vm.name, host = cp.host, version = p.version, control_plane = true,
-    after = { last, cp.tools, upgraded[i - 1] },
+    after = { last, cp.tools, changed[i - 1] },
+  }
+  changed[i] = kubeadm.machine_size(name) {
+    machine = vm, size = p.size, cluster = cluster, name = vm.name, after = { upgraded },
   }
 end
 each(worker_set.instances, function(vm)
@@ -170,7 +175,7 @@ each(worker_set.instances, function(vm)
   kubernetes.node "worker" {
     cluster = cluster, name = lower(vm.hostname), host = worker.host, version = p.version,
     labels = { ["node-role.kubernetes.io/worker"] = "" }, max_unavailable = p.max_unavailable,
-    after = concat({ joined, worker.tools }, upgraded),
+    after = concat({ joined, worker.tools }, changed),
   }
 end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }

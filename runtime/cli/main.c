@@ -66,7 +66,8 @@ const struct vr_command vr_commands[] = {
      "1 when one failed."},
     {"repl", vr_cmd_repl, "[RECIPE]",
      "Lua line by line, with vmrun's modules and what a stack knows", vr_repl_options, NULL},
-    {"emulator", vr_cmd_emulator, "start|status|list|env|approve|fault|evict|stop|reset|serve",
+    {"emulator", vr_cmd_emulator,
+     "start|status|list|env|approve|fault|evict|publish|stop|reset|serve",
      "the built-in emulator of a state folder", vr_emulator_options,
      "start: start it unless it runs; status: whether it runs; list: everything that exists in it; "
      "env: variables for az,\n"
@@ -77,7 +78,8 @@ const struct vr_command vr_commands[] = {
      "reset-before,\n"
      "reset-after, stuck, fail, absent, expired, slow, zone-outage; method=, path=, times=, ...); "
      "evict ID: take a\n"
-     "Spot machine's capacity back; stop: end it, its world stays; reset: end it and remove its "
+     "Spot machine's capacity back; publish IMAGE: a newer version of an image; stop: end it, its "
+     "world stays; reset: end it and remove its "
      "world;\n"
      "serve: run it here, in the foreground."},
     {"login", vr_cmd_login, "", "log in to Azure by device code, or say which credential is used",

@@ -418,6 +418,24 @@ static bool is_free(struct vr_plan *plan, const char *address)
            (node->action == VR_ACTION_FORGET && !vr_state_find(plan->options.state, address));
 }
 
+const char *vr_collection_taken(const struct vr_node *node, const json_t *members)
+{
+    struct vr_plan *plan = node->private->plan;
+    size_t index;
+    json_t *item;
+    json_array_foreach(members, index, item)
+    {
+        const char *id = member_id(plan, item);
+        char *address = id ? vr_member_address(node, id) : NULL;
+        const struct vr_node *old = address ? vr_map_get(&plan->by_address, address) : NULL;
+        bool taken = old && old->action == VR_ACTION_FORGET && !is_free(plan, address);
+        free(address);
+        if (taken)
+            return old->address;
+    }
+    return NULL;
+}
+
 size_t vr_collection_bind(struct vr_node *node, const json_t *members, const struct vr_phase *phase)
 {
     struct vr_plan *plan = node->private->plan;

@@ -273,6 +273,8 @@ void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct v
 /* run.c: members that came, for those to come of a phase (NULL: of none) */
 size_t vr_collection_bind(struct vr_node *node, const json_t *members,
                           const struct vr_phase *phase);
+/* run.c: a member that came under the address of an old one whose row still stands; NULL: none */
+const char *vr_collection_taken(const struct vr_node *node, const json_t *members);
 /* How many there are to be where so many are there: inside of a range that is how many there are.
  * false: as many as there are, or nobody knows yet */
 bool vr_collection_wants(const struct vr_node *node, size_t have, size_t *want);

@@ -99,7 +99,8 @@ static bool is_half(const struct vr_node *member)
     bool missing = false;
     for (size_t t = 0; t < over->count && !missing; t++) {
         char *address = vr_format("%s/%s", member->address, over->items[t]->address);
-        missing = !vr_state_find(plan->options.state, address);
+        const struct vr_row *row = vr_state_find(plan->options.state, address);
+        missing = !row || !row->outputs;
         free(address);
     }
     return missing;
@@ -284,6 +285,20 @@ static void settled_before(struct vr_ops *ops, struct vr_node *member, struct vr
             vr_ops_edge(ops, instances->items[i]->private->act, then);
 }
 
+/* What those that come will need beside their collection is there before anybody goes. */
+static void ground_before(struct vr_ops *ops, const struct vr_node *member, struct vr_op *gate)
+{
+    const struct vr_nodes *instances = &member->private->instances;
+    for (size_t i = 0; i < instances->count; i++) {
+        const struct vr_nodes *deps = &instances->items[i]->private->deps;
+        for (size_t d = 0; d < deps->count; d++) {
+            const struct vr_node_private *p = deps->items[d]->private;
+            if (p->type == VR_NODE_DECL && p->wide != member->parent)
+                vr_ops_edge(ops, p->act, gate);
+        }
+    }
+}
+
 /* It begins when all else of the collection is in its place. */
 static struct vr_op *gate(struct vr_ops *ops, struct vr_node *collection)
 {
@@ -293,7 +308,9 @@ static struct vr_op *gate(struct vr_ops *ops, struct vr_node *collection)
     vr_ops_edge(ops, collection->private->act, gate);
     const struct vr_nodes *members = &collection->private->members;
     for (size_t i = 0; i < members->count; i++)
-        if (!members->items[i]->private->phase)
+        if (members->items[i]->private->phase)
+            ground_before(ops, members->items[i], gate);
+        else
             settled_before(ops, members->items[i], gate);
     for (size_t i = 0; i < plan->all.count; i++) {
         struct vr_node *node = plan->all.items[i];

@@ -601,6 +601,14 @@ static void carry_on(struct vr_run *run, struct vr_op *op, const json_t *result)
             cancel_here(run, op);
             return;
         }
+        const char *taken =
+            missing > 0 ? vr_collection_taken(node, json_object_get(result, "members")) : NULL;
+        if (taken) { /* they are there: to add others would make too many */
+            fail_text(run, op, "members", "run again: they are taken up then",
+                      vr_format("%s: its members came while the old %s still stands",
+                                vr_run_name_of(op), taken));
+            return;
+        }
         if (missing > 0 && !op->added) {
             op->added = true;
             op->count = missing;

@@ -29,6 +29,8 @@ local function fields(at)
     size = field.string { required = true, doc = "The size, such as Standard_D2s_v5." },
     image = field.string { required = true, replace = true, check = check_image,
       doc = "debian-12, ubuntu-22.04, ubuntu-24.04 or PUBLISHER:OFFER:SKU:VERSION." },
+    image_version = field.string { replace = true, computed = true,
+      doc = "A version of the image, or \"newest\": a newer one replaces machines. Unless given, the version of the first machine stays." },
     user = field.string { default = "azureuser", replace = true, arm_at = at .. "osProfile.adminUsername", doc = "The administrator's name." },
     public_key = field.string { required = true, replace = true, doc = "The administrator's SSH public key." },
     custom_data = field.string { write_only = true, replace = true, doc = "What cloud-init runs at the first boot." },
@@ -62,14 +64,23 @@ local function os_profile(f, name_key, name)
   return profile
 end
 
-local function storage_profile(f)
-  local disk = f.disk or {}
+local function storage_profile(f, version)
+  local disk, reference = f.disk or {}, image_reference(f.image)
+  if version then
+    reference = { publisher = reference.publisher, offer = reference.offer, sku = reference.sku, version = version }
+  end
   return {
-    imageReference = image_reference(f.image),
+    imageReference = reference,
     osDisk = { createOption = "FromImage", caching = disk.caching or "ReadWrite", diskSizeGB = disk.size,
       deleteOption = "Delete", managedDisk = { storageAccountType = disk.type or "Premium_LRS",
         diskEncryptionSet = f.encryption_set and { id = f.encryption_set.id } or nil } },
   }
+end
+
+local function short_name(reference)
+  for name, image in pairs(IMAGES) do
+    if reference.publisher == image.publisher and reference.offer == image.offer and reference.sku == image.sku then return name end
+  end
 end
 
 --- Which of the common fields ARM shows as we declared them; the others in our form.
@@ -79,11 +90,11 @@ local function observed(f, profile, body)
   local reference = profile.storageProfile and profile.storageProfile.imageReference or {}
   local want = image_reference(f.image) or {}
   local same = true
-  for key, value in pairs(want) do
-    if tostring(reference[key]):lower() ~= value:lower() then same = false end
+  for key, value in pairs(want) do -- "latest" is whatever it was when the first machine was made
+    if tostring(reference[key]):lower() ~= value:lower() and value ~= "latest" then same = false end
   end
-  shown.image = same and f.image or table.concat({ reference.publisher or "?", reference.offer or "?", reference.sku or "?",
-    reference.version or "?" }, ":")
+  shown.image = same and f.image or short_name(reference) or table.concat({ reference.publisher or "?", reference.offer or "?",
+    reference.sku or "?", reference.version or "?" }, ":")
   local os = profile.osProfile or {}
   shown.user = os.adminUsername
   local keys = os.linuxConfiguration and os.linuxConfiguration.ssh and os.linuxConfiguration.ssh.publicKeys or {}

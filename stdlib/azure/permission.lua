@@ -39,6 +39,8 @@ local BY_ID = {
 
 local VM, SET = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets"
 
+local IMAGES = "Microsoft.Compute/locations/publishers/artifacttypes/offers/skus/versions/read"
+
 -- What verbs ask for beside their own type.
 local BESIDES = {
   ["azure.host_keys"] = { VM .. "/runCommand/action", SET .. "/virtualMachines/runCommand/action" },
@@ -47,10 +49,10 @@ local BESIDES = {
   ["azure.private_endpoint"] = { "Microsoft.Network/networkInterfaces/read" },
   ["azure.resource_group"] = { "Microsoft.Resources/subscriptions/resourceGroups/resources/read" },
   ["azure.virtual_machine"] = { VM .. "/instanceView/read", VM .. "/start/action", VM .. "/deallocate/action",
-    "Microsoft.Compute/disks/read", "Microsoft.Compute/disks/write", "Microsoft.Compute/disks/delete" },
+    "Microsoft.Compute/disks/read", "Microsoft.Compute/disks/write", "Microsoft.Compute/disks/delete", IMAGES },
   ["azure.virtual_machine_scale_set"] = { VM .. "/read", VM .. "/delete", VM .. "/start/action", VM .. "/instanceView/read",
     "Microsoft.Network/networkInterfaces/read", SET .. "/networkInterfaces/read", SET .. "/virtualMachines/read",
-    SET .. "/virtualMachines/delete", SET .. "/virtualMachines/start/action" },
+    SET .. "/virtualMachines/delete", SET .. "/virtualMachines/start/action", IMAGES },
 }
 
 local EXTENSIONS = { ["azure.virtual_machine"] = VM .. "/extensions",

@@ -1,7 +1,7 @@
 --- A virtual machine, alone or attached to a Flexible scale set, so that its identity is known before it exists.
 local arm, field, json = require "azure.arm", require "field", require "json"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
-local extension = require "azure.machine_extension"
+local extension, image_version = require "azure.machine_extension", require "azure.image_version"
 
 local API = "2025-04-01"
 
@@ -23,6 +23,8 @@ end
 
 local fields = profile.fields("properties.")
 fields.size.arm = "properties.hardwareProfile.vmSize"
+fields.size_apart = field.boolean { default = false, ignore = true,
+  doc = "Another size is the business of a resource beside this one; here it counts for a new machine only." }
 fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
 fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace = true,
   arm = "properties.virtualMachineScaleSet", doc = "A Flexible scale set to belong to." }
@@ -38,9 +40,14 @@ return statement.define {
   match = "^[%w][%w-]*[%w]$", fields = fields,
   outputs = {
     private_ip = field.string { doc = "The private address of its interface." },
+    exact_version = field.string { doc = "The version of the image that it was made of." },
     vm_id = field.string { arm = "properties.vmId", doc = "Azure's own id of this machine; a new machine has a new one." },
   },
   timeouts = { create = 1200, update = 1200, delete = 1200 },
+  prepare = function(ctx, client, f, current)
+    if current and f.size_apart then f.size = current.properties.hardwareProfile.vmSize end
+    if not current then f.version = image_version.resolve(ctx, client, f, f.location) end
+  end,
   body = function(f, body, current)
     body.identity = profile.identity(f)
     body.properties = body.properties or {}
@@ -50,17 +57,22 @@ return statement.define {
       return
     end
     body.properties.osProfile = profile.os_profile(f, "computerName", f.hostname or f.name)
-    body.properties.storageProfile = profile.storage_profile(f)
+    body.properties.storageProfile = profile.storage_profile(f, f.version)
     body.properties.networkProfile = { networkInterfaces = json.array {
       { id = f.interface.id, properties = { primary = true, deleteOption = "Detach" } } } }
   end,
   observed = function(f, body, ctx)
     local shown = profile.observed(f, body.properties, body)
+    if f.size_apart then shown.size = f.size end
+    shown.image_version = ctx.image_version
     shown.power = f.power and (ctx.power or f.power)
     shown.extensions = extension.observed(ctx, { body.resources or {} })
     return shown
   end,
   found = function(ctx, client, body, outputs)
+    local reference = statement.get(body, "properties.storageProfile.imageReference")
+    outputs.exact_version = image_version.of(reference)
+    if ctx.verb == "read" then ctx.image_version = image_version.observed(client, ctx.fields, body.location, reference) end
     outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
       or (ctx.prior and ctx.prior.outputs.private_ip)
     ctx.power = power_of(client, body.id, ctx.verb == "read")

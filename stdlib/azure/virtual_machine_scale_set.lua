@@ -5,6 +5,7 @@
 local arm, field, json, task = require "azure.arm", require "field", require "json", require "task"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local extension, fail = require "azure.machine_extension", require "fail"
+local image_version = require "azure.image_version"
 
 local API, NETWORK_API = "2025-04-01", "2025-05-01"
 local HEALTH = "health" -- the extension that the field of this name stands for
@@ -12,8 +13,8 @@ local HEALTH = "health" -- the extension that the field of this name stands for
 local fields = profile.fields("properties.virtualMachineProfile.")
 -- A set of machines that are all attached from outside has no profile of its own.
 for _, name in ipairs { "size", "image", "public_key" } do fields[name].required = nil end
-for _, name in ipairs { "image", "public_key", "custom_data" } do fields[name].replace = nil end
-for _, name in ipairs { "size", "image", "custom_data" } do fields[name].rolls = true end
+for _, name in ipairs { "image", "image_version", "public_key", "custom_data" } do fields[name].replace = nil end
+for _, name in ipairs { "size", "image", "image_version", "custom_data" } do fields[name].rolls = true end
 fields.size.arm = "sku.name"
 fields.mode = field.choice { "Flexible", "Uniform", default = "Flexible", replace = true, arm = "properties.orchestrationMode",
   doc = "The orchestration mode." }
@@ -61,7 +62,7 @@ local function machine_profile(f, current)
   local network = { networkInterfaceConfigurations = json.array { interface } }
   if f.mode ~= "Uniform" then network.networkApiVersion = "2020-11-01" end
   return {
-    osProfile = profile.os_profile(f, "computerNamePrefix", f.prefix or f.name), storageProfile = profile.storage_profile(f),
+    osProfile = profile.os_profile(f, "computerNamePrefix", f.prefix or f.name), storageProfile = profile.storage_profile(f, f.version),
     networkProfile = network,
     extensionProfile = extension.profile(current and current.extensionProfile, extensions_of(f), f.gone or {}),
     priority = spot and "Spot" or nil, evictionPolicy = spot and (spot.eviction or "Deallocate") or nil,
@@ -178,12 +179,13 @@ local function members(ctx, client, body)
     if a.created ~= b.created then return tostring(a.created) < tostring(b.created) end
     return a.id < b.id
   end)
-  ctx.stopped, ctx.evicted, ctx.running = nil, nil, {}
+  ctx.stopped, ctx.evicted, ctx.running, ctx.first_image = nil, nil, {}, nil
   local behind = set_of(ctx.prior and ctx.prior.outputs and ctx.prior.outputs.behind)
   for _, member in ipairs(list) do
     local vm = member.vm
     member.vm = nil -- for us alone
     member.stale = staleness(vm, body, behind[member.id])
+    ctx.first_image = ctx.first_image or statement.get(vm.properties, "storageProfile.imageReference")
     if member.status == "running" then
       table.insert(ctx.running, { id = vm.id, location = vm.location, extensions = vm.resources or {} })
     end
@@ -250,6 +252,7 @@ return statement.define {
   kind = "virtual_machine_scale_set", doc = "A virtual machine scale set.", type = "Microsoft.Compute/virtualMachineScaleSets",
   api = API, fields = fields, match = "^[%w][%w_.-]*[%w_]$",
   outputs = { unique_id = field.string { arm = "properties.uniqueId", doc = "Azure's own id of this set." },
+    exact_version = field.string { doc = "The version of the image that instances are made of." },
     behind = field.list { field.string {}, volatile = true, doc = "Instances that were made before `custom_data` was last changed." } },
   timeouts = { create = 1800, update = 1800, delete = 1800, add = 1800, remove = 900 },
   collection = { output = "instances", count = "capacity", item = {
@@ -257,7 +260,14 @@ return statement.define {
     name = field.string { doc = "Its name in ARM." }, hostname = field.string { doc = "Its host name." },
     private_ip = field.string { doc = "Its private address." }, zone = field.string { doc = "Its zone." },
     status = field.string { doc = "running, stopped, deallocated or evicted." } } },
-  prepare = function(ctx, _, f)
+  prepare = function(ctx, client, f, current)
+    local reference = current and statement.get(current, "properties.virtualMachineProfile.storageProfile.imageReference")
+    -- A model that says "latest": its first machine says what that was.
+    if reference and not image_version.of(reference) then
+      members(ctx, client, current)
+      reference = ctx.first_image or reference
+    end
+    if f.capacity ~= nil then f.version = image_version.resolve(ctx, client, f, f.location, reference) end
     f.gone = extension.gone(ctx)
     local had = ctx.prior and ctx.prior.fields and ctx.prior.fields.health
     if had and not f.health then f.gone[HEALTH] = true end
@@ -289,6 +299,7 @@ return statement.define {
     local machine = body.properties.virtualMachineProfile
     if not machine then return {} end
     local shown = profile.observed(f, machine, body)
+    shown.image_version = ctx.image_version
     shown.capacity = body.sku and body.sku.capacity
     shown.power = f.power and (ctx.stopped and "stopped" or ctx.evicted and "evicted" or f.power)
     local everywhere = {}
@@ -309,6 +320,12 @@ return statement.define {
   found = function(ctx, client, body, outputs)
     ctx.members = members(ctx, client, body)
     outputs.behind = behind_of(ctx, ctx.members)
+    local reference = statement.get(body, "properties.virtualMachineProfile.storageProfile.imageReference")
+    if not image_version.of(reference) then reference = ctx.first_image or reference end
+    outputs.exact_version = image_version.of(reference)
+    if ctx.verb == "read" and reference and ctx.fields.image then
+      ctx.image_version = image_version.observed(client, ctx.fields, body.location, reference)
+    end
   end,
   members = function(ctx) return ctx.members end,
   listed = function(id) return id:match("^(.*)/[^/]+$") end,
@@ -333,6 +350,7 @@ return statement.define {
     local old, fresh = {}, {}
     for _, name in ipairs(note.before) do old[name] = true end
     for _, member in ipairs(members(ctx, client, client:get(id, API))) do
+      member.stale = nil -- for a plan
       if not old[member.id] then fresh[#fresh + 1] = member end
     end
     return json.array(fresh)

@@ -1,4 +1,4 @@
---- `vmrun emulator start|status|list|env|approve|fault|evict|stop|reset|serve`: the emulator of a state folder.
+--- `vmrun emulator start|status|list|env|approve|fault|evict|publish|stop|reset|serve`: the emulator of a state folder.
 local fail, json, near = require "fail", require "json", require "recipe.nearest"
 
 local M = {}
@@ -171,6 +171,15 @@ function verbs.evict(call)
   return { text = "evicted" }
 end
 
+--- A newer version of an image.
+function verbs.publish(call)
+  local value = wanted(call.dir)
+  local image = call.words[1] or error(fail { "publish wants an image", code = "usage", hint = "PUBLISHER:OFFER:SKU:VERSION" })
+  local answer, status = endpoint().ask(value, "POST", "images?image=" .. image)
+  if status ~= 200 then error(fail { answer and answer.error and answer.error.message or "no such image", code = "usage" }) end
+  return { text = "published" }
+end
+
 function verbs.stop(call)
   local stopped = launch().stop(call.dir)
   return { text = stopped and "stopped; its world stays" or "not running" }
@@ -195,7 +204,7 @@ function M.run(call)
   local verb = verbs[call.verb]
   if not verb then
     error(fail { ("the emulator has no verb '%s'%s"):format(call.verb, near.hint(call.verb, verbs)), code = "usage",
-      hint = "it is one of start, status, list, env, approve, fault, evict, stop, reset, serve" })
+      hint = "it is one of start, status, list, env, approve, fault, evict, publish, stop, reset, serve" })
   end
   return verb(call)
 end

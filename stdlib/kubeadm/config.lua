@@ -26,7 +26,7 @@ local function registration(version, f)
   local args = {}
   if f.cloud_provider then args["cloud-provider"] = "external" end
   if f.address then args["node-ip"] = f.address end
-  return { name = f.node_name, criSocket = SOCKET, kubeletExtraArgs = extra_args(version, args) }
+  return { name = f.node_name and f.node_name:lower(), criSocket = SOCKET, kubeletExtraArgs = extra_args(version, args) }
 end
 
 local function kubelet()

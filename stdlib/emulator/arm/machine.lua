@@ -11,9 +11,29 @@ local function is_windows(reference)
   return (reference and (tostring(reference.publisher) .. tostring(reference.offer)):lower():find("windows")) ~= nil
 end
 
-local function exact_version(reference)
+local function image_key(reference)
+  return ("%s:%s:%s"):format(reference.publisher, reference.offer, reference.sku):lower()
+end
+
+--- The versions of an image, oldest first: one that always was, and what was published since.
+function machine.versions(reference)
+  local versions = { is_windows(reference) and "17763.8276.260109" or "0.20250428.2096" }
+  for _, version in ipairs(world.store:get("image", image_key(reference)) or {}) do versions[#versions + 1] = version end
+  return versions
+end
+
+--- Publishes a newer version of an image.
+function machine.publish(reference)
+  local published = world.store:get("image", image_key(reference)) or {}
+  published[#published + 1] = reference.version
+  world.store:put("image", image_key(reference), published)
+end
+
+--- What "latest" is now.
+function machine.exact_version(reference)
   if reference.version and reference.version ~= "latest" then return reference.version end
-  return is_windows(reference) and "17763.8276.260109" or "0.20250428.2096"
+  local versions = machine.versions(reference)
+  return versions[#versions]
 end
 
 local LINUX = { provisionVMAgent = true, patchSettings = { patchMode = "ImageDefault", assessmentMode = "ImageDefault" } }
@@ -77,7 +97,7 @@ function machine.complete(p, old, private, options)
   end
   if old_storage.osDisk and old_storage.osDisk.managedDisk then disk.managedDisk.id = old_storage.osDisk.managedDisk.id end
   if not options.in_set then
-    reference.exactVersion = exact_version(reference)
+    reference.exactVersion = machine.exact_version(reference)
     disk.name = disk.name or (options.name .. "_OsDisk_1_" .. crypto.uuid():gsub("-", ""))
     disk.deleteOption = disk.deleteOption or "Detach"
     storage.dataDisks = storage.dataDisks or json.array {}

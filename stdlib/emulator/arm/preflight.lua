@@ -3,6 +3,7 @@ local json, task = require "json", require "task"
 local world, clock, admin = require "emulator.world", require "emulator.clock", require "emulator.admin"
 local records, requests, ids = require "emulator.arm.records", require "emulator.arm.requests", require "emulator.arm.id"
 local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
+local machine = require "emulator.arm.machine"
 
 local ASSIGNMENT, DEFINITION = "Microsoft.Authorization/roleAssignments", "Microsoft.Authorization/roleDefinitions"
 local VM, SET = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets"
@@ -110,6 +111,14 @@ answers["GET microsoft.compute/locations/usages"] = function(id, ctx)
   return requests.page(items, ctx)
 end
 
+answers["GET microsoft.compute/locations/publishers/artifacttypes/offers/skus/versions"] = function(id, ctx)
+  local reference, items = { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }, {}
+  for i, version in ipairs(machine.versions(reference)) do
+    items[i] = { location = id.names[1], name = version, id = ctx.path .. "/" .. version }
+  end
+  return { status = 200, json = json.array(items) }
+end
+
 local COUNTED = { PublicIPAddresses = "publicIPAddresses", StandardSkuPublicIpAddresses = "publicIPAddresses", NatGateways = "natGateways",
   VirtualNetworks = "virtualNetworks", NetworkInterfaces = "networkInterfaces", NetworkSecurityGroups = "networkSecurityGroups",
   LoadBalancers = "loadBalancers", RouteTables = "routeTables" }
@@ -190,6 +199,16 @@ admin.route("PUT /emulator/limits", function(req)
   end
   world.store:put("world", "limits", body)
   return { status = 200, json = body }
+end)
+
+--- A newer version of an image: `image`, PUBLISHER:OFFER:SKU:VERSION.
+admin.route("POST /emulator/images", function(req)
+  local publisher, offer, sku, version = (req.query.image or ""):match("^([^:]+):([^:]+):([^:]+):([%d.]+)$")
+  if not version then
+    return { status = 400, json = { error = { code = "BadRequest", message = "wants image=PUBLISHER:OFFER:SKU:VERSION" } } }
+  end
+  machine.publish { publisher = publisher, offer = offer, sku = sku, version = version }
+  return { status = 200, json = { image = req.query.image } }
 end)
 
 --- An application with a secret that may do nothing yet.

@@ -68,8 +68,7 @@ end
 local function storage_of(profile, disk_name)
   local storage = value.copy(profile.storageProfile)
   local reference = storage.imageReference
-  if reference then reference.exactVersion = reference.version ~= "latest" and reference.version or
-    (storage.osDisk.osType == "Windows" and "17763.8276.260109" or "0.20250428.2096") end
+  if reference then reference.exactVersion = machine.exact_version(reference) end
   storage.osDisk.name = disk_name
   storage.dataDisks = storage.dataDisks or json.array {}
   return storage

@@ -125,6 +125,7 @@ end
 local function registration(ctx, r)
   r = r or {}
   default(r, "name", ctx.flags["node-name"] or ctx.machine.hostname:lower())
+  r.name = r.name:lower() -- as kubeadm does with any name
   default(r, "criSocket", ctx.flags["cri-socket"] or "unix:///run/containerd/containerd.sock")
   return r
 end

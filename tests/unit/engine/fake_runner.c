@@ -198,6 +198,8 @@ static void check_shown(struct fake *fake, const struct vr_step *step)
     };
     const struct vr_node *node = vr_plan_find(fake->plan, step->address);
     bool rolls = node && node->private->roll && step->verb == VR_VERB_ADD;
+    if (rolls && node->add == 0 && step->recorded)
+        broke(fake, "a note of an earlier run", step->address);
     if (!node || !(rolls || allowed[node->action] & 1u << step->verb)) {
         broke(fake, "not in the plan", step->address);
         return;
@@ -272,7 +274,10 @@ static void add_members(struct fake *fake, struct fake_thing *thing, size_t coun
     fake->added += count;
     for (size_t i = 0; i < count; i++) {
         json_t *member = json_object();
-        char *id = vr_format("m%zu", ++fake->next_id), *ip = vr_format("10.0.0.%zu", fake->next_id);
+        size_t number = ++fake->next_id;
+        char *id =
+            vr_format("m%zu", fake->ids_again ? json_array_size(thing->members) + 1 : number);
+        char *ip = vr_format("10.0.0.%zu", fake->next_id);
         json_object_set_new(member, "id", json_string(id));
         json_object_set_new(member, "ip", json_string(ip));
         json_t *size = json_object_get(thing->fields, "size");

@@ -37,6 +37,7 @@ struct fake {
     const char *lost_address;             /* its reads are unreachable */
     bool sync;                            /* steps end inside of start */
     bool members_at_once;                 /* create of a set makes its members */
+    bool ids_again;                       /* each set counts its members from 1 */
     bool predict;                         /* a named thing's id is known before creation */
     bool predict_wrong;                   /* ... and its etag, wrongly */
     bool no_identity;                     /* kinds do not know identities before creation */

@@ -384,6 +384,27 @@ START_TEST(dead_members_go_first_and_vanished_ones_are_made_up_for)
 }
 END_TEST
 
+/* The old set's members still have the names when the new one is made: none is added twice. */
+START_TEST(members_of_the_same_name_are_not_added_twice)
+{
+    struct fake *fake = fake_new(1);
+    fake->members_at_once = fake->ids_again = true;
+    for (int i = 0; i < 2; i++) {
+        fake_recipe(fake, i == 0 ? "w[]: name=\"a\" count=2\nj@w: ip=item.ip\nk@w: on=j"
+                                 : "w[]: name=\"b\" count=2\nj@w: ip=item.ip\nk@w: on=j");
+        graph_text_find(fake->text, "w")->create_before_destroy = true;
+        fake_run(fake);
+    }
+    ck_assert_str_eq(vr_plan_find(fake->plan, "t.set.w")->error.code, "members");
+    fake_run(fake);
+    fake_run(fake);
+    ck_assert(vr_plan_empty(fake->plan));
+    ck_assert_uint_eq(json_array_size(fake_find(fake, "t.set.w")->members), 2);
+    sound(fake);
+    fake_free(fake);
+}
+END_TEST
+
 START_TEST(members_that_came_before_a_crash_are_found)
 {
     struct fake *fake = fake_new(3);
@@ -617,6 +638,7 @@ Suite *run_suite(void)
     tcase_add_test(members, members_and_their_instances);
     tcase_add_test(members, one_member_is_enough_for_some);
     tcase_add_test(members, dead_members_go_first_and_vanished_ones_are_made_up_for);
+    tcase_add_test(members, members_of_the_same_name_are_not_added_twice);
     tcase_add_test(members, members_that_came_before_a_crash_are_found);
     suite_add_tcase(suite, members);
     TCase *worlds = tcase_create("worlds");

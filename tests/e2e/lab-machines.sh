@@ -62,6 +62,7 @@ container() {
 }
 exits "and runs a container" 0 container
 matches "in a cgroup of its own" ":/default/one$"
+same "what the kernel says is in no machine's journal" "$(said worker 'sudo journalctl -q -b _TRANSPORT=kernel | wc -l')" 0
 exits "modules that the kernel has are there" 0 on worker 'sudo modprobe br_netfilter && sudo modprobe overlay'
 exits "one that it has not is not" 1 on worker sudo modprobe no_such_module
 same "containers, pods and etcd are kept on a real file system" "$(said worker 'for d in containerd kubelet etcd; do findmnt -no FSTYPE -T /var/lib/$d; done' | grep -c overlay)" 0

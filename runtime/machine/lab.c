@@ -18,7 +18,7 @@
 #include "machine/system.h"
 #include "machine/watch.h"
 
-enum { TRY_MS = 3000, QUESTION = 1500 };
+enum { TRY_MS = 3000, QUESTION = 1500, LOOK_MS = 10, LOOKS = 200 };
 
 /* Where people on loopback find a port of a machine. */
 struct door {
@@ -37,6 +37,8 @@ struct machine {
     struct vr_watch prepared, notify, grace;
     json_t *boot, *go; /* who waits for it */
     json_t *halts;     /* all who wait for its end; NULL: nobody */
+    const char *how;   /* it ended; NULL: it has not */
+    int looked;        /* how often its cgroups were not yet empty */
     struct door *doors;
 };
 
@@ -249,6 +251,8 @@ static void halt(struct machine *machine, const json_t *id, int grace)
         machine->halts = json_array();
     json_array_append(machine->halts, (json_t *)id);
     close_doors(machine);
+    if (machine->how)
+        return; /* its processes are gone; it is seen when its cgroups are */
     if (grace <= 0) {
         vr_system_kill(&machine->system);
         return;
@@ -275,15 +279,43 @@ static const char *how_it_ended(int status)
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL ? "killed" : "halt";
 }
 
+static void take_leave(struct machine *machine);
+
+static void on_looked(struct vr_watch *watch, unsigned events)
+{
+    (void)events;
+    struct machine *machine = watch->owner;
+    vr_watch_end(watch);
+    take_leave(machine);
+}
+
+/* The cgroups first: who is told may start it again at once. Who runs a command in it is outside of
+ * its processes, and leaves them a moment later. */
+static void take_leave(struct machine *machine)
+{
+    if (!vr_system_gone(&machine->system) && machine->looked++ < LOOKS) {
+        vr_watch_timer(&machine->grace, machine->lab->epoll, LOOK_MS, machine, on_looked);
+        return;
+    }
+    struct machine **at = &machine->lab->machines;
+    while (*at != machine)
+        at = &(*at)->next;
+    *at = machine->next;
+    if (machine->halts)
+        settle_halts(machine);
+    else
+        vr_answer(json_pack("{s:s, s:s, s:s}", "event", "ended", "machine", machine->name, "how",
+                            machine->how));
+    free_machine(machine);
+}
+
 bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
 {
-    struct machine **at = &lab->machines;
-    while (*at && (*at)->system.pid != pid)
-        at = &(*at)->next;
-    struct machine *machine = *at;
+    struct machine *machine = lab->machines;
+    while (machine && machine->system.pid != pid)
+        machine = machine->next;
     if (!machine)
         return false;
-    *at = machine->next;
     struct vr_error err = {0};
     if (machine->boot)
         vr_error_set(&err, "machine", "its first process ended before it had a root");
@@ -292,15 +324,11 @@ bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
     settle(&machine->boot, &err);
     settle(&machine->go, &err);
     vr_error_clear(&err);
-    /* The cgroups first: who is told may start it again at once. */
+    vr_watch_end(&machine->prepared);
     vr_watch_end(&machine->notify);
-    vr_system_gone(&machine->system);
-    if (machine->halts)
-        settle_halts(machine);
-    else
-        vr_answer(json_pack("{s:s, s:s, s:s}", "event", "ended", "machine", machine->name, "how",
-                            how_it_ended(status)));
-    free_machine(machine);
+    vr_watch_end(&machine->grace);
+    machine->how = how_it_ended(status);
+    take_leave(machine);
     return true;
 }
 
@@ -585,7 +613,8 @@ void vr_lab_free(struct vr_lab *lab)
         struct machine *machine = lab->machines;
         lab->machines = machine->next;
         /* All that was in it is gone when its first process is reaped. */
-        waitpid(machine->system.pid, NULL, 0);
+        if (machine->system.pid > 0)
+            waitpid(machine->system.pid, NULL, 0);
         settle_halts(machine);
         free_machine(machine);
     }

@@ -59,6 +59,7 @@ return function(machine, files, run)
   fs.remove(fail.check(machine:path("/etc")) .. "/resolv.conf")
   put("/etc/resolv.conf", "nameserver 168.63.129.16\n")
   put("/etc/fstab", "")
+  put("/etc/systemd/journald.conf.d/50-machine.conf", "[Journal]\nReadKMsg=no\n") -- all machines share what the kernel says
   put("/etc/apt/sources.list", sources())
   put(("/etc/sudoers.d/90-cloud-init-users"), machine.user .. " ALL=(ALL) NOPASSWD:ALL\n", 288)
   local folder, modules = built_in()

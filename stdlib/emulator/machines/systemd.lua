@@ -20,6 +20,7 @@ Machine.__index = Machine
 
 local TABLE = "machine"
 local BOOT, GRACE, LAST_GRACE = 300, 20000, 6000 -- seconds for a boot; milliseconds for a power-off, and for one at the emulator's end
+local INOTIFY, INSTANCES = "/proc/sys/fs/inotify/max_user_instances", 8192
 local NETWORKING = { ["microsoft.network/networksecuritygroups"] = true, ["microsoft.network/virtualnetworks"] = true,
   ["microsoft.network/networkinterfaces"] = true, ["microsoft.network/loadbalancers"] = true }
 
@@ -349,6 +350,18 @@ local function open_lab()
   network.open(keeper)
 end
 
+-- Five of them are held by a machine's systemd and its services, and the kernel counts them for all machines together: its 128
+-- are too few for twenty. The limit stays raised.
+local function raise_limit()
+  local limit = tonumber(fs.read(INOTIFY) or "")
+  if not limit or limit >= INSTANCES then return end
+  local ok, why = fs.write(INOTIFY, INSTANCES .. "\n", { atomic = false })
+  if not ok then
+    error(fail { ("machines with systemd need more inotify instances than the %d that root has, and the limit cannot be raised: %s")
+      :format(limit, why), code = "machine", hint = ("sysctl fs.inotify.max_user_instances=%d"):format(INSTANCES) })
+  end
+end
+
 -- Says what this system lacks before anything is made.
 local function try_out()
   local folder = world.dir .. "/machines/try"
@@ -376,6 +389,7 @@ function machines.new()
     end)
   end, function(message) happened[message.event](message) end)
   try_out()
+  raise_limit()
   base, base_use = debian.root(world.id, world.say)
   open_lab()
   admin.route("PUT /emulator/internet", serve)

@@ -139,7 +139,7 @@ local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local upgraded = {} -- Nodes of control planes, one after the other; those of workers come after them
+local upgraded = {} -- control planes, one after the other; workers come after all of them
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
   local interface = azure.network_interface(name) (own(name .. "-nic", {

@@ -15,8 +15,8 @@ local CTL = [[etcdctl() { # ARGS...
 }
 ]]
 
---- Shell text that ends well as soon as all members of etcd are healthy, and fails with what it last said. (etcd tells nobody when
--- that is so.)
+--- Shell text that ends well as soon as all members of etcd are healthy, and fails with what it last said. (etcd tells nobody
+-- when that is so.)
 function M.healthy(seconds)
   return CTL .. ([[end=$(($(date +%%s) + %d))
 until said=$(etcdctl endpoint health --cluster 2>&1); do

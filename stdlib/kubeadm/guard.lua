@@ -39,8 +39,8 @@ end
 
 local SETS = { create = true, update = true, replace = true }
 
--- The version that a Node shall have after this plan, if the plan has to do with it; and whether it has another now. (All fields of
--- what is new are changes.)
+-- The version that a Node shall have after this plan, if the plan has to do with it; and whether it has another now. (All
+-- fields of what is new are changes.)
 local function wanted(row)
   local change = row.kind == "kubernetes.node" and SETS[row.action] and change_of(row, "version")
   if not change then return nil end
@@ -72,7 +72,8 @@ local function judge(group)
   if not api then return nil end -- a cluster that is not there yet
   local ok, now = pcall(survey.recent, api)
   if not ok then
-    return deny(group.first, "the cluster's versions are not known: " .. tostring(now), "an upgrade begins with a healthy cluster")
+    return deny(group.first, "the cluster's versions are not known: " .. tostring(now),
+      "an upgrade begins with a healthy cluster")
   end
   local why, hint = skew.objection(now, group.version)
   if why then return deny(group.first, why, hint) end
@@ -86,8 +87,8 @@ local function judge(group)
   end
   local lagging = skew.lagging(now, group.version, group.names)
   if group.workers and #lagging > 0 then
-    return deny(group.first, ("a kubelet of %s would be newer than the API server of %s, which this plan does not upgrade"):format(
-      group.version, listed(lagging)), "upgrade the control planes with it or before")
+    local words = "a kubelet of %s would be newer than the API server of %s, which this plan does not upgrade"
+    return deny(group.first, words:format(group.version, listed(lagging)), "upgrade the control planes with it or before")
   end
 end
 
@@ -126,7 +127,8 @@ local function clusters_of(state)
   end
   for _, row in ipairs(state) do
     local f = row.fields
-    local of = row.kind == "kubeadm.join" and f.control_plane == true and type(f.cluster) == "table" and by_address[f.cluster["$ref"] or ""]
+    local joins = row.kind == "kubeadm.join" and f.control_plane == true and type(f.cluster) == "table"
+    local of = joins and by_address[f.cluster["$ref"] or ""]
     local name = of and name_of(row, hosts)
     if name then of.names[name] = row.address end
   end
@@ -197,8 +199,8 @@ local function judge_etcd(cluster, resources)
   return why and deny(first, why, hint) or nil
 end
 
---- What is to be said of a plan: a list of { level, address, message, hint, file, line }. argument: resources (the rows that write,
--- of clusters and machines), state (its rows).
+--- What is to be said of a plan: a list of { level, address, message, hint, file, line }. argument: resources (the rows that
+-- write, of clusters and machines), state (its rows).
 function M.run(argument)
   local said, told = json.array {}, {}
   for _, group in ipairs(upgrades_of(argument.resources)) do

@@ -4,7 +4,7 @@ local config = require "kubeadm.config"
 local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
-local field, yaml = require "field", require "yaml"
+local fail, field, yaml = require "fail", require "field", require "yaml"
 local quorum, role = require "kubeadm.quorum", require "role"
 local survey = require "kubeadm.survey"
 
@@ -31,6 +31,14 @@ local function join_config(f, ctx)
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end
 
+-- Where the API does not answer, kubeadm says best what is wrong.
+local function answers(ctx, f)
+  local api = connect.client(ctx, f.cluster)
+  local ok, err = pcall(api.request, api, "GET", "/version", nil, { patience = 3 })
+  if not ok and fail.is(err) and err.code == "cancelled" then error(err, 0) end
+  return ok
+end
+
 local function delete_node(ctx, f)
   local api, name = connect.client(ctx, f.cluster), (f.node_name or f.host.hostname):lower()
   if not api:get("v1", "Node", nil, name) then return end
@@ -48,7 +56,7 @@ end
 -- What is in the way of a join: the Node of a run that died, or the Node and the member of etcd of a machine that this one is in
 -- the place of.
 local function clear(f, ctx, state)
-  if state == "yes" or state == "other" then return end
+  if state == "other" then return end
   ctx:progress(state == "died" and "taking away what a run left that died here" or "looking for what an earlier machine left")
   delete_node(ctx, f)
   if f.control_plane and state == "" then
@@ -74,11 +82,11 @@ return role "kubeadm.join" {
     local done = control_plane.done "join"
     local name, state = f.cluster.endpoint, host.checking and "" or state_of(host)
     local joined = state == "yes"
-    if not host.checking then clear(f, ctx, state) end
-    if f.control_plane then control_plane.tasks(host, f) end
-    if not host.checking and not joined then
+    if not host.checking and not joined and answers(ctx, f) then
+      clear(f, ctx, state)
       survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
     end
+    if f.control_plane then control_plane.tasks(host, f) end
     if f.control_plane and not joined then
       host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
         unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(done, f.endpoint_address, name) }

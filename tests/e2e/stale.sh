@@ -51,11 +51,14 @@ PLAN
   fi
   rolls size size=Standard_D4s_v5
   given=(size=Standard_D4s_v5)
-  rolls custom_data "${given[@]}" data=other
-  given+=(data=other)
+  made_of=$(version)
   [ $mode = Uniform ] && publish $second >/dev/null
+  [ $mode = Flexible ] && publish 0.20260303.3 >/dev/null
   exits "$mode: a newer version" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}"
   has "$mode: is no drift" "No changes."
+  rolls custom_data "${given[@]}" data=other
+  given+=(data=other)
+  same "$mode: and the new ones are of the same version" "$(version)" "$made_of"
   [ $mode = Uniform ] && rolls image_version "${given[@]}" image_version=newest
   [ $mode = Uniform ] && same "$mode: newest is that" "$(version)" $second
   publish $third >/dev/null

@@ -70,12 +70,13 @@ PLAN
   # Left alone, then begun with two at once.
   given+=(image=ubuntu-24.04)
   before=$(ids)
-  exits "$mode: roll = false" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=true
+  exits "$mode: roll = false" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 data=third leave=true
   same "$mode: leaves them" "$(kept)" 2
-  exits "$mode: and lists them" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=true
-  same "$mode: each" "$(grep -c '^stale, and stays: .*(size)$' <<<"$out")" 2
-  rolls size "${given[@]}" size=Standard_D8s_v5 leave=false 'roll={"max_unavailable":"100%"}'
-  exits "$mode: a replacement of the set" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=false 'roll={}' \
+  exits "$mode: and lists them" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}" size=Standard_D8s_v5 data=third leave=true
+  same "$mode: each" "$(grep -c '^stale, and stays: .*(size, custom_data)$' <<<"$out")" 2
+  given+=(size=Standard_D8s_v5 data=third leave=false)
+  rolls "size, custom_data" "${given[@]}"  'roll={"max_unavailable":"100%"}'
+  exits "$mode: a replacement of the set" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" 'roll={}' \
     --replace azure.virtual_machine_scale_set.w
   same "$mode: has as many" "$(ids | wc -l)" 2
   exits "$mode: it goes" 0 vmrun destroy "$sets" --yes

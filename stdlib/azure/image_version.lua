@@ -48,14 +48,16 @@ function M.resolve(ctx, client, f, location, current)
   if not reference.publisher then return nil end
   if reference.version ~= "latest" then return reference.version end
   if f.image_version and f.image_version ~= "newest" then return f.image_version end
-  if f.image_version ~= "newest" then
-    if current and is_same(current, reference) and M.of(current) then return M.of(current) end
-    local prior = ctx.prior
-    if prior and prior.outputs and prior.fields and prior.fields.image == f.image and prior.outputs.exact_version then
-      return prior.outputs.exact_version
-    end
+  if f.image_version == "newest" then return M.newest(client, location, reference) end
+  if current and is_same(current, reference) and M.of(current) then return M.of(current) end
+  local prior = ctx.prior
+  if prior and prior.outputs and prior.fields and prior.fields.image == f.image and prior.outputs.exact_version then
+    return prior.outputs.exact_version
   end
-  return M.newest(client, location, reference)
+  -- Who may not list versions makes machines of "latest", and the first of them says what that was.
+  local ok, found = pcall(M.newest, client, location, reference)
+  if not ok and not (type(found) == "table" and found.code == "AuthorizationFailed") then error(found, 0) end
+  return ok and found or nil
 end
 
 --- What a recipe's `image_version` is compared with: itself while it holds, else the version that is there.

@@ -51,11 +51,14 @@ PLAN
   fi
   rolls size size=Standard_D4s_v5
   given=(size=Standard_D4s_v5)
-  rolls custom_data "${given[@]}" data=other
-  given+=(data=other)
+  made_of=$(version)
   [ $mode = Uniform ] && publish $second >/dev/null
+  [ $mode = Flexible ] && publish 0.20260303.3 >/dev/null
   exits "$mode: a newer version" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}"
   has "$mode: is no drift" "No changes."
+  rolls custom_data "${given[@]}" data=other
+  given+=(data=other)
+  same "$mode: and the new ones are of the same version" "$(version)" "$made_of"
   [ $mode = Uniform ] && rolls image_version "${given[@]}" image_version=newest
   [ $mode = Uniform ] && same "$mode: newest is that" "$(version)" $second
   publish $third >/dev/null
@@ -67,12 +70,13 @@ PLAN
   # Left alone, then begun with two at once.
   given+=(image=ubuntu-24.04)
   before=$(ids)
-  exits "$mode: roll = false" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=true
+  exits "$mode: roll = false" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 data=third leave=true
   same "$mode: leaves them" "$(kept)" 2
-  exits "$mode: and lists them" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=true
-  same "$mode: each" "$(grep -c '^stale, and stays: .*(size)$' <<<"$out")" 2
-  rolls size "${given[@]}" size=Standard_D8s_v5 leave=false 'roll={"max_unavailable":"100%"}'
-  exits "$mode: a replacement of the set" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" size=Standard_D8s_v5 leave=false 'roll={}' \
+  exits "$mode: and lists them" 0 vmrun plan "$sets" --detailed-exitcode mode=$mode "${given[@]}" size=Standard_D8s_v5 data=third leave=true
+  same "$mode: each" "$(grep -c '^stale, and stays: .*(size, custom_data)$' <<<"$out")" 2
+  given+=(size=Standard_D8s_v5 data=third leave=false)
+  rolls "size, custom_data" "${given[@]}"  'roll={"max_unavailable":"100%"}'
+  exits "$mode: a replacement of the set" 0 vmrun apply "$sets" --emulator --yes mode=$mode "${given[@]}" 'roll={}' \
     --replace azure.virtual_machine_scale_set.w
   same "$mode: has as many" "$(ids | wc -l)" 2
   exits "$mode: it goes" 0 vmrun destroy "$sets" --yes

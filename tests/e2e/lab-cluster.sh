@@ -33,8 +33,12 @@ site=$!
 trap 'kill $site 2>/dev/null; finish; exit $?' EXIT
 check "packages are served" until_true 10 curl -fsS "http://127.0.0.1:${ports[0]}/InRelease"
 check "images are served" until_true 10 curl -fsS "http://127.0.0.1:${ports[1]}/v2/"
-check "machines find them" emulator internet -X PUT --data "[{\"name\":\"packages.lab.test\",\"port\":80,\"to\":\"127.0.0.1:${ports[0]}\"},
-  {\"name\":\"images.lab.test\",\"port\":80,\"to\":\"127.0.0.1:${ports[1]}\"}]"
+name_servers() {
+  jq -nc --arg packages "127.0.0.1:${ports[0]}" --arg images "127.0.0.1:${ports[1]}" \
+    '[{name: "packages.lab.test", port: 80, to: $packages}, {name: "images.lab.test", port: 80, to: $images}]' |
+    ask --fail-with-body -X PUT "$(endpoint arm)/emulator/internet" -H "Authorization: Bearer $(endpoint token)" --data @-
+}
+check "machines find them" name_servers
 [ "$failed" -eq 0 ] || exit
 
 # CPU seconds that a machine has used since it booted, systemd and all.

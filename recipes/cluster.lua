@@ -42,7 +42,7 @@ local p = params {
   containerd_repository = param.string { optional = true, help = "not download.docker.com" },
   kubernetes_repository = param.string { optional = true, help = "not pkgs.k8s.io" },
   debian_mirror  = param.string  { optional = true, help = "not the image's own" },
-  registry_mirrors = param.map   { param.string {}, default = {}, help = "registry.k8s.io=URL,..." },
+  registry_mirrors = param.map   { param.string {}, default = {}, help = "docker.io=URL,..." },
 }
 local tags, zones = { environment = p.environment, stack = p.name }, #p.zones > 0 and p.zones or nil
 -- What is given by its id exists, and stays its owner's; machines live where their network does.

@@ -54,9 +54,11 @@ static bool option(lua_State *L, int index, const char *name)
 static int fs_read(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Opening a FIFO would wait for somebody who writes. */
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return fail(L, "read", path);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     struct vr_buf text = {0};
     char chunk[65536];
     ssize_t count;

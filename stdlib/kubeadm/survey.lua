@@ -99,20 +99,24 @@ function M.forget(api) if shared[api] and not shared[api].event then shared[api]
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
 function M.runs(node) return skew.older(node.kubelet, node.pods) end
 
---- Waits until no API server of the cluster is older than a version: whoever joins with that version may come.
+--- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the cluster's
+-- configuration is missing nothing is waited for: kubeadm says so.
 function M.wait_for(ctx, api, version, seconds)
   local deadline = task.now() + seconds
   while true do
     local survey = M.take(api)
-    local behind = skew.lagging(survey, version, {})
-    if #behind == 0 and survey.version and skew.compare(survey.version, version) >= 0 then return end
+    local behind, late = skew.lagging(survey, version, {}), {}
+    if #behind == 0 and (not survey.version or skew.compare(survey.version, version) >= 0) then return end
     if task.now() > deadline then
       error(fail { ("the control planes are not at %s after %d s: %s"):format(version, seconds,
         #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
         code = "skew", hint = "upgrade the control planes first" })
     end
     ctx:progress("waiting for the control planes to be at " .. version)
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, 15, function(event) return event == "ADDED" end)
+    for _, name in ipairs(behind) do late[name] = true end
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, #behind > 0 and 15 or 2, function(event, pod)
+      return event ~= "DELETED" and late[pod.spec.nodeName] and skew.compare(version_of(pod) or version, version) >= 0
+    end)
   end
 end
 

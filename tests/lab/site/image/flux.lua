@@ -66,20 +66,21 @@ local function apply(kustomization)
   local from = kustomization.spec.sourceRef
   local repository = api:get(SOURCE, "GitRepository", from.namespace or kustomization.metadata.namespace, from.name)
   local revision = repository and repository.status and repository.status.artifact and repository.status.artifact.revision
-  if not revision then return { conditions = condition(kustomization, false, "ArtifactFailed", "the source has no artifact") } end
+  local function failed(reason, message, attempted)
+    return { lastAttemptedRevision = attempted, conditions = condition(kustomization, false, reason, message) }
+  end
+  if not revision then return failed("ArtifactFailed", "the source has no artifact") end
   local wait = waits_for(kustomization, revision)
-  if wait then return { conditions = condition(kustomization, false, "DependencyNotReady", wait) } end
+  if wait then return failed("DependencyNotReady", wait) end
   local options = access(repository)
   options.prefix = ""
   local got, why = git.read(options)
-  if not got then return { conditions = condition(kustomization, false, "ArtifactFailed", tostring(why)) } end
+  if not got then return failed("ArtifactFailed", tostring(why)) end
   revision = repository.spec.ref.branch .. "@sha1:" .. got.commit
   local list, problem = kustomize.build(got.files, (kustomization.spec.path:gsub("^%./", "")), {})
-  if not list then return { lastAttemptedRevision = revision, conditions = condition(kustomization, false, "BuildFailed", problem) } end
+  if not list then return failed("BuildFailed", problem, revision) end
   local ok, failure = pcall(objects.apply, api, list, { manager = controller, force = true })
-  if not ok then
-    return { lastAttemptedRevision = revision, conditions = condition(kustomization, false, "ReconciliationFailed", tostring(failure)) }
-  end
+  if not ok then return failed("ReconciliationFailed", tostring(failure), revision) end
   return { lastAttemptedRevision = revision, lastAppliedRevision = revision,
     conditions = condition(kustomization, true, "ReconciliationSucceeded", "Applied revision: " .. revision) }
 end

@@ -30,7 +30,10 @@ static void *open_plugin(const char *file, struct vr_error *err)
             return NULL;
         }
     }
-    vr_error_set(err, "plugin", "%s: it is neither beside the program nor installed", file);
+    vr_error_set(err, "plugin",
+                 "%s: it is neither beside the program nor installed; install vmrun as a whole: "
+                 "cmake --install",
+                 file);
     return NULL;
 }
 
@@ -40,8 +43,6 @@ void *vr_plugin_symbol(const char *plugin, const char *symbol, struct vr_error *
     void *handle = open_plugin(file, err), *found = handle ? dlsym(handle, symbol) : NULL;
     if (handle && !found)
         vr_error_set(err, "plugin", "%s: %s", file, dlerror());
-    if (!found)
-        vr_error_hint(err, "install vmrun as a whole: cmake --install");
     free(file);
     return found;
 }

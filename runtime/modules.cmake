@@ -1,14 +1,17 @@
-# Writes OUT: the table TABLE of bindings, one a file mod_NAME.c with luaopen_vr_NAME in it; those of PLUGIN have no function here.
-string(REPLACE "," ";" NAMES "${NAMES}")
-string(REPLACE "," ";" PLUGIN "${PLUGIN}")
+# Writes OUT: the table vr_modules of bindings, one a file mod_NAME.c with luaopen_vr_NAME in it. Each of ROWS is NAME, or NAME:PLUGIN
+# where a plugin has the function.
+string(REPLACE "," ";" ROWS "${ROWS}")
 set(declarations "")
 set(rows "")
-foreach(name ${NAMES})
-    string(APPEND declarations "int luaopen_vr_${name}(lua_State *L);\n")
-    string(APPEND rows "    {\"${name}\", luaopen_vr_${name}},\n")
-endforeach()
-foreach(name ${PLUGIN})
-    string(APPEND rows "    {\"${name}\", NULL},\n")
+foreach(row ${ROWS})
+    string(REPLACE ":" ";" pair ${row})
+    list(GET pair 0 name)
+    if(row MATCHES ":(.*)$")
+        string(APPEND rows "    {\"${name}\", NULL, \"${CMAKE_MATCH_1}\"},\n")
+    else()
+        string(APPEND declarations "int luaopen_vr_${name}(lua_State *L);\n")
+        string(APPEND rows "    {\"${name}\", luaopen_vr_${name}, NULL},\n")
+    endif()
 endforeach()
 set(text "/* Made by modules.cmake. */
 #include <lua.h>
@@ -16,9 +19,8 @@ set(text "/* Made by modules.cmake. */
 #include \"script/value.h\"
 
 ${declarations}
-extern const struct vr_module ${TABLE}[];
-const struct vr_module ${TABLE}[] = {
-${rows}    {NULL, NULL},
+const struct vr_module vr_modules[] = {
+${rows}    {NULL, NULL, NULL},
 };
 ")
 if(EXISTS ${OUT})

@@ -207,15 +207,14 @@ static const char *push_path(lua_State *L)
     return luaL_gsub(L, name, ".", "/");
 }
 
-static lua_CFunction open_of_plugin(lua_State *L, const char *name)
+static lua_CFunction open_of_plugin(lua_State *L, const struct vr_module *module)
 {
     struct vr_error err = {0};
-    const struct vr_module *module = vr_plugin_symbol("vr_wire_modules", &err);
-    if (!module)
+    const char *symbol = lua_pushfstring(L, "luaopen_vr_%s", module->name);
+    lua_CFunction open = (lua_CFunction)vr_plugin_symbol(module->plugin, symbol, &err);
+    if (!open)
         raise(L, &err);
-    while (module && strcmp(module->name, name) != 0)
-        module++;
-    return module ? module->open : NULL;
+    return open;
 }
 
 static int search_bindings(lua_State *L)
@@ -223,7 +222,7 @@ static int search_bindings(lua_State *L)
     const char *name = luaL_checkstring(L, 1);
     for (const struct vr_module *module = vr_modules; module->name; module++) {
         if (strcmp(module->name, name) == 0) {
-            lua_pushcfunction(L, module->open ? module->open : open_of_plugin(L, name));
+            lua_pushcfunction(L, module->open ? module->open : open_of_plugin(L, module));
             lua_pushliteral(L, ":vmrun:");
             return 2;
         }

@@ -8,39 +8,41 @@
 
 #include "base/alloc.h"
 
-#define FILE_NAME "vmrun-wire.so"
+static const char *const folders[] = {"", "/../" VMRUN_LIBDIR "/vmrun"}; /* from the program's */
 
-static void *handle;
-
-/* %s: the folder of the program. */
-static void *open_at(const char *format)
+/* The loader itself knows a file that is already open. */
+static void *open_plugin(const char *file, struct vr_error *err)
 {
     char program[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    if (length <= 0)
-        return NULL;
-    program[length] = '\0';
-    *strrchr(program, '/') = '\0';
-    char *path = vr_format(format, program);
-    void *opened = access(path, R_OK) == 0 ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
-    free(path);
-    return opened;
+    program[length > 0 ? length : 0] = '\0';
+    char *end = strrchr(program, '/');
+    for (size_t i = 0; end && i < sizeof(folders) / sizeof(*folders); i++) {
+        *end = '\0';
+        char *path = vr_format("%s%s/%s", program, folders[i], file);
+        bool there = access(path, F_OK) == 0;
+        void *opened = there ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : NULL;
+        free(path);
+        if (opened)
+            return opened;
+        if (there) {
+            vr_error_set(err, "plugin", "%s: %s", file, dlerror());
+            return NULL;
+        }
+    }
+    vr_error_set(err, "plugin",
+                 "%s: it is neither beside the program nor installed; install vmrun as a whole: "
+                 "cmake --install",
+                 file);
+    return NULL;
 }
 
-void *vr_plugin_symbol(const char *name, struct vr_error *err)
+void *vr_plugin_symbol(const char *plugin, const char *symbol, struct vr_error *err)
 {
-    if (!handle)
-        handle = open_at("%s/" FILE_NAME);
-    if (!handle)
-        handle = open_at("%s/../" VMRUN_LIBDIR "/vmrun/" FILE_NAME);
-    const char *problem = handle ? NULL : dlerror();
-    void *symbol = handle ? dlsym(handle, name) : NULL;
-    if (!symbol) {
-        vr_error_set(err, "plugin", "%s: %s", FILE_NAME,
-                     problem  ? problem
-                     : handle ? dlerror()
-                              : "it is neither beside the program nor installed");
-        vr_error_hint(err, "install vmrun as a whole: cmake --install");
-    }
-    return symbol;
+    char *file = vr_format("vmrun-%s.so", plugin);
+    void *handle = open_plugin(file, err), *found = handle ? dlsym(handle, symbol) : NULL;
+    if (handle && !found)
+        vr_error_set(err, "plugin", "%s: %s", file, dlerror());
+    free(file);
+    return found;
 }

@@ -33,8 +33,9 @@ int vr_script_fail(lua_State *L, struct vr_error *err);
 /* Every binding is one line in this table (script/modules.c): require "name" finds it. */
 struct vr_module {
     const char *name;
-    lua_CFunction open;
+    lua_CFunction open; /* NULL: luaopen_vr_NAME of the plugin */
+    const char *plugin; /* script/plugin.h */
 };
-extern const struct vr_module vr_modules[]; /* ends with a NULL name; no `open`: in the plugin */
+extern const struct vr_module vr_modules[]; /* ends with a NULL name */
 
 #endif

@@ -28,9 +28,11 @@ same "every host answers" "$(grep -oE 'demo-(cp-[123]|worker00000[01])' <<<"$out
 exits "${next[4]}" 0 timeout 60 bash -c "${next[4]} -- hostname"
 has "and is the one" "demo-cp-1"
 exits "it can be installed" 0 cmake --install build/release --prefix "$work/installed"
-echo 'print(require "http".request and require "ssh_core".connect and "there")' >"$work/parts.lua"
+echo 'print(require "http".request and require "ssh_core".connect and require "server" and require "crypto_keys" and "there")' >"$work/parts.lua"
 exits "and is whole where it lies" 0 "$work/installed/bin/vmrun" lua "$work/parts.lua"
 has "with the parts that are loaded when needed" "there"
+exits "Git's too" 0 bash -c "echo | $work/installed/bin/vmrun git-child"
+has "which answers in its own form" "the request is not JSON"
 check "and its manual page" test -s "$work/installed/share/man/man1/vmrun.1"
 check "and the standard library" test -s "$work/installed/share/vmrun/stdlib/kind.lua"
 exits "script/cluster again" 0 timeout 900 script/cluster

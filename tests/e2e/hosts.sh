@@ -44,7 +44,10 @@ given=(net="$net" port="$port" user="$user" host_key="$(cut -d' ' -f1,2 host.pub
 
 run 0 apply hosts.lua "${given[@]}"
 has out "Done: 3 added"
-run 0 plan hosts.lua "${given[@]}" --detailed-exitcode
+LD_DEBUG=files LD_DEBUG_OUTPUT=loaded run 0 plan hosts.lua "${given[@]}" --detailed-exitcode
+cat loaded.* >libraries # of hosts over SSH alone: no HTTP, no Git
+has libraries libssh2.so
+for library in libcurl libgit2 libmicrohttpd libgnutls; do hasnt libraries $library; done
 
 # inventories
 run 0 inventory hosts.lua

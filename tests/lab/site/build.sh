@@ -9,10 +9,10 @@ for tool in docker-registry skopeo dnsmasq busybox etcd gpg jq; do
   command -v $tool >/dev/null || { echo "tests/lab/site/build.sh: there is no $tool; run script/setup --lab" >&2; exit 1; }
 done
 bin=$("$here/../build.sh" kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl crictl)
-wire=$(dirname "$vmrun")/vmrun-wire.so
+plugins=("$(dirname "$vmrun")"/vmrun-*.so)
 key() { cat "$@" | sha256sum | cut -c 1-16; }
 packages=$(key "$here"/packages.sh "$here"/*.service "$here"/*.conf "$bin/crictl")
-images=$(key "$here"/images.sh "$here"/image/* "$vmrun" "$wire")
+images=$(key "$here"/images.sh "$here"/image/* "$vmrun" "${plugins[@]}")
 
 cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}
 site=$cache/site

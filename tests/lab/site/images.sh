@@ -117,10 +117,11 @@ image kube-proxy kube-proxy:$version "" /usr/local/bin/kube-proxy
 lab=$work/lab
 mkdir -p "$lab"/{etc,srv,tmp,usr/local/bin,root,bin,opt/bin}
 chmod 1777 "$lab/tmp"
-cp "$vmrun" "$(dirname "$vmrun")/vmrun-wire.so" "$lab/usr/local/bin/"
-closure / "$lab" "$vmrun" "$(dirname "$vmrun")/vmrun-wire.so" /usr/bin/busybox /usr/sbin/dnsmasq /usr/lib/x86_64-linux-gnu/libnss_files.so.2 \
+plugins=("$(dirname "$vmrun")"/vmrun-*.so)
+cp "$vmrun" "${plugins[@]}" "$lab/usr/local/bin/"
+closure / "$lab" "$vmrun" "${plugins[@]}" /usr/bin/busybox /usr/sbin/dnsmasq /usr/lib/x86_64-linux-gnu/libnss_files.so.2 \
   /usr/lib/x86_64-linux-gnu/libnss_dns.so.2
-rm -f "$lab$vmrun" "$lab$(dirname "$vmrun")/vmrun-wire.so"
+rm -f "$lab$vmrun" "${plugins[@]/#/$lab}"
 tables "$lab" /usr/sbin/ip /usr/sbin/bridge /bin/ip /sbin/bridge
 for name in sh cp cat ls wget nslookup httpd sleep; do ln -sf ../usr/bin/busybox "$lab/bin/$name"; done
 printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n' >"$lab/etc/passwd"

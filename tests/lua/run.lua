@@ -2,7 +2,7 @@
 -- Prints what failed, and `lua: N passed, N failed, N skipped` as its last line.
 local task, process, fs = require "task", require "process", require "fs"
 
-local PARALLEL, TIMEOUT = 2, 300
+local PARALLEL, TIMEOUT = 2, 600
 local verbose = process.env "VMRUN_TEST_VERBOSE"
 
 local folder = arg[0]:match "^(.*)/[^/]*$" or "."

@@ -1,5 +1,5 @@
 local test = require "tap"
-local task, fs = require "task", require "fs"
+local task, fs, process = require "task", require "fs", require "process"
 
 test("write and read give the same bytes", function(t)
   local path = t.tmp() .. "/file"
@@ -8,6 +8,12 @@ test("write and read give the same bytes", function(t)
   t.eq(fs.read(path), text)
   t.eq(fs.stat(path).mode, 0x180)
   t.eq(fs.stat(path).size, #text)
+end)
+
+test("a FIFO that nobody writes to is empty", function(t)
+  local path = t.tmp() .. "/fifo"
+  t.eq(process.run({ argv = { "mkfifo", path } }).code, 0)
+  t.eq(fs.read(path), "")
 end)
 
 test("a write keeps the mode that a file has, or sets the given one", function(t)

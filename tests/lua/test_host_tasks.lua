@@ -10,7 +10,7 @@ local lab = require "role_lab"
 local task = require "task"
 local types = require "host.task"
 
-test.timeout = 120
+test.timeout = 280
 
 -- Commands that would act on the real machine: they keep what they are told in files.
 local STUBS = {

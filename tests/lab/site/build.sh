@@ -5,7 +5,7 @@
 # VMRUN: the program of the images. script/setup --lab installs what this takes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) base=$1 vmrun=$(readlink -f "$VMRUN")
-for tool in docker-registry skopeo dnsmasq busybox etcd gpg jq; do
+for tool in docker-registry skopeo dnsmasq busybox etcd etcdctl gpg jq; do
   command -v $tool >/dev/null || { echo "tests/lab/site/build.sh: there is no $tool; run script/setup --lab" >&2; exit 1; }
 done
 bins=()

@@ -47,6 +47,9 @@ k() { timeout 60 "$kubectl" --kubeconfig "$config" "$@"; }
 nodes() { k get nodes -o json | jq -c '[.items[] | [(.status.conditions[] | select(.type == "Ready").status), .status.nodeInfo.kubeletVersion]] | group_by(.) | map([length] + .[0])'; }
 images() { k -n kube-system get pods -o json | jq -c '[.items[].spec.containers[0].image | capture("/(?<part>kube-[a-z-]+):(?<version>.*)") | .part + ":" + .version] | group_by(.) | map([length, .[0]])'; }
 same "five nodes are Ready at 1.20.2" "$(nodes)" '[[5,"True","v1.20.2"]]'
+# What the kubelet has just begun counts as healthy after its startup probe, which takes a minute.
+healthy() { k -n kube-system wait --for=condition=Ready pod -l tier=control-plane --timeout=50s; }
+check "and so is all of the control planes" until_true 180 healthy
 
 # What the cluster is for: a service of four pods of which three are to be there at all times, and something to remember.
 k apply -f - >/dev/null <<'YAML'
@@ -171,7 +174,7 @@ same "static pods and kube-proxy are of 1.20.3" "$(images)" \
 same "the server says so" "$(k version -o json | jq -r .serverVersion.gitVersion)" v1.20.3
 same "kubeadm's configuration, too" "$(k -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}' | grep kubernetesVersion)" \
   "kubernetesVersion: v1.20.3"
-same "the packages are held at it" "$(said all "dpkg-query -W -f '\${db:Status-Want} \${Package} \${Version}\n' kubeadm kubelet kubectl" | sort | uniq -c | awk '{ print $1, $2, $3, $4 }' | paste -sd,)" \
+same "the packages are held at it" "$(said all "hostname; dpkg-query -W -f '\${db:Status-Want} \${Package} \${Version}\n' kubeadm kubelet kubectl" | grep hold | sort | uniq -c | awk '{ print $1, $2, $3, $4 }' | paste -sd,)" \
   "5 hold kubeadm 1.20.3-1.1,5 hold kubectl 1.20.3-1.1,5 hold kubelet 1.20.3-1.1"
 same "control planes one after the other, then workers" \
   "$(grep -oE 'kubernetes\.node\.[a-z0-9-]+: changed \(' "$work/log" | grep -oE 'cp-[0-9]|worker' | paste -sd' ')" "cp-1 cp-2 cp-3 worker worker"

@@ -182,7 +182,8 @@ same "one node was away at once" "$(jq -s 'map(length) | max' "$work/away")" 1
 same "each in its turn" "$(jq -rs '[.[][]] | unique | length' "$work/away")" 5
 same "nothing is left cordoned or marked" \
   "$(k get nodes -o json | jq -c '[.items[] | select(.spec.unschedulable or .metadata.annotations["vmrun/upgrade"]) | .metadata.name]')" '[]'
-same "the budget was kept" "$(sort -n "$work/available" | head -n 1)" 3
+fewest=$(sort -n "$work/available" | head -n 1)
+if [ "${fewest:-0}" -ge 3 ]; then pass "the budget was kept"; else fail "the budget was kept" "$fewest of 4 were left"; fi
 snapshot=/var/backups/etcd/kubernetes-1.20.2-before-1.20.3.db
 same "etcd's snapshot is on the first, for root alone" "$(said demo-cp-1 "sudo stat -c '%a %U' /var/backups/etcd $snapshot" | paste -sd,)" "700 root,600 root"
 same "and on no other" "$(said control_plane "sudo ls /var/backups/etcd 2>/dev/null" | wc -l)" 1

@@ -115,7 +115,7 @@ requests() {
 # The fewest that were there of what has a budget, and who was away, as the API tells it.
 available() {
   while [ -e "$work/traffic" ]; do
-    k get pods -l app=shop -o json | jq -r '[.items[] | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length' >>"$work/available"
+    k get pods -l app=shop -o json | jq -r '[.items[] | select(.metadata.deletionTimestamp == null) | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length' >>"$work/available"
     k get nodes -o json | jq -c '[.items[] | select(.spec.unschedulable) | .metadata.name]' >>"$work/away"
     sleep 1
   done 2>/dev/null

@@ -38,8 +38,12 @@ local function volume(name, path, read_only, path_type)
   return { name = name, hostPath = path, mountPath = path, readOnly = read_only, pathType = path_type }
 end
 
+-- An API server that is to end serves on while a load balancer's probes of /readyz, five seconds apart, find out. (The kubelet
+-- leaves a static pod 30 s for it.)
+local DRAIN = "10s"
+
 local function api_server(version, f)
-  local args, volumes = {}, {}
+  local args, volumes = { ["shutdown-delay-duration"] = DRAIN }, {}
   if f.encryption then
     args["encryption-provider-config"] = "/etc/kubernetes/encryption.yaml"
     volumes[#volumes + 1] = volume("encryption", "/etc/kubernetes/encryption.yaml", true, "File")

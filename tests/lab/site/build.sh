@@ -5,14 +5,17 @@
 # VMRUN: the program of the images. script/setup --lab installs what this takes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd) base=$1 vmrun=$(readlink -f "$VMRUN")
-for tool in docker-registry skopeo dnsmasq busybox etcd gpg jq; do
+for tool in docker-registry skopeo dnsmasq busybox etcd etcdctl gpg jq; do
   command -v $tool >/dev/null || { echo "tests/lab/site/build.sh: there is no $tool; run script/setup --lab" >&2; exit 1; }
 done
-bin=$("$here/../build.sh" kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl crictl)
+bins=()
+for stamp in 1.20.2 1.20.3; do # of two releases, the second to upgrade to
+  bins+=("$("$here/../build.sh" --stamp=$stamp kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubeadm kubectl crictl)")
+done
 plugins=("$(dirname "$vmrun")"/vmrun-*.so)
 key() { cat "$@" | sha256sum | cut -c 1-16; }
-packages=$(key "$here"/packages.sh "$here"/*.service "$here"/*.conf "$bin/crictl")
-images=$(key "$here"/images.sh "$here"/image/* "$vmrun" "${plugins[@]}")
+packages=$(key "$here"/{build,packages}.sh "$here"/*.service "$here"/*.conf "${bins[0]}/crictl")
+images=$(key "$here"/{build,images}.sh "$here"/image/* "$vmrun" "${plugins[@]}")
 
 cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}
 site=$cache/site
@@ -28,7 +31,7 @@ made() {
   "$@"
   echo "$key" >"$site/$name.key"
 }
-made apt "$packages" "$here/packages.sh" "$site/apt" "$bin" "$base" >&2
-made registry "$images" "$here/images.sh" "$site/registry" "$bin" "$base" "$vmrun" >&2
+made apt "$packages" "$here/packages.sh" "$site/apt" "$base" "${bins[@]}" >&2
+made registry "$images" "$here/images.sh" "$site/registry" "$base" "$vmrun" "${bins[@]}" >&2
 cp "$here/serve" "$site/"
 echo "$site"

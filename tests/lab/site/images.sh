@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# A registry's content (docker-registry's folder) with the images that a cluster of Kubernetes 1.20.2 pulls, made of the programs
+# A registry's content (docker-registry's folder) with the images that clusters of Kubernetes 1.20 pull, made of the programs
 # that tests/lab/build.sh built, of Debian's, and of the lab's own.
-#   tests/lab/site/images.sh OUT BIN BASE VMRUN     BIN: the programs; BASE: a Debian root with iptables, conntrack, iproute2
+#   tests/lab/site/images.sh OUT BASE VMRUN BIN...     BASE: a Debian root with iptables, conntrack, iproute2; BIN: a release's programs,
+# in bin-RELEASE
 set -euo pipefail
-out=$1 bin=$2 base=$3 vmrun=$4 here=$(cd "$(dirname "$0")" && pwd) version=v1.20.2
+out=$1 base=$2 vmrun=$3 here=$(cd "$(dirname "$0")" && pwd)
+shift 3
 work=$(mktemp -d)
 registry=
 trap '[ -z "$registry" ] || kill "$registry"; rm -rf "$work"' EXIT
@@ -82,10 +84,13 @@ for port in $(shuf -i 20000-29999 -n 5); do
 done
 [ -n "$registry" ] || { echo "tests/lab/site/images.sh: the registry does not start: $(cat "$work/registry.log")" >&2; exit 1; }
 
-for name in kube-apiserver kube-controller-manager kube-scheduler; do
-  mkdir -p "$work/$name/usr/local/bin"
-  cp "$bin/$name" "$work/$name/usr/local/bin/"
-  image "$name" "$name:$version" "" "/usr/local/bin/$name"
+for bin; do
+  version=v${bin##*/bin-}
+  for name in kube-apiserver kube-controller-manager kube-scheduler; do
+    mkdir -p "$work/$name-$version/usr/local/bin"
+    cp "$bin/$name" "$work/$name-$version/usr/local/bin/"
+    image "$name-$version" "$name:$version" "" "/usr/local/bin/$name"
+  done
 done
 
 closure / "$work/etcd" /usr/bin/etcd /usr/bin/etcdctl
@@ -94,7 +99,7 @@ mv "$work"/etcd/usr/bin/etcd* "$work/etcd/usr/local/bin/"
 image etcd etcd:3.4.13-0 "" /usr/local/bin/etcd
 
 mkdir -p "$work/pause"
-gcc -static -Os -s -o "$work/pause/pause" "$bin/../tree/src/k8s.io/kubernetes/build/pause/linux/pause.c"
+gcc -static -Os -s -o "$work/pause/pause" "$1/../tree/src/k8s.io/kubernetes/build/pause/linux/pause.c"
 for tag in 3.2 3.10.2; do image pause pause:$tag 65535:65535 /pause; done
 
 # iptables loads its extensions by name.
@@ -108,10 +113,13 @@ tables() {
   mkdir -p "$1/sbin"
   ln -sf ../usr/bin/kmod "$1/sbin/modprobe"
 }
-mkdir -p "$work/kube-proxy/usr/local/bin"
-cp "$bin/kube-proxy" "$work/kube-proxy/usr/local/bin/"
-tables "$work/kube-proxy"
-image kube-proxy kube-proxy:$version "" /usr/local/bin/kube-proxy
+for bin; do
+  version=v${bin##*/bin-}
+  mkdir -p "$work/kube-proxy-$version/usr/local/bin"
+  cp "$bin/kube-proxy" "$work/kube-proxy-$version/usr/local/bin/"
+  tables "$work/kube-proxy-$version"
+  image "kube-proxy-$version" "kube-proxy:$version" "" /usr/local/bin/kube-proxy
+done
 
 # One root for what runs scripts of the lab, with busybox for those who look around in it.
 lab=$work/lab

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What pkgs.k8s.io has for a release, from the programs that tests/lab/build.sh built, as an apt repository signed with a key of
+# What pkgs.k8s.io has for patch releases, from the programs that tests/lab/build.sh built, as an apt repository signed with a key of
 # its own.
-#   tests/lab/site/packages.sh OUT BIN BASE     BIN: the programs; BASE: the Debian root that has the CNI plugins
+#   tests/lab/site/packages.sh OUT BASE BIN...     BASE: the Debian root that has the CNI plugins; BIN: a release's programs, in bin-RELEASE
 set -euo pipefail
-out=$1 bin=$2 base=$3 here=$(cd "$(dirname "$0")" && pwd) version=1.20.2-1.1
+out=$1 base=$2 here=$(cd "$(dirname "$0")" && pwd)
+shift 2
 rm -rf "$out"
 mkdir -p "$out/keys"
 chmod 700 "$out/keys"
@@ -21,8 +22,7 @@ pack() {
 
 mkdir -p "$work"/{kubelet,kubeadm,kubectl,cri-tools}/usr/bin "$work/kubernetes-cni/opt/cni/bin"
 mkdir -p "$work"/kubelet/{DEBIAN,etc/default,etc/kubernetes/manifests,lib/systemd/system} "$work/kubeadm/lib/systemd/system/kubelet.service.d"
-for name in kubelet kubeadm kubectl; do ln "$bin/$name" "$work/$name/usr/bin/$name" 2>/dev/null || cp "$bin/$name" "$work/$name/usr/bin/$name"; done
-cp "$bin/crictl" "$work/cri-tools/usr/bin/crictl"
+cp "$1/crictl" "$work/cri-tools/usr/bin/crictl"
 cp "$base"/usr/lib/cni/* "$work/kubernetes-cni/opt/cni/bin/"
 cp "$here/kubelet.service" "$work/kubelet/lib/systemd/system/"
 cp "$here/10-kubeadm.conf" "$work/kubeadm/lib/systemd/system/kubelet.service.d/"
@@ -38,9 +38,15 @@ SH
 chmod 755 "$work/kubelet/DEBIAN/postinst"
 pack kubernetes-cni 0.8.7-1.1 ""
 pack cri-tools 1.13.0-1.1 ""
-pack kubectl $version ""
-pack kubelet $version "iptables, kubernetes-cni, iproute2, socat, util-linux, mount, ebtables, ethtool, conntrack"
-pack kubeadm $version "kubelet, kubectl, cri-tools"
+for bin; do
+  version=${bin##*/bin-}-1.1
+  for name in kubelet kubeadm kubectl; do
+    ln -f "$bin/$name" "$work/$name/usr/bin/$name" 2>/dev/null || cp "$bin/$name" "$work/$name/usr/bin/$name"
+  done
+  pack kubectl $version ""
+  pack kubelet $version "iptables, kubernetes-cni, iproute2, socat, util-linux, mount, ebtables, ethtool, conntrack"
+  pack kubeadm $version "kubelet, kubectl, cri-tools"
+done
 
 cd "$out"
 export GNUPGHOME=$out/keys

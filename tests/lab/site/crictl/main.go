@@ -1,10 +1,12 @@
-// As much of crictl as kubeadm asks for, over the runtime's own interface: Debian has no cri-tools.
+// As much of crictl as kubeadm and the recipes ask for, over the runtime's own interface: Debian has no cri-tools.
 package main
 
 import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"sort"
 	"strings"
 	"time"
 
@@ -31,27 +33,58 @@ func listPods(ctx context.Context, runtime cri.RuntimeServiceClient) {
 	}
 }
 
-func listContainers(ctx context.Context, runtime cri.RuntimeServiceClient) {
+func listContainers(ctx context.Context, runtime cri.RuntimeServiceClient, name *regexp.Regexp, all, quiet bool) {
 	got, err := runtime.ListContainers(ctx, &cri.ListContainersRequest{})
 	must(got, err)
-	for _, c := range got.Containers {
+	list := got.Containers
+	sort.SliceStable(list, func(i, j int) bool { return list[i].CreatedAt > list[j].CreatedAt })
+	for _, c := range list {
+		if !(all || c.State == cri.ContainerState_CONTAINER_RUNNING) || !name.MatchString(c.Metadata.Name) {
+			continue
+		}
+		if quiet {
+			fmt.Println(c.Id)
+			continue
+		}
 		fmt.Printf("%.13s  %-24s %-20s %d\n", c.Id, c.Metadata.Name, strings.TrimPrefix(c.State.String(), "CONTAINER_"), c.Metadata.Attempt)
+	}
+}
+
+func run(ctx context.Context, runtime cri.RuntimeServiceClient, id string, command []string) {
+	got, err := runtime.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: command})
+	must(got, err)
+	os.Stdout.Write(got.Stdout)
+	os.Stderr.Write(got.Stderr)
+	if got.ExitCode != 0 {
+		fail(fmt.Errorf("command terminated with exit code %d", got.ExitCode))
 	}
 }
 
 func main() {
 	socket, words := "unix:///run/containerd/containerd.sock", []string{}
+	name, all, quiet := regexp.MustCompile(""), false, false
 	for i := 1; i < len(os.Args); i++ {
 		switch word := os.Args[i]; {
+		case len(words) > 1 && words[0] == "exec": // what follows the container is its command
+			words = append(words, word)
 		case (word == "-r" || word == "--runtime-endpoint" || word == "-i" || word == "--image-endpoint") && i+1 < len(os.Args):
 			i++
 			socket = os.Args[i]
+		case word == "--name" && i+1 < len(os.Args):
+			i++
+			var err error
+			name, err = regexp.Compile(os.Args[i])
+			must(name, err)
+		case word == "-a" || word == "--all":
+			all = true
+		case word == "-q" || word == "--quiet":
+			quiet = true
 		case !strings.HasPrefix(word, "-"):
 			words = append(words, word)
 		}
 	}
 	if len(words) == 0 {
-		fail(fmt.Errorf("one of info, version, pods, ps, stopp, rmp, pull, inspecti, rmi, each with what it is for"))
+		fail(fmt.Errorf("one of info, version, pods, ps, exec, stopp, rmp, pull, inspecti, rmi, each with what it is for"))
 	}
 	if !strings.HasPrefix(socket, "unix://") {
 		socket = "unix://" + socket
@@ -70,7 +103,12 @@ func main() {
 	case "pods":
 		listPods(ctx, runtime)
 	case "ps":
-		listContainers(ctx, runtime)
+		listContainers(ctx, runtime, name, all, quiet)
+	case "exec":
+		if len(ids) < 2 {
+			fail(fmt.Errorf("exec takes a container and a command"))
+		}
+		run(ctx, runtime, ids[0], ids[1:])
 	case "stopp":
 		for _, id := range ids {
 			must(runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: id}))

@@ -38,7 +38,8 @@ local function certifies(f) return f.serving and f.cluster.host ~= nil end
 
 local function certify(ctx, api, node)
   if not certifies(ctx.fields) then return end
-  if ctx.prior then
+  local prior = ctx.prior and ctx.prior.outputs
+  if prior and prior.uid == node.metadata.uid then
     serving.approve(api, node)
   else
     serving.settle(api, node, ASKS)

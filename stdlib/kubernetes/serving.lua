@@ -17,12 +17,12 @@ local function is_open(request)
   return #(request.status and request.status.conditions or {}) == 0
 end
 
---- The requests of a node that nobody has answered, and whether it has any at all.
-function M.requests(api, name)
+--- The requests of a node that nobody has answered, and whether it has any at all since a time (RFC 3339; nil: ever).
+function M.requests(api, name, since)
   local open, any = {}, false
   for _, request in ipairs(api:list(VERSION, KIND)) do
     if is_of(request, name) then
-      any = true
+      any = any or not since or request.metadata.creationTimestamp >= since
       if is_open(request) then open[#open + 1] = request end
     end
   end
@@ -64,12 +64,15 @@ function M.approve(api, node)
   return #open
 end
 
---- Waits until a node that was just made has asked, and approves; false when it does not ask within the time.
+--- Waits until a node that was just made has asked, and approves; false when it does not ask within the time. What an earlier node
+-- of its name has asked for does not count.
 function M.settle(api, node, seconds)
-  local name = node.metadata.name
-  local _, any = M.requests(api, name)
+  local name, since = node.metadata.name, node.metadata.creationTimestamp
+  local _, any = M.requests(api, name, since)
   if not any then
-    any = api:watch(VERSION, KIND, {}, seconds, function(event, request) return event ~= "DELETED" and is_of(request, name) end)
+    any = api:watch(VERSION, KIND, {}, seconds, function(event, request)
+      return event ~= "DELETED" and is_of(request, name) and request.metadata.creationTimestamp >= since
+    end)
   end
   if any then M.approve(api, node) end
   return any == true

@@ -164,6 +164,9 @@ on_again() { apply && plan; }
 check "apply starts it" until_true 300 on_again
 check "five nodes are Ready" until_true 60 nodes_ready 5
 
+# A static pod is Ready when its startup probe says so: a minute and more after its machine was started. Until then no member may go.
+check "etcd is well again" timeout 300 "$kubectl" --kubeconfig "$config" -n kube-system wait --for=condition=Ready pod -l component=etcd --timeout=280s
+
 # Each leaves etcd as it goes, or the last would wait for a majority that is no more.
 size=(control_planes=1 workers=2)
 exits "back to one control plane" 0 apply

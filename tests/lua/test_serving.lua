@@ -61,11 +61,21 @@ test("a new Node's request is waited for and approved", function(t)
   t.eq(node.read(context()).fields.serving, true)
 end)
 
+test("what an earlier Node of its name has asked for does not count", function(t)
+  cluster(t)
+  node.create(context())
+  local made = api:get("v1", "Node", nil, "cp-1")
+  made.metadata.creationTimestamp = "2999-01-01T00:00:00Z"
+  t.eq(serving.settle(api, made, 0.5), false)
+  made.metadata.creationTimestamp = requests()[1].metadata.creationTimestamp
+  t.eq(serving.settle(api, made, 0.5), true)
+end)
+
 test("a request that nobody answered is a difference", function(t)
   local m = cluster(t)
   lab.wait(10, function() return #requests() > 0 end)
   t.eq(node.read(context()).fields.serving, false)
-  node.update(context { fields = {}, outputs = {} })
+  node.update(context { fields = {}, outputs = { uid = api:get("v1", "Node", nil, "cp-1").metadata.uid } })
   t.eq(node.read(context()).fields.serving, true)
   -- In somebody else's cluster it is not our business.
   local ctx = context()

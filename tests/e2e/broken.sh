@@ -12,9 +12,9 @@ without() {
   case $1 in
     nsg) sed -i '/{ name = "api", *priority = /d' recipes/cluster.lua ;;
     balancer) sed -i -E '/^  rules  = \{ \{ name = "api"/,/disable_outbound_snat/c\  rules = {},' recipes/cluster.lua ;;
-    swap) sed -i 's/linux.base "base" {/& swap = true,/' recipes/cluster.lua ;;
-    module) sed -i 's/linux.base "base" {/& modules = { "overlay" },/' recipes/cluster.lua ;;
-    cgroup) sed -i 's/containerd.runtime "runtime" {/& cgroup = "cgroupfs",/' recipes/cluster.lua ;;
+    swap) sed -i 's/linux.base "base" {/& swap = true,/' recipes/cluster/node.lua ;;
+    module) sed -i 's/linux.base "base" {/& modules = { "overlay" },/' recipes/cluster/node.lua ;;
+    cgroup) sed -i 's/containerd.runtime "runtime" {/& cgroup = "cgroupfs",/' recipes/cluster/node.lua ;;
     token) sed -i 's/^    if not token then/    token = "abcdef.0123456789abcdef"\n&/' stdlib/kubeadm/credentials.lua ;;
   esac
 }
@@ -67,7 +67,7 @@ fails() {
   [ -d "$work/$part" ] || return 0
   out=$(cat "$work/$part/err")
   same "$part: the apply fails" "$(cat "$work/$part/code")" 1
-  matches "$part: where" "recipes/cluster.lua:[0-9]+: $address: create failed"
+  matches "$part: where" "recipes/cluster(/node)?[.]lua:[0-9]+: $address: create failed"
   for word in "$@"; do has "$part: $word" "$word"; done
   out=$(cat "$work/$part/out")
   matches "$part: what hangs on it is told" "kubernetes.node.worker: not done: "

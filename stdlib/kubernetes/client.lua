@@ -212,11 +212,23 @@ local function namespace_of(self, object)
   return object.metadata.namespace or "default"
 end
 
---- Asks for a pod's eviction, in the version of it that the server speaks. Nil when a budget says no, or the pod is gone.
+-- Whether a refusal says that the namespace is going away, and what is in it too.
+local function is_terminating(answer)
+  local status = json.decode(answer.body)
+  for _, cause in ipairs(type(status) == "table" and status.details and status.details.causes or {}) do
+    if cause.reason == "NamespaceTerminating" then return true end
+  end
+  return false
+end
+
+--- Asks for a pod's eviction, in the version of it that the server speaks. Nil when a budget says no, or the pod is gone or goes
+-- with its namespace.
 function client:evict(pod)
   local path = self:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
-  return self:request("POST", path, { apiVersion = self.evictions or "policy/v1", kind = "Eviction",
-    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [404] = true, [429] = true } })
+  local done, answer = self:request("POST", path, { apiVersion = self.evictions or "policy/v1", kind = "Eviction",
+    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [403] = true, [404] = true, [429] = true } })
+  if answer.status == 403 and not is_terminating(answer) then raise(self, "POST " .. path, answer) end
+  return done
 end
 
 --- The path of an object that we hold.

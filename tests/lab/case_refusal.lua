@@ -166,6 +166,19 @@ case("429: a budget that forbids an eviction", function(t, lab)
   t.eq(err.code, "TooManyRequests")
 end)
 
+case("403: an eviction where the namespace goes, and the pod with it", function(t, lab)
+  local api = connect(lab:parts())
+  local ns = space(api)
+  local o = deployment(ns, "d")
+  objects.apply(api, { o })
+  objects.wait(api, { o }, 60)
+  local pod = api:list("v1", "Pod", { namespace = ns })[1]
+  pod = api:merge(pod, { metadata = { finalizers = json.array { "lab.test/stay" } } })
+  api:delete { apiVersion = "v1", kind = "Namespace", metadata = { name = ns } }
+  t.eq(api:evict(pod), nil)
+  api:merge(pod, { metadata = { finalizers = json.null } })
+end)
+
 case("5xx: what is temporary is tried again", function(t, lab)
   local ways <close> = proxy.faults(lab)
   local api = connect(ways:parts(), 30)

@@ -10,7 +10,8 @@ local admission = {}
 
 local protected = { default = true, ["kube-system"] = true, ["kube-public"] = true }
 
-local function namespace_lifecycle(cluster, res, object)
+--- Refuses what would come into a namespace that is not there, or goes.
+function admission.namespace_lifecycle(cluster, res, object)
   local name = object.metadata.namespace
   if not res.namespaced or not name then return end
   local namespace = cluster.store:get("/namespaces", nil, name)
@@ -230,7 +231,7 @@ end
 
 --- Before defaults and validation of a new object.
 function admission.create(cluster, res, object, user)
-  namespace_lifecycle(cluster, res, object)
+  admission.namespace_lifecycle(cluster, res, object)
   node_restriction(res, object, nil, user)
   if res.key == "/pods" and object.spec then
     service_account(cluster, res, object)

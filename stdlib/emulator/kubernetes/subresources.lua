@@ -1,5 +1,6 @@
 --- The parts of objects with an address of their own: scale, eviction, binding, log, token, approval, finalize.
 local json = require "json"
+local admission = require "emulator.kubernetes.admission"
 local value = require "emulator.kubernetes.value"
 local status = require "emulator.kubernetes.status"
 local selector = require "emulator.kubernetes.selector"
@@ -92,6 +93,7 @@ function subresources.eviction(ctx, verb, tools)
   if verb ~= "create" then refuse_verb(ctx, verb) end
   local body = body_of(ctx, tools)
   local pod = ctx.cluster.objects:get(ctx.res, ctx.namespace, ctx.name)
+  admission.namespace_lifecycle(ctx.cluster, ctx.res, pod)
   local refusal, budget = budget_refusal(ctx, pod)
   if refusal then error(refusal, 0) end
   local options = value.get(body, "deleteOptions") or {}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Another `version` with real kubeadm: recipes/cluster.lua on machines with systemd goes from 1.20.2 to 1.20.3 (the same source,
 # with another release in it) under clients that read and write through the load balancer, and through a run that is killed.
-# Needs root; script/setup --lab installs the rest.
-. "$(dirname "$0")/lib/story.sh"
+# Needs root; script/setup --lab installs the rest. By hand: script/test does not run it yet.
+. "$(dirname "$0")/../e2e/lib/story.sh"
 lab=$root/tests/lab cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}
 
 if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap docker-registry skopeo dnsmasq >/dev/null; then

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # recipes/cluster.lua on machines with systemd (vmrun emulator start --machines=systemd): kubeadm 1.20.2 and all that is Kubernetes
 # are the real ones, built from Debian's source; packages and images come from servers of a site that is cut off from the world.
-# Flux, flannel and CoreDNS are programs of the lab (tests/lab/site). Needs root; script/setup --lab installs the rest.
-. "$(dirname "$0")/lib/story.sh"
+# Flux, flannel and CoreDNS are programs of the lab (tests/lab/site). Needs root; script/setup --lab installs the rest. By hand:
+# script/test does not run it yet.
+. "$(dirname "$0")/../e2e/lib/story.sh"
 lab=$root/tests/lab cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}
 
 if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap docker-registry skopeo dnsmasq >/dev/null; then

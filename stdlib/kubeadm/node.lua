@@ -1,8 +1,6 @@
 --- kubeadm, kubelet and kubectl of one release, held. Once the host has joined a cluster, which release it has is a matter of its
 -- Node (kubernetes.node's `version`): the repository, which has one minor release, and the holds stay one of this role.
-local field, role = require "field", require "role"
-
-local function minor_of(version) return version:match("^v?(%d+%.%d+)") end
+local field, release, role = require "field", require "kubernetes.release", require "role"
 
 return role "kubeadm.node" {
   doc = "The Kubernetes packages of a host: pinned and held, from the repository of their minor release.",
@@ -12,7 +10,7 @@ return role "kubeadm.node" {
     repository = field.string { doc = "The package repository; pkgs.k8s.io's for the minor release unless given." },
   },
   tasks = function(host, f)
-    local url = f.repository or ("https://pkgs.k8s.io/core:/stable:/v%s/deb"):format(minor_of(f.version))
+    local url = f.repository or ("https://pkgs.k8s.io/core:/stable:/v1.%d/deb"):format(release.minor(f.version))
     host.apt_repository "kubernetes" { url = url .. "/", suite = "/", key_url = url .. "/Release.key" }
     host.package "kubernetes" { names = { "kubelet", "kubeadm", "kubectl" }, version = f.version:gsub("^v", "") .. "-*", hold = true,
       version_until = "/etc/kubernetes/kubelet.conf" }

@@ -1,38 +1,19 @@
 --- Which versions of a cluster's parts may stand beside each other (https://kubernetes.io/releases/version-skew-policy/), and
 -- what an upgrade to a version would break. Nothing is asked here: a survey (kubeadm/survey.lua) says what there is.
+local release = require "kubernetes.release"
+local compare, minor_of = release.compare, release.minor
+
 local M = {}
 
-local BEHIND = 3 -- minor releases that a kubelet may be older than an API server; from 1.28 on
-
---- "v1.36.2" -> { 1, 36, 2 }; nil for what is no version.
-function M.parse(text)
-  local major, minor, patch = tostring(text or ""):match("^v?(%d+)%.(%d+)%.(%d+)")
-  return major and { tonumber(major), tonumber(minor), tonumber(patch) } or nil
-end
-
---- -1, 0 or 1 as the first version is older, the same or newer.
-function M.compare(a, b)
-  local x, y = M.parse(a), M.parse(b)
-  for i = 1, 3 do
-    if x[i] ~= y[i] then return x[i] < y[i] and -1 or 1 end
-  end
-  return 0
-end
-
---- The older of two versions; either may be nil.
-function M.older(a, b)
-  if not (a and b) then return a or b end
-  return M.compare(a, b) <= 0 and a or b
-end
-
-local function minor_of(version) return M.parse(version)[2] end
+-- Minor releases that a kubelet may be older than an API server of a version.
+local function behind(version) return minor_of(version) >= 28 and 3 or 2 end
 
 -- kubeadm goes on by one minor release, and an API server's neighbours may be one apart.
 local function step(from, to)
-  if M.compare(to, from) < 0 then return "that is a downgrade, which kubeadm does not do", "give version = " .. from .. " or a newer one" end
-  local minors = minor_of(to) - minor_of(from)
-  if M.parse(to)[1] ~= M.parse(from)[1] or minors > 1 then
-    local next_one = ("%d.%d"):format(M.parse(from)[1], minor_of(from) + 1)
+  if compare(to, from) < 0 then return "that is a downgrade, which kubeadm does not do", "give version = " .. from .. " or a newer one" end
+  local minors, major = minor_of(to) - minor_of(from), release.parse(from)[1]
+  if release.parse(to)[1] ~= major or minors > 1 then
+    local next_one = ("%d.%d"):format(major, minor_of(from) + 1)
     return ("that skips %s: an upgrade goes on by one minor release"):format(minors == 2 and next_one or "minor releases"),
       ("go to a release of %s first"):format(next_one)
   end
@@ -58,11 +39,11 @@ function M.objection(survey, to)
       local why, hint = step(node.api_server, to)
       if why then return ("the API server of %s is at %s, and shall be beside %s: %s"):format(name, node.api_server, to, why), hint end
     end
-    if node.kubelet and M.compare(node.kubelet, to) > 0 and minor_of(node.kubelet) > minor_of(to) then
+    if node.kubelet and compare(node.kubelet, to) > 0 and minor_of(node.kubelet) > minor_of(to) then
       return ("the kubelet of %s is at %s, newer than %s"):format(name, node.kubelet, to), "a kubelet may not be newer than an API server"
     end
-    if node.kubelet and minor_of(to) - minor_of(node.kubelet) > BEHIND then
-      return ("the kubelet of %s is at %s, more than %d minor releases behind %s"):format(name, node.kubelet, BEHIND, to),
+    if node.kubelet and minor_of(to) - minor_of(node.kubelet) > behind(to) then
+      return ("the kubelet of %s is at %s, more than %d minor releases behind %s"):format(name, node.kubelet, behind(to), to),
         "bring that node up first"
     end
   end
@@ -74,7 +55,7 @@ function M.lagging(survey, to, upgraded)
   local list = {}
   for _, name in ipairs(names_of(survey.nodes)) do
     local node = survey.nodes[name]
-    if node.api_server and M.compare(node.api_server, to) < 0 and not upgraded[name] then list[#list + 1] = name end
+    if node.api_server and compare(node.api_server, to) < 0 and not upgraded[name] then list[#list + 1] = name end
   end
   return list
 end

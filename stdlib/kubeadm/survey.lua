@@ -1,7 +1,8 @@
 --- What a cluster's API says of its machines, in three requests however many there are: versions of kubelets and static pods,
 -- whether Nodes are ready and etcd's members run, what version the cluster's configuration has.
 local client, connect = require "kubernetes.client", require "kubernetes.connect"
-local fail, skew, task, yaml = require "fail", require "kubeadm.skew", require "task", require "yaml"
+local release, skew = require "kubernetes.release", require "kubeadm.skew"
+local fail, task, yaml = require "fail", require "task", require "yaml"
 
 local M = {}
 
@@ -10,7 +11,6 @@ local M = {}
 M.MARK = "vmrun/upgrade"
 
 local SHARED = 2 -- seconds for which the reads of one plan share an answer
-local CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 local PARTS = { ["kube-apiserver"] = true, ["kube-controller-manager"] = true, ["kube-scheduler"] = true }
 
 local function bare(version) return version and (version:gsub("^v", "")) end
@@ -20,10 +20,16 @@ local function version_of(pod)
   return image:match(":v(%d+%.%d+%.%d+)")
 end
 
+--- Whether kubeadm has called a Node a control plane; before 1.20 it said master.
+function M.is_control_plane(object)
+  local labels = object.metadata.labels or {}
+  return (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
+end
+
 local function node_of(object)
   local info = object.status and object.status.nodeInfo
   return { object = object, kubelet = bare(info and info.kubeletVersion), ready = client.condition(object, "Ready") == "True",
-    control_plane = (object.metadata.labels or {})[CONTROL_PLANE] ~= nil, mark = (object.metadata.annotations or {})[M.MARK],
+    control_plane = M.is_control_plane(object), mark = (object.metadata.annotations or {})[M.MARK],
     cordoned = object.spec.unschedulable == true }
 end
 
@@ -34,7 +40,7 @@ local function add_pod(nodes, pod)
   if part == "etcd" then node.etcd = ready and node.ready end
   if not PARTS[part] then return end
   node.control_plane = true
-  node.pods = skew.older(node.pods, version_of(pod))
+  node.pods = release.older(node.pods, version_of(pod))
   node.pods_ready = node.pods_ready ~= false and ready
   if part == "kube-apiserver" then node.api_server = version_of(pod) end
 end
@@ -97,7 +103,7 @@ end
 function M.forget(api) if shared[api] and not shared[api].event then shared[api] = nil end end
 
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
-function M.runs(node) return skew.older(node.kubelet, node.pods) end
+function M.runs(node) return release.older(node.kubelet, node.pods) end
 
 --- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the cluster's
 -- configuration is missing nothing is waited for: kubeadm says so.
@@ -106,7 +112,7 @@ function M.wait_for(ctx, api, version, seconds)
   while true do
     local survey = M.take(api)
     local behind, late = skew.lagging(survey, version, {}), {}
-    if #behind == 0 and (not survey.version or skew.compare(survey.version, version) >= 0) then return end
+    if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return end
     if task.now() > deadline then
       error(fail { ("the control planes are not at %s after %d s: %s"):format(version, seconds,
         #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
@@ -115,7 +121,7 @@ function M.wait_for(ctx, api, version, seconds)
     ctx:progress("waiting for the control planes to be at " .. version)
     for _, name in ipairs(behind) do late[name] = true end
     api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, #behind > 0 and 15 or 2, function(event, pod)
-      return event ~= "DELETED" and late[pod.spec.nodeName] and skew.compare(version_of(pod) or version, version) >= 0
+      return event ~= "DELETED" and late[pod.spec.nodeName] and release.compare(version_of(pod) or version, version) >= 0
     end)
   end
 end

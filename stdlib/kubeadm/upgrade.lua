@@ -6,7 +6,8 @@ local client = require "kubernetes.client"
 local drain = require "kubernetes.drain"
 local etcd = require "kubeadm.etcd"
 local fail, json, role = require "fail", require "json", require "role"
-local skew, survey, turn = require "kubeadm.skew", require "kubeadm.survey", require "kubeadm.turn"
+local release, skew = require "kubernetes.release", require "kubeadm.skew"
+local survey, turn = require "kubeadm.survey", require "kubeadm.turn"
 
 local M = {}
 
@@ -44,7 +45,7 @@ local function begin(api, now, f)
   local node = now.nodes[f.name]
   local version, step, cordoned = (node.mark or ""):match("^(%S+) (%S+)(.*)$")
   if version ~= f.version then
-    step = f.control_plane and now.version and skew.compare(now.version, f.version) < 0 and "apply" or "node"
+    step = f.control_plane and now.version and release.compare(now.version, f.version) < 0 and "apply" or "node"
     cordoned = version and cordoned or node.cordoned and " cordoned" or ""
   end
   api:merge(handle(f.name), { metadata = { annotations = { [survey.MARK] = f.version .. " " .. step .. cordoned } },
@@ -92,7 +93,7 @@ local function go(ctx, api)
   local f = ctx.fields
   local now = survey.take(api)
   object_to(now, f)
-  if f.control_plane and now.version and skew.compare(now.version, f.version) < 0 then
+  if f.control_plane and now.version and release.compare(now.version, f.version) < 0 then
     ctx:progress "saving a snapshot of etcd"
     on_host(ctx, SNAPSHOT, function(host) etcd.snapshot(host, f.cluster.cluster_name or "kubernetes", now.version, f.version) end)
   end

@@ -94,8 +94,7 @@ end
 
 -- A control plane of a cluster that we make leaves etcd by its Node, which goes with its kubeadm.join.
 local function goes_later(f, node)
-  local labels = node.metadata.labels or {}
-  return f.cluster.host ~= nil and (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
+  return f.cluster.host ~= nil and require("kubeadm.survey").is_control_plane(node)
 end
 
 -- patience: seconds to wait for an API that does not answer.

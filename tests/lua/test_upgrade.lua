@@ -1,6 +1,7 @@
 --- Upgrades and etcd's majority without a cluster: the rules, what a plan is refused for, whose turn it is, which certificates end.
 local test = require "tap"
 local certificates, guard, quorum = require "kubeadm.certificates", require "kubeadm.guard", require "kubeadm.quorum"
+local release = require "kubernetes.release"
 local skew, survey, turn = require "kubeadm.skew", require "kubeadm.survey", require "kubeadm.turn"
 local connect, crypto, task = require "kubernetes.connect", require "crypto", require "task"
 
@@ -37,8 +38,8 @@ end
 local function three(version) return { a = { version, version }, b = { version, version }, c = { version, version } } end
 
 test("versions are compared as numbers", function(t)
-  t.eq({ skew.compare("1.36.2", "v1.36.10"), skew.compare("1.9.9", "1.36.0"), skew.compare("v1.36.1", "1.36.1") }, { -1, -1, 0 })
-  t.eq({ skew.older("1.36.2", "1.36.1"), skew.older(nil, "1.36.1"), skew.older("1.35.9", nil) }, { "1.36.1", "1.36.1", "1.35.9" })
+  t.eq({ release.compare("1.36.2", "v1.36.10"), release.compare("1.9.9", "1.36.0"), release.compare("v1.36.1", "1.36.1") }, { -1, -1, 0 })
+  t.eq({ release.older("1.36.2", "1.36.1"), release.older(nil, "1.36.1"), release.older("1.35.9", nil) }, { "1.36.1", "1.36.1", "1.35.9" })
 end)
 
 test("an upgrade goes on by a patch or by one minor release", function(t)
@@ -54,6 +55,7 @@ test("an upgrade goes on by a patch or by one minor release", function(t)
     { "1.36.2", "1.36.2", "1.36.2", "1.36.1", "that is a downgrade, which kubeadm does not do" },
     { "1.37.0", "1.36.1", "1.36.1", "1.38.0", "the API server of n is at 1.36.1, and shall be beside 1.38.0: that skips 1.37" },
     { "1.36.1", "1.36.1", "1.33.0", "1.37.0", "the kubelet of n is at 1.33.0, more than 3 minor releases behind 1.37.0" },
+    { "1.26.0", "1.26.0", "1.24.0", "1.27.0", "the kubelet of n is at 1.24.0, more than 2 minor releases behind 1.27.0" },
     { "1.36.1", "1.36.1", "1.38.0", "1.37.0", "the kubelet of n is at 1.38.0, newer than 1.37.0" },
   } do
     local why = skew.objection({ version = row[1], nodes = { n = { api_server = row[2], kubelet = row[3] } } }, row[4])

@@ -21,7 +21,9 @@ void vr_answer_ok(const json_t *id)
 
 void vr_answer_error(const json_t *id, struct vr_error *err)
 {
-    json_t *message = json_pack("{s:O, s:s}", "id", id, "error", err->message);
+    json_t *text = json_string(err->message); /* a path may be of any bytes, and cut */
+    json_t *message = json_pack("{s:O, s:o}", "id", id, "error",
+                                text ? text : json_string("(a message that is not UTF-8)"));
     if (err->code)
         json_object_set_new(message, "code", json_string(err->code));
     if (err->hint)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -111,11 +112,20 @@ static int input_of(const char *text, size_t length)
     return fd;
 }
 
-void vr_command_child(const sigset_t *mask)
+void vr_command_child(void)
 {
+    sigset_t none;
+    sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    sigprocmask(SIG_SETMASK, mask, NULL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+}
+
+static void close_all(const int *fds, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
 }
 
 void vr_command_start(struct vr_commands *commands, const json_t *id, const json_t *message,
@@ -123,22 +133,22 @@ void vr_command_start(struct vr_commands *commands, const json_t *id, const json
 {
     json_t *list = json_object_get(message, "argv"), *text = json_object_get(message, "stdin");
     int out[2] = {-1, -1}, errors[2] = {-1, -1}, in = -1;
-    if (json_array_size(list) == 0 || pipe2(out, O_CLOEXEC) != 0 || pipe2(errors, O_CLOEXEC) != 0 ||
-        (in = input_of(text ? json_string_value(text) : "", json_string_length(text))) < 0) {
+    pid_t pid = -1;
+    char **argv = argv_of(list);
+    errno = EINVAL;
+    if (json_array_size(list) > 0 && pipe2(out, O_CLOEXEC) == 0 && pipe2(errors, O_CLOEXEC) == 0 &&
+        (in = input_of(text ? json_string_value(text) : "", json_string_length(text))) >= 0)
+        pid = fork();
+    if (pid < 0) {
         struct vr_error err = {0};
-        vr_error_system(&err, list ? errno : EINVAL, "cannot run a command");
-        int fds[] = {out[0], out[1], errors[0], errors[1], in};
-        for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++)
-            if (fds[i] >= 0)
-                close(fds[i]);
+        vr_error_system(&err, errno, "cannot run a command");
+        close_all((int[]){out[0], out[1], errors[0], errors[1], in}, 5);
+        free(argv);
         vr_answer_error(id, &err);
         return;
     }
-    struct vr_command *started = vr_alloc(sizeof(*started));
-    char **argv = argv_of(list);
-    started->pid = fork();
-    if (started->pid == 0) {
-        vr_command_child(&commands->mask);
+    if (pid == 0) {
+        vr_command_child();
         if (!enter(place) || dup2(in, 0) < 0 || dup2(out[1], 1) < 0 || dup2(errors[1], 2) < 0)
             _exit(126);
         execvpe(argv[0], argv, vr_command_environment);
@@ -146,6 +156,8 @@ void vr_command_start(struct vr_commands *commands, const json_t *id, const json
     }
     free(argv);
     close(in), close(out[1]), close(errors[1]);
+    struct vr_command *started = vr_alloc(sizeof(*started));
+    started->pid = pid;
     started->all = commands;
     started->id = json_incref((json_t *)id);
     started->open = 2;

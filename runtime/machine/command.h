@@ -3,14 +3,12 @@
 #define VR_MACHINE_COMMAND_H
 
 #include <jansson.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 struct vr_command;
 struct vr_commands {
     int epoll;
-    sigset_t mask; /* what a program finds blocked */
     struct vr_command *first;
 };
 
@@ -25,7 +23,7 @@ void vr_command_start(struct vr_commands *commands, const json_t *id, const json
 bool vr_command_ended(struct vr_commands *commands, pid_t pid, int status);
 
 /* For any child: dies with the keeper, has no signal blocked, leads a session. */
-void vr_command_child(const sigset_t *mask);
+void vr_command_child(void);
 
 /* The environment of whatever runs inside. */
 extern char *const vr_command_environment[];

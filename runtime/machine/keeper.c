@@ -1,6 +1,5 @@
 #include "machine/keeper.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -19,6 +18,7 @@
 #include "machine/command.h"
 #include "machine/lab.h"
 #include "machine/namespace.h"
+#include "machine/network.h"
 #include "machine/watch.h"
 
 struct machine {
@@ -47,20 +47,6 @@ static struct machine *find(struct keeper *keeper, const char *name)
     return machine;
 }
 
-static int listen_on(const char *address, int port, struct vr_error *err)
-{
-    struct sockaddr_in where = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (inet_pton(AF_INET, address, &where.sin_addr) == 1 && fd >= 0 &&
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) == 0 &&
-        bind(fd, (struct sockaddr *)&where, sizeof(where)) == 0 && listen(fd, 128) == 0)
-        return fd;
-    vr_error_set(err, "listen", "cannot listen on %s:%d: %s", address, port, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
-}
-
 static void free_machine(struct machine *machine)
 {
     vr_namespace_free(&machine->space);
@@ -80,7 +66,7 @@ static void on_connections(struct vr_watch *watch, unsigned events)
     for (int fd; (fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0;) {
         pid_t pid = fork();
         if (pid == 0) {
-            vr_command_child(&machine->keeper->commands.mask);
+            vr_command_child();
             int null = enter(&machine->space) ? open("/dev/null", O_WRONLY) : -1;
             if (null < 0 || dup2(fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(null, 2) < 0)
                 _exit(126);
@@ -103,12 +89,15 @@ static void up(struct keeper *keeper, const json_t *id, const json_t *message)
     }
     struct machine *machine = vr_alloc(sizeof(*machine));
     machine->name = vr_strdup(name);
+    const char *address = vr_message_text(message, "address");
     int port = (int)json_integer_value(json_object_get(message, "port"));
     int fd = -1;
     if (!vr_namespace_new(&machine->space, vr_message_text(message, "root"),
                           vr_message_text(message, "commands"),
                           vr_message_text(message, "hostname"), &err) ||
-        (fd = listen_on(vr_message_text(message, "address"), port, &err)) < 0) {
+        (fd = vr_network_listen(NULL, -1, address, port)) < 0) {
+        if (!err.message)
+            vr_error_system(&err, errno, "cannot listen on %s:%d", address, port);
         free_machine(machine);
         vr_answer_error(id, &err);
         return;
@@ -221,8 +210,7 @@ int vr_keeper_main(void)
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD), sigaddset(&mask, SIGTERM), sigaddset(&mask, SIGINT),
         sigaddset(&mask, SIGHUP);
-    sigprocmask(SIG_BLOCK, &mask, &keeper.commands.mask);
-    sigdelset(&keeper.commands.mask, SIGCHLD), sigdelset(&keeper.commands.mask, SIGTERM);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);
     keeper.commands.epoll = keeper.epoll;
     keeper.lab = vr_lab_new(keeper.epoll, &keeper.commands);

@@ -209,7 +209,7 @@ static void boot(struct vr_lab *lab, const json_t *id, const json_t *message)
     machine->lab = lab;
     machine->name = vr_strdup(name);
     struct vr_system_plan plan = {lab->base, vr_message_text(message, "folder"),
-                                  vr_message_text(message, "hostname"), &lab->commands->mask};
+                                  vr_message_text(message, "hostname")};
     char *cgroup = vr_format("%s%s", lab->prefix, name);
     bool ok = vr_system_start(&machine->system, lab->cgroups, cgroup, &plan, &err);
     free(cgroup);
@@ -309,13 +309,13 @@ static void take_leave(struct machine *machine)
     free_machine(machine);
 }
 
-bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
+void vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
 {
     struct machine *machine = lab->machines;
     while (machine && machine->system.pid != pid)
         machine = machine->next;
     if (!machine)
-        return false;
+        return;
     struct vr_error err = {0};
     if (machine->boot)
         vr_error_set(&err, "machine", "its first process ended before it had a root");
@@ -329,7 +329,6 @@ bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status)
     vr_watch_end(&machine->grace);
     machine->how = how_it_ended(status);
     take_leave(machine);
-    return true;
 }
 
 /* Commands. */
@@ -546,9 +545,11 @@ static void serve(struct vr_lab *lab, const json_t *id, const json_t *message)
 {
     const char *address = vr_message_text(message, "address");
     int port = number_of(message, "redirect");
+    int questions = -1;
     int callers = vr_network_listen(&lab->network, lab->network.router, "0.0.0.0", port);
-    int questions = vr_network_datagrams(&lab->network, lab->network.router, address, 53);
-    if (callers < 0 || questions < 0) {
+    if (callers >= 0)
+        questions = vr_network_datagrams(&lab->network, lab->network.router, address, 53);
+    if (questions < 0) {
         struct vr_error err = {0};
         vr_error_system(&err, errno, "the router cannot listen on %s", address);
         vr_answer_error(id, &err);
@@ -564,10 +565,12 @@ static void serve(struct vr_lab *lab, const json_t *id, const json_t *message)
 static bool obey_for(struct machine *machine, const char *op, const json_t *id,
                      const json_t *message)
 {
-    if (strcmp(op, "go") == 0)
-        go(machine, id);
-    else if (strcmp(op, "halt") == 0)
+    if (strcmp(op, "halt") == 0)
         halt(machine, id, number_of(message, "grace"));
+    else if (machine->how) /* its cgroups are left */
+        fail(id, "machine %s has ended", machine->name);
+    else if (strcmp(op, "go") == 0)
+        go(machine, id);
     else if (strcmp(op, "reach") == 0)
         reach(machine, id, message);
     else if (strcmp(op, "run") == 0)

@@ -10,6 +10,7 @@
  *   {"op": "boot", "machine", "folder", "hostname"} -> {"pid"}   the root is there, and waits
  *   {"op": "go", "machine"}                                   answered when systemd is up
  *   {"op": "halt", "machine", "grace": MS}                    answered when nothing is left of it
+ *   {"op": "run", "machine", "argv", "stdin"}                 a command in it
  *   {"op": "reach", "machine", "from", "host", "port", "address", "listen"}  tries a connection,
  * and hands on what comes to address:listen
  *   {"op": "connect", "connection", "host", "port"}, {"op": "refuse", "connection"}
@@ -29,9 +30,9 @@
 struct vr_lab;
 
 struct vr_lab *vr_lab_new(int epoll, struct vr_commands *commands);
-/* True when the message was for a machine of the lab. */
+/* True when the message was for the lab or one of its machines. */
 bool vr_lab_obey(struct vr_lab *lab, const char *op, const json_t *id, const json_t *message);
-bool vr_lab_ended(struct vr_lab *lab, pid_t pid, int status);
+void vr_lab_ended(struct vr_lab *lab, pid_t pid, int status);
 void vr_lab_free(struct vr_lab *lab); /* kills what runs and waits for it */
 
 #endif

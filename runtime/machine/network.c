@@ -37,13 +37,14 @@ bool vr_network_new(struct vr_network *network, struct vr_error *err)
     if (network->own < 0 || unshare(CLONE_NEWNET) != 0)
         return vr_error_system(err, errno, "a network namespace cannot be made");
     network->router = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    bool routes = set("/proc/sys/net/ipv4/ip_forward", "1");
+    bool made = network->router >= 0 && set("/proc/sys/net/ipv4/ip_forward", "1");
+    int why = errno;
     /* What a bridge carries is none of the router's: its rules are for what it routes. */
     set("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
-    int why = errno;
     go_back(network);
-    return (network->router >= 0 && routes) ||
-           vr_error_system(err, why, "a network namespace cannot be held");
+    if (!made)
+        vr_network_free(network);
+    return made || vr_error_system(err, why, "a network namespace cannot be held");
 }
 
 void vr_network_free(struct vr_network *network)

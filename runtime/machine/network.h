@@ -15,7 +15,8 @@ struct vr_network {
 bool vr_network_new(struct vr_network *network, struct vr_error *err);
 void vr_network_free(struct vr_network *network);
 
-/* `space`: a descriptor of a namespace, or -1 for the emulator's own. -1 and errno, or a socket. */
+/* `space`: a descriptor of a namespace, or -1 for the emulator's own (network may be NULL then). -1
+ * and errno, or a socket. */
 int vr_network_listen(const struct vr_network *network, int space, const char *address, int port);
 int vr_network_datagrams(const struct vr_network *network, int space, const char *address,
                          int port);

@@ -9,7 +9,7 @@
 #include "base/alloc.h"
 #include "machine/watch.h"
 
-enum { ROOM = 65536 };
+enum { ROOM = 65536, ROUNDS = 16 };
 
 /* One side, and what came in on it and is not yet out on the other. */
 struct side {
@@ -54,10 +54,11 @@ static bool is_over(int error)
     return error != EAGAIN && error != EINTR;
 }
 
-/* Moves what can be moved from one side to the other; false: a side broke. */
+/* Moves what can be moved from one side to the other, and then the others' turn comes; false: a
+ * side broke. */
 static bool move(struct side *in, struct side *out)
 {
-    while (true) {
+    for (int round = 0; round < ROUNDS; round++) {
         if (in->from == in->to && !in->ended) {
             ssize_t got = recv(in->watch.fd, in->data, sizeof(in->data), 0);
             if (got < 0)
@@ -75,9 +76,11 @@ static bool move(struct side *in, struct side *out)
             return !is_over(errno);
         in->from += (size_t)put;
     }
+    return true;
 }
 
-/* A side is asked for input when it has none waiting, for room when the other's does not fit. */
+/* A side is asked for input when it has none waiting, for room when the other's does not fit. Each
+ * tells once: one that is of no use now would tell of its end again and again. */
 static void ask(struct side *side, const struct side *other)
 {
     unsigned events = 0;
@@ -85,7 +88,8 @@ static void ask(struct side *side, const struct side *other)
         events |= EPOLLIN;
     if (other->from != other->to)
         events |= EPOLLOUT;
-    vr_watch_for(&side->watch, events);
+    if (events != 0)
+        vr_watch_for(&side->watch, events | EPOLLONESHOT);
 }
 
 static void on_side(struct vr_watch *watch, unsigned events)

@@ -211,11 +211,24 @@ static void build_root(int fd, const struct vr_system_plan *plan, const struct v
         give_up(fd, "sethostname");
 }
 
+/* What this process has of the keeper's, but for two: a copy would keep open what the keeper
+ * closes. */
+static void close_all_but(int one, int other)
+{
+    unsigned low = (unsigned)(one < other ? one : other),
+             high = (unsigned)(one < other ? other : one);
+    if (low > STDERR_FILENO + 1)
+        close_range(STDERR_FILENO + 1, low - 1, 0);
+    if (high > low + 1)
+        close_range(low + 1, high - 1, 0);
+    close_range(high + 1, ~0U, 0);
+}
+
 /* Runs as PID 1 of the new namespaces. */
 static _Noreturn void become(struct vr_system *system, const struct vr_system_plan *plan, int told,
                              int hold)
 {
-    vr_command_child(plan->mask);
+    vr_command_child();
     char *path = vr_format("%s/console.log", plan->folder);
     must_mkdir(told, plan->folder, 0700);
     int console = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -226,9 +239,12 @@ static _Noreturn void become(struct vr_system *system, const struct vr_system_pl
     build_root(told, plan, system->cgroups);
     struct report done = {0};
     char byte;
-    if (write(told, &done, sizeof(done)) < 0 || read(hold, &byte, 1) != 1)
+    if (write(told, &done, sizeof(done)) < 0)
+        _exit(1);
+    close_all_but(hold, console);
+    if (read(hold, &byte, 1) != 1)
         _exit(1); /* nobody wants it any more */
-    int null = open("/dev/null", O_RDONLY);
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (dup2(null, 0) < 0 || dup2(console, 1) < 0 || dup2(console, 2) < 0)
         _exit(1);
     for (int signal_number = 1; signal_number < NSIG; signal_number++)
@@ -400,6 +416,7 @@ bool vr_system_enter(const struct vr_system *system)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         return true;
     }
+    close_range(0, ~0U, 0); /* it waits as long as the command runs */
     int status;
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         _exit(126);
@@ -428,12 +445,11 @@ bool vr_system_gone(struct vr_system *system)
     system->pid = 0;
     close_fd(&system->pidfd);
     close_fd(&system->hold);
-    return !system->cgroup || vr_cgroup_remove(system->cgroups, system->cgroup);
+    return vr_cgroup_remove(system->cgroups, system->cgroup);
 }
 
 void vr_system_free(struct vr_system *system)
 {
     vr_system_gone(system);
     free(system->cgroup);
-    system->cgroup = NULL;
 }

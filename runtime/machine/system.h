@@ -4,7 +4,6 @@
 #ifndef VR_MACHINE_SYSTEM_H
 #define VR_MACHINE_SYSTEM_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -25,7 +24,6 @@ struct vr_system_plan {
     const char *base;   /* the root that all share; never written to */
     const char *folder; /* the machine's own: upper, work, root, data; made when missing */
     const char *hostname;
-    const sigset_t *mask; /* the signals that programs find blocked */
 };
 
 /* Whether this system lets a machine be made: tries it in a folder that the caller removes. */

@@ -88,9 +88,10 @@ static void write_out(void *payload)
 
 /* --- the live view --- */
 
+/* While a person is asked something, what stands above is left alone. */
 static void erase(struct vr_ui *ui)
 {
-    if (ui->drawn > 0)
+    if (ui->drawn > 0 && !vr_terminal_taken())
         printf("\033[%zuA\033[J", ui->drawn);
     ui->drawn = 0;
 }
@@ -146,12 +147,9 @@ static void draw(struct vr_ui *ui)
 static void frame(void *payload)
 {
     struct vr_ui *ui = payload;
-    if (vr_terminal_taken()) {
-        ui->drawn = 0; /* a person is asked below */
-    } else {
-        erase(ui);
+    erase(ui);
+    if (!vr_terminal_taken())
         draw(ui);
-    }
     ui->timer = vr_timer_start(ui->loop, FRAME, frame, ui);
 }
 

@@ -46,6 +46,16 @@ static const char *member_id(struct vr_plan *plan, const json_t *item)
     return json_is_string(id) ? vr_arena_strdup(plan->arena, json_string_value(id)) : NULL;
 }
 
+/* What a kind told of a member; whether it is stale is of this read, not of the member. */
+static json_t *outputs_of(const json_t *item)
+{
+    if (!json_object_get(item, "stale"))
+        return json_incref((json_t *)item);
+    json_t *outputs = json_copy((json_t *)item);
+    json_object_del(outputs, "stale");
+    return outputs;
+}
+
 static struct vr_node *add_member(struct vr_node *collection, const char *id, const json_t *item)
 {
     struct vr_plan *plan = collection->private->plan;
@@ -59,7 +69,7 @@ static struct vr_node *add_member(struct vr_node *collection, const char *id, co
     p->order = collection->private->order;
     p->reads_only = false;
     p->blocked = collection->private->blocked;
-    p->outputs = item ? json_incref((json_t *)item) : NULL;
+    p->outputs = item ? outputs_of(item) : NULL;
     vr_node_add(plan, &p->deps, collection);
     return member;
 }
@@ -75,12 +85,7 @@ static struct vr_node *existing_member(struct vr_node *collection, const json_t 
     const char *stale = json_string_value(json_object_get(item, "stale"));
     member->member = id;
     member->status = status ? vr_arena_strdup(plan->arena, status) : NULL;
-    if (stale) { /* of this read, not of the member */
-        member->stale = vr_arena_strdup(plan->arena, stale);
-        json_decref(member->private->outputs);
-        member->private->outputs = json_copy((json_t *)item);
-        json_object_del(member->private->outputs, "stale");
-    }
+    member->stale = stale ? vr_arena_strdup(plan->arena, stale) : NULL;
     vr_node_find_row(member);
     member->action = VR_ACTION_NOOP;
     member->reason = "as it should be";
@@ -455,7 +460,7 @@ size_t vr_collection_bind(struct vr_node *node, const json_t *members, const str
             member->member = id;
             member->status = status ? vr_arena_strdup(plan->arena, status) : NULL;
             json_decref(member->private->outputs);
-            member->private->outputs = json_incref(item);
+            member->private->outputs = outputs_of(item);
             member->private->partial = false;
             vr_node_rename(member, address);
             for (size_t i = 0; i < member->private->instances.count; i++) {

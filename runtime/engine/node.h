@@ -122,7 +122,7 @@ struct vr_node_private {
     size_t goal;                /* ... so many: of a roll that goes on */
     struct vr_roll *roll;       /* a collection of which members roll; else NULL */
     struct vr_phase *phase;     /* a member that rolls, or that comes for one; else NULL */
-    const struct vr_node *wide; /* op.c: needs all members of this collection */
+    const struct vr_node *wide; /* roll.c: needs all members of this collection */
     struct vr_nodes instances;  /* a member: one a template, at the template's slot */
 
     struct vr_op *act, *del; /* run.c */

@@ -110,11 +110,15 @@ struct vr_nodes vr_roll_choose(struct vr_node *node, const struct vr_nodes *ther
 {
     struct vr_plan *plan = node->private->plan;
     struct vr_nodes old = {0};
-    for (int whole = 0; whole <= 1 && rolls(node); whole++) {
+    if (!rolls(node))
+        return old;
+    for (int whole = 0; whole <= 1; whole++) {
         for (size_t i = 0; i < there->count; i++) {
             struct vr_node *member = there->items[i];
+            if (!member->stale || vr_plan_held(plan, member->address))
+                continue;
             bool sound = !vr_member_is_dead(member) && !is_half(member);
-            if (!member->stale || sound != (whole == 1) || vr_plan_held(plan, member->address))
+            if (sound != (whole == 1))
                 continue;
             member->action = VR_ACTION_REMOVE;
             member->certainty = VR_EXACT;
@@ -130,7 +134,9 @@ void vr_roll_goal(struct vr_node *node, size_t have, size_t *want)
     const json_t *count = json_object_get(node->private->inputs, "$roll");
     if (!json_is_integer(count))
         return;
-    size_t goal = (size_t)json_integer_value(count);
+    size_t goal = (size_t)json_integer_value(count), allowed;
+    if (!vr_collection_wants(node, goal, &allowed) || allowed != goal)
+        return; /* the recipe says something else now */
     struct vr_roll roll = limits(node, goal);
     if (have <= goal + roll.surge && have + roll.unavailable >= goal)
         *want = node->private->goal = goal;

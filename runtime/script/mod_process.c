@@ -182,13 +182,14 @@ static lua_Integer size_field(lua_State *L, const char *name, lua_Integer otherw
 /* A terminal for all three streams. False: no terminal. */
 static bool open_pty(lua_State *L, struct child *child, int *inner, struct vr_error *err)
 {
+    lua_Integer columns = size_field(L, "cols", 80), rows = size_field(L, "rows", 24);
     if (openpty(&child->pty, inner, NULL, NULL, NULL) != 0) {
         child->pty = -1;
         return vr_error_system(err, errno, "cannot open a terminal");
     }
     fcntl(child->pty, F_SETFD, FD_CLOEXEC);
     fcntl(*inner, F_SETFD, FD_CLOEXEC);
-    set_size(child->pty, size_field(L, "cols", 80), size_field(L, "rows", 24));
+    set_size(child->pty, columns, rows);
     return true;
 }
 
@@ -235,6 +236,7 @@ static int process_spawn(lua_State *L)
     read_options(L, &options);
     if (lua_getfield(L, 1, "pty") == LUA_TTABLE)
         return spawn_on_pty(L, &options);
+    luaL_argcheck(L, !lua_toboolean(L, -1), 1, "pty wants a table");
     lua_getfield(L, 1, "detached");
     options.detached = lua_toboolean(L, -1);
     enum vr_stdio_kind otherwise = options.detached ? VR_STDIO_NULL : VR_STDIO_PIPE;

@@ -108,9 +108,10 @@ failed:;
 static int terminal_restore(lua_State *L)
 {
     struct terminal *terminal = check(L);
-    if (terminal->raw)
+    if (terminal->raw) {
         tcsetattr(STDIN_FILENO, TCSADRAIN, &terminal->before);
-    terminal->raw = is_raw = false;
+        terminal->raw = is_raw = false;
+    }
     return 0;
 }
 

@@ -350,7 +350,6 @@ return statement.define {
     local old, fresh = {}, {}
     for _, name in ipairs(note.before) do old[name] = true end
     for _, member in ipairs(members(ctx, client, client:get(id, API))) do
-      member.stale = nil -- for a plan
       if not old[member.id] then fresh[#fresh + 1] = member end
     end
     return json.array(fresh)

@@ -160,6 +160,39 @@ START_TEST(as_many_come_as_went)
 }
 END_TEST
 
+static void none_comes_after_the_first_went(struct fake *fake)
+{
+    if (fake->removed == 1)
+        fake->fail_address = "t.set.w";
+}
+
+/* A roll within a range remembers how many there were; a recipe that says how many has the word. */
+START_TEST(what_is_remembered_gives_way)
+{
+    static const char *const later[] = {"4", "2", "{\"min\":0,\"max\":2}", "{\"min\":0,\"max\":9}"};
+    static const size_t wanted[] = {4, 2, 2, 3};
+    for (size_t i = 0; i < 4; i++) {
+        struct fake *fake = fake_new(1);
+        fake_recipe(fake, "w[]: name=\"w\" count={\"min\":3,\"max\":9} size=1\nj@w: ip=item.ip\n");
+        fake_run(fake);
+        free(fake_take_log(fake));
+        fake_recipe(fake, "w[]: name=\"w\" count={\"min\":0,\"max\":9} size=2\nj@w: ip=item.ip\n");
+        fake->watch = none_comes_after_the_first_went;
+        fake_run(fake);
+        ck_assert_uint_eq(json_array_size(fake_find(fake, "t.set.w")->members), 2);
+        fake->watch = NULL;
+        fake->fail_address = NULL;
+        char *text = vr_format("w[]: name=\"w\" count=%s size=2\nj@w: ip=item.ip\n", later[i]);
+        fake_recipe(fake, text);
+        free(text);
+        fake_run(fake);
+        ck_assert_uint_eq(json_array_size(fake_find(fake, "t.set.w")->members), wanted[i]);
+        shows(fake, "");
+        fake_free(fake);
+    }
+}
+END_TEST
+
 /* One that was never whole goes first: another would be missing beside it. */
 START_TEST(who_is_half_goes_first)
 {
@@ -344,6 +377,7 @@ Suite *roll_suite(void)
     tcase_add_test(basic, who_is_half_goes_first);
     tcase_add_test(basic, out_of_reach_counts_as_missing);
     tcase_add_test(basic, what_needs_all_waits_for_all);
+    tcase_add_test(basic, what_is_remembered_gives_way);
     tcase_add_test(basic, a_target_rolls_nothing_that_it_leaves_out);
     suite_add_tcase(suite, basic);
     TCase *rolls = tcase_create("rolls");

@@ -37,3 +37,18 @@ const char *vr_message_text(const json_t *message, const char *key)
     const char *text = json_string_value(json_object_get(message, key));
     return text ? text : "";
 }
+
+int vr_message_number(const json_t *message, const char *key)
+{
+    return (int)json_integer_value(json_object_get(message, key));
+}
+
+void vr_answer_once(json_t **id, struct vr_error *err)
+{
+    if (*id && err)
+        vr_answer_error(*id, err);
+    else if (*id)
+        vr_answer_ok(*id);
+    json_decref(*id);
+    *id = NULL;
+}

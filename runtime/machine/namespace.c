@@ -21,28 +21,13 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-
-/* What a child that builds a root tells its parent: an errno and what it was about, or nothing but
- * a zero. */
-struct report {
-    int error;
-    char what[120];
-};
-
-static _Noreturn void give_up(int fd, const char *what)
-{
-    struct report report = {.error = errno};
-    snprintf(report.what, sizeof(report.what), "%s", what);
-    if (write(fd, &report, sizeof(report)) < 0)
-        _exit(2);
-    _exit(1);
-}
+#include "machine/report.h"
 
 static void write_file(int fd, const char *path, const char *text)
 {
     int file = open(path, O_WRONLY | O_CLOEXEC);
     if (file < 0 || write(file, text, strlen(text)) < 0)
-        give_up(fd, path);
+        vr_report_fail(fd, path);
     close(file);
 }
 
@@ -66,10 +51,10 @@ static void bind_to(int fd, const char *from, const char *root, const char *path
     char to[4200];
     snprintf(to, sizeof(to), "%s%s", root, path);
     if (mount(from, to, NULL, MS_BIND | MS_REC, NULL) != 0)
-        give_up(fd, path);
+        vr_report_fail(fd, path);
     if (read_only &&
         mount(NULL, to, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | locked_flags(to), NULL) != 0)
-        give_up(fd, path);
+        vr_report_fail(fd, path);
 }
 
 /* A /dev with nothing in it that leads to hardware. */
@@ -79,19 +64,19 @@ static void make_devices(int fd, const char *root)
     char path[4200], from[64];
     snprintf(path, sizeof(path), "%s/dev", root);
     if (mount("dev", path, "tmpfs", MS_NOSUID, "mode=755,size=1m") != 0)
-        give_up(fd, "/dev");
+        vr_report_fail(fd, "/dev");
     for (size_t i = 0; i < sizeof(nodes) / sizeof(*nodes); i++) {
         snprintf(path, sizeof(path), "%s/dev/%s", root, nodes[i]);
         snprintf(from, sizeof(from), "/dev/%s", nodes[i]);
         int node = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
         if (node < 0 || mount(from, path, NULL, MS_BIND, NULL) != 0)
-            give_up(fd, from);
+            vr_report_fail(fd, from);
         close(node);
     }
     snprintf(path, sizeof(path), "%s/dev/pts", root);
     if (mkdir(path, 0755) != 0 || mount("pts", path, "devpts", MS_NOSUID | MS_NOEXEC,
                                         "newinstance,ptmxmode=0666,mode=620") != 0)
-        give_up(fd, "/dev/pts");
+        vr_report_fail(fd, "/dev/pts");
     static const char *const links[][2] = {{"pts/ptmx", "ptmx"},
                                            {"/proc/self/fd", "fd"},
                                            {"/proc/self/fd/0", "stdin"},
@@ -100,11 +85,11 @@ static void make_devices(int fd, const char *root)
     for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++) {
         snprintf(path, sizeof(path), "%s/dev/%s", root, links[i][1]);
         if (symlink(links[i][0], path) != 0)
-            give_up(fd, path);
+            vr_report_fail(fd, path);
     }
     snprintf(path, sizeof(path), "%s/dev/shm", root);
     if (mkdir(path, 01777) != 0)
-        give_up(fd, "/dev/shm");
+        vr_report_fail(fd, "/dev/shm");
 }
 
 static void map_one_user(int fd, uid_t uid, gid_t gid)
@@ -125,12 +110,12 @@ static _Noreturn void build(int fd, int hold, const char *root, const char *comm
     uid_t uid = geteuid();
     gid_t gid = getegid();
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWUTS) != 0)
-        give_up(fd, "user namespaces");
+        vr_report_fail(fd, "user namespaces");
     map_one_user(fd, uid, gid);
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
-        give_up(fd, "making / private");
+        vr_report_fail(fd, "making / private");
     if (mount(root, root, NULL, MS_BIND, NULL) != 0)
-        give_up(fd, root);
+        vr_report_fail(fd, root);
     bind_to(fd, "/usr", root, "/usr", true);
     bind_to(fd, commands, root, "/usr/local/sbin", false);
     bind_to(fd, "/proc", root, "/proc", false);
@@ -141,12 +126,11 @@ static _Noreturn void build(int fd, int hold, const char *root, const char *comm
     make_devices(fd, root);
     if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 ||
         umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
-        give_up(fd, "pivot_root");
+        vr_report_fail(fd, "pivot_root");
     if (sethostname(hostname, strlen(hostname)) != 0)
-        give_up(fd, "sethostname");
-    struct report done = {0};
+        vr_report_fail(fd, "sethostname");
     char byte;
-    if (write(fd, &done, sizeof(done)) < 0 || read(hold, &byte, 1) < 0)
+    if (!vr_report_done(fd) || read(hold, &byte, 1) < 0)
         _exit(1);
     _exit(0);
 }
@@ -175,9 +159,8 @@ bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *
         build(told[1], hold[0], root, commands, hostname);
     }
     close(told[1]), close(hold[0]);
-    struct report report = {.error = errno, .what = "fork"};
-    bool ok =
-        pid > 0 && read(told[0], &report, sizeof(report)) == sizeof(report) && report.error == 0;
+    struct vr_report report = {.error = errno, .what = "fork"};
+    bool ok = pid > 0 && vr_report_read(told[0], &report);
     if (ok) {
         space->user = open_namespace(pid, "user");
         space->mounts = open_namespace(pid, "mnt");

@@ -19,33 +19,22 @@
 
 #include "base/alloc.h"
 #include "machine/command.h"
+#include "machine/report.h"
 
 /* In the machine's own network namespace, so that one name does for all. */
 static const char ready_socket[] = "vmrun-ready";
 
-struct report {
-    int error;
-    char what[120];
-};
-
-static _Noreturn void give_up(int fd, const char *what)
-{
-    struct report report = {.error = errno};
-    snprintf(report.what, sizeof(report.what), "%s", what);
-    _exit(write(fd, &report, sizeof(report)) < 0 ? 2 : 1);
-}
-
 static void must_mkdir(int fd, const char *path, mode_t mode)
 {
     if (mkdir(path, mode) != 0 && errno != EEXIST)
-        give_up(fd, path);
+        vr_report_fail(fd, path);
 }
 
 static void must_mount(int fd, const char *what, const char *where, const char *type,
                        unsigned long flags, const char *options)
 {
     if (mount(what, where, type, flags, options) != 0)
-        give_up(fd, where);
+        vr_report_fail(fd, where);
 }
 
 static void must_bind(int fd, const char *from, const char *to)
@@ -58,7 +47,7 @@ static void must_touch(int fd, const char *path)
 {
     int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0)
-        give_up(fd, path);
+        vr_report_fail(fd, path);
     close(file);
 }
 
@@ -69,7 +58,7 @@ static void enter_folder(int fd, const char *folder)
     must_mount(fd, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     must_mkdir(fd, folder, 0700);
     if (chdir(folder) != 0)
-        give_up(fd, folder);
+        vr_report_fail(fd, folder);
     for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
         must_mkdir(fd, folders[i], 0755);
 }
@@ -122,7 +111,7 @@ static void make_devices(int fd)
                                            {"/proc/self/fd/2", "dev/stderr"}};
     for (size_t i = 0; i < sizeof(links) / sizeof(*links); i++)
         if (symlink(links[i][0], links[i][1]) != 0)
-            give_up(fd, links[i][1]);
+            vr_report_fail(fd, links[i][1]);
 }
 
 /* A setting that is the whole system's: the machine gets a file with its value, to write what it
@@ -141,7 +130,7 @@ static void shadow_setting(int fd, const char *name)
         *at = '.';
     file = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
     if (file < 0 || (got > 0 && write(file, text, (size_t)got) < 0))
-        give_up(fd, to);
+        vr_report_fail(fd, to);
     close(file);
     must_bind(fd, to, from);
 }
@@ -195,20 +184,20 @@ static void build_root(int fd, const struct vr_system_plan *plan, const struct v
     enter_folder(fd, plan->folder);
     mount_root(fd, plan->base);
     if (chdir("root") != 0)
-        give_up(fd, "root");
+        vr_report_fail(fd, "root");
     show_modules(fd);
     must_mount(fd, "proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     must_mount(fd, "sysfs", "sys", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (!vr_cgroup_mount(cgroups, "sys/fs/cgroup"))
-        give_up(fd, "/sys/fs/cgroup");
+        vr_report_fail(fd, "/sys/fs/cgroup");
     make_devices(fd);
     must_mount(fd, "run", "run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
     must_mount(fd, "tmp", "tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
     guard_kernel(fd);
     if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
-        give_up(fd, "pivot_root");
+        vr_report_fail(fd, "pivot_root");
     if (sethostname(plan->hostname, strlen(plan->hostname)) != 0)
-        give_up(fd, "sethostname");
+        vr_report_fail(fd, "sethostname");
 }
 
 /* What this process has of the keeper's, but for two: a copy would keep open what the keeper
@@ -233,13 +222,12 @@ static _Noreturn void become(struct vr_system *system, const struct vr_system_pl
     must_mkdir(told, plan->folder, 0700);
     int console = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (console < 0)
-        give_up(told, path);
+        vr_report_fail(told, path);
     if (!vr_cgroup_enter(system->cgroups, system->cgroup, NULL) || unshare(CLONE_NEWCGROUP) != 0)
-        give_up(told, "cgroups");
+        vr_report_fail(told, "cgroups");
     build_root(told, plan, system->cgroups);
-    struct report done = {0};
     char byte;
-    if (write(told, &done, sizeof(done)) < 0)
+    if (!vr_report_done(told))
         _exit(1);
     close_all_but(hold, console);
     if (read(hold, &byte, 1) != 1)
@@ -263,22 +251,20 @@ static _Noreturn void try_out(const struct vr_cgroups *cgroups, const char *cgro
                               const char *folder, int told)
 {
     if (!vr_cgroup_enter(cgroups, cgroup, NULL) || unshare(CLONE_NEWCGROUP) != 0)
-        give_up(told, "cgroups");
+        vr_report_fail(told, "cgroups");
     enter_folder(told, folder);
     mount_overlay(told);
     must_mount(told, "proc", "data", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     must_mount(told, "sysfs", "data", "sysfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
     if (!vr_cgroup_mount(cgroups, "data"))
-        give_up(told, "/sys/fs/cgroup");
-    struct report done = {0};
-    _exit(write(told, &done, sizeof(done)) < 0 ? 2 : 0);
+        vr_report_fail(told, "/sys/fs/cgroup");
+    _exit(vr_report_done(told) ? 0 : 2);
 }
 
 static bool read_report(int fd, struct vr_error *err)
 {
-    struct report report = {.error = EPIPE, .what = "its first process ended"};
-    bool ok = read(fd, &report, sizeof(report)) == sizeof(report) && report.error == 0;
-    if (ok)
+    struct vr_report report;
+    if (vr_report_read(fd, &report))
         return true;
     vr_error_system(err, report.error, "a machine's root cannot be made (%s)", report.what);
     if (report.error == EINVAL && strcmp(report.what, "root") == 0)

@@ -374,6 +374,25 @@ void vr_collection_gather(struct vr_node *node, struct vr_node *gather, struct v
     vr_node_enqueue(gather);
 }
 
+/* Between two turns: who stays or comes has its own when the one at_once places before it had its.
+ */
+static void take_turns(struct vr_node *collection, const struct vr_decl *join)
+{
+    struct vr_plan *plan = collection->private->plan;
+    const struct vr_nodes *members = &collection->private->members;
+    struct vr_nodes line = {0};
+    for (size_t m = 0; m < members->count; m++)
+        if (members->items[m]->action != VR_ACTION_REMOVE)
+            vr_node_add(plan, &line, members->items[m]);
+    size_t width = join->share ? line.count * join->at_once / 100 : join->at_once;
+    if (width == 0)
+        width = 1;
+    for (size_t m = width; m < line.count; m++)
+        vr_node_needs(
+            line.items[m]->private->instances.items[plan->slot[join->index]],
+            line.items[m - width]->private->instances.items[plan->slot[join->turn->index]]);
+}
+
 static void instantiate(struct vr_node *collection)
 {
     struct vr_plan *plan = collection->private->plan;
@@ -386,6 +405,9 @@ static void instantiate(struct vr_node *collection)
     for (size_t t = 0; t < over->count; t++)
         for (size_t m = 0; m < members->count; m++)
             vr_node_edges(members->items[m]->private->instances.items[t], members->items[m]);
+    for (size_t t = 0; t < over->count; t++)
+        if (over->items[t]->turn)
+            take_turns(collection, over->items[t]);
     for (size_t t = 0; t < over->count; t++) {
         vr_collection_gather(collection, plan->by_decl[over->items[t]->index], over->items[t],
                              SIZE_MAX);

@@ -46,6 +46,11 @@ struct vr_decl {
     size_t after_count;
     struct vr_tally *tally; /* not NULL: a join, which goes on though some of `after` have failed */
     bool any;               /* a join: as soon as one of them is there */
+    /* a join of a template: it waits for this template's instance of the member that stands at_once
+     * places (share: that many percent of all) before its own */
+    struct vr_decl *turn;
+    size_t at_once;
+    bool share;
     /* lifecycle, set by the script layer */
     bool protect;               /* refuses destruction and replacement */
     bool create_before_destroy; /* a replacement is made before the old one goes, where its identity

@@ -320,6 +320,16 @@ static int declare_join_of(lua_State *L)
     return 0;
 }
 
+/* turn_of(join, decl, at_once, share): both of one scope */
+static int declare_turn_of(lua_State *L)
+{
+    struct vr_decl *join = pointer(L, 1);
+    join->turn = pointer(L, 2);
+    join->at_once = (size_t)luaL_checkinteger(L, 3);
+    join->share = lua_toboolean(L, 4);
+    return 0;
+}
+
 static int declare_trigger(lua_State *L)
 {
     vr_decl_trigger(vr_declare_current(L), pointer(L, 1), pointer(L, 2));
@@ -762,6 +772,7 @@ static const luaL_Reg functions[] = {
     {"after", declare_after},
     {"tally", declare_tally},
     {"join_of", declare_join_of},
+    {"turn_of", declare_turn_of},
     {"trigger", declare_trigger},
     {"ignore", declare_ignore},
     {"lifecycle", declare_lifecycle},

@@ -559,28 +559,48 @@ local function any(given)
   return join("any", place, members, declare.tally())
 end
 
--- `at_once` of a list, as a number or a share of it.
-local function at_once_of(given, count)
+-- `at_once`: a number, or percents of all.
+-- @return the number, and whether it is percents
+local function at_once_of(given)
   local share = type(given) == "string" and tonumber(given:match("^(%d+)%%$"))
-  if share and share > 0 then return math.max(1, count * share // 100) end
+  if share and share > 0 then return share, true end
   if type(given) == "string" then
     now.raise(("'at_once' of serial wants a number or a share such as \"25%%\", got \"%s\""):format(given), "at_once")
   end
-  return count_of("serial", "at_once", given, 1) or 1
+  return count_of("serial", "at_once", given, 1) or 1, false
 end
 
 local SERIAL = { at_once = true, max_fail = true }
 
+-- Members that Azure decides about: one turn is declared, and the engine puts the members' turns in a line.
+local function serial_members(collection, at_once, share, tally, place, each_item)
+  return each(collection, function(item)
+    local before = join("serial", place, {}, tally)
+    local made = each_item(item, before)
+    local d, gate = data(made), data(before)
+    if is(made, "poison") or is(before, "poison") then return made end
+    if not d or not d.decl or d.scope ~= gate.scope or d.decl == gate.decl then
+      now.raise("the function of serial must return the resource that ends a member's turn", "serial")
+    end
+    declare.turn_of(gate.decl, d.decl, at_once, share)
+    return made
+  end)
+end
+
 local function serial(list, options, each_item)
   if each_item == nil then options, each_item = {}, options end
-  if type(list) ~= "table" or is(list) or type(options) ~= "table" or type(each_item) ~= "function" then
-    now.raise("serial wants a list, options and a function: serial(hosts, { at_once = 2, max_fail = 1 }, function(host, after) ... end)", "serial")
+  local listed = type(list) == "table" or is(list)
+  if not listed or type(options) ~= "table" or is(options) or type(each_item) ~= "function" then
+    now.raise("serial wants a list, options and a function: serial(hosts, { at_once = 2, max_fail = 1 }, "
+      .. "function(host, after) ... end)", "serial")
   end
   for key in next, options do
     if not SERIAL[key] then now.raise(("serial has no option '%s'%s"):format(tostring(key), near.hint(tostring(key), SERIAL)), key) end
   end
-  local width, place = at_once_of(options.at_once, #list), now.place()
-  local tally = declare.tally(count_of("serial", "max_fail", options.max_fail, 0) or 0)
+  local at_once, share = at_once_of(options.at_once)
+  local place, tally = now.place(), declare.tally(count_of("serial", "max_fail", options.max_fail, 0) or 0)
+  if is(list) then return serial_members(list, at_once, share, tally, place, each_item) end
+  local width = share and math.max(1, #list * at_once // 100) or at_once
   local made = {}
   for i, item in ipairs(list) do
     local earlier = made[i - width]

@@ -16,9 +16,49 @@ step("every", all(done))
 step("first", any(done))
 ]]
 
-local function project(t, width)
+-- A collection whose members are lines of a file.
+local SET = [[
+local field, kind, fs = require "field", require "kind", require "fs"
+local function members()
+  local list = {}
+  for id in (fs.read("members") or ""):gmatch("%S+") do list[#list + 1] = { id = id } end
+  return list
+end
+local function found(ctx) return { fields = ctx.fields, outputs = { members = members() } } end
+return kind "pool.set" {
+  fields = { count = field.integer { required = true } }, outputs = {},
+  collection = { output = "members", count = "count", item = { id = field.string {} } },
+  read = function(ctx) return ctx.prior and found(ctx) end,
+  create = found, update = found, delete = function() fs.remove("members") end,
+  add = function(_, n)
+    local text, fresh = fs.read("members") or "", {}
+    for i = #members() + 1, #members() + n do
+      fresh[#fresh + 1] = { id = "m" .. i }
+      text = text .. "m" .. i .. "\n"
+    end
+    fs.write("members", text)
+    return fresh
+  end,
+  remove = function(_, id) fs.write("members", (fs.read("members"):gsub(id .. "\n", ""))) end,
+}
+]]
+
+local MEMBERS = [[
+local here, pool = use("local", "pool")
+local p = params { count = param.integer { default = 5 }, fail = param.string { default = "" }, word = param.string { default = "" } }
+local set = pool.set "s" { count = p.count }
+local done = serial(set.members, { at_once = WIDTH, max_fail = 1 }, function(item, before)
+  return here.command "step" { after = before, triggers = { word = p.word }, command = "echo " .. item.id .. " >>log; case ' " .. p.fail ..
+    " ' in *' " .. item.id .. " '*) exit 1;; esac; sleep 0.1; echo " .. item.id .. ". >>log" }
+end)
+here.command "end" { after = done, command = "echo all. >>log" }
+]]
+
+local function project(t, width, recipe)
   local dir = t.tmp()
-  fs.write(dir .. "/r.lua", (RECIPE:gsub("WIDTH", function() return width end)))
+  fs.write(dir .. "/r.lua", ((recipe or RECIPE):gsub("WIDTH", function() return width end)))
+  fs.mkdir(dir .. "/pool")
+  fs.write(dir .. "/pool/set.lua", SET)
   local self = {}
   function self.run(code, ...)
     fs.remove(dir .. "/log")
@@ -27,7 +67,7 @@ local function project(t, width)
     local order, began, ended = {}, {}, {}
     for word in (fs.read(dir .. "/log") or ""):gmatch("%S+") do
       order[#order + 1] = word
-      local name = word:match("^(%a+)%.$")
+      local name = word:match("^(%w+)%.$")
       if name then ended[name] = #order else began[word] = #order end
     end
     return result.stdout .. result.stderr, began, ended
@@ -79,6 +119,37 @@ test("any waits for the first that comes to be", function(t)
   t.eq(began.first, nil)
 end)
 
+test("members that the world decides about take turns as well, also those that come later", function(t)
+  local p = project(t, 2, MEMBERS)
+  local _, began, ended = p.run(0, "apply", "r.lua", "--yes")
+  for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3" } do t.ok(began[name] > ended[before], name .. " after " .. before) end
+  t.ok(began.m2 < ended.m1, "two at once")
+  t.has(p.run(0, "plan", "r.lua", "--detailed-exitcode"), "No changes.")
+  _, began, ended = p.run(0, "apply", "r.lua", "word=other", "count=7", "--yes")
+  for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3", m6 = "m4", m7 = "m5" } do
+    t.ok(began[name] > ended[before], name .. " after " .. before)
+  end
+  -- Those in between went: who is left stands in a line of its own.
+  p.run(0, "apply", "r.lua", "word=other", "count=3", "--yes")
+  _, began, ended = p.run(0, "apply", "r.lua", "word=third", "count=3", "--yes")
+  t.ok(began.m3 > ended.m1 and began.m2 < ended.m1 and not began.m4)
+
+  p = project(t, "'40%'", MEMBERS)
+  _, began, ended = p.run(0, "apply", "r.lua", "--yes")
+  t.ok(began.m3 > ended.m1 and began.m2 < ended.m1, "40 % of five are two")
+end)
+
+test("failures of members are counted together", function(t)
+  local p = project(t, 1, MEMBERS)
+  local out, began = p.run(1, "apply", "r.lua", "fail=m1", "--yes")
+  t.ok(began.m2 and began.m5)
+  t.has(out, "local.command.end: not done")
+  p = project(t, 1, MEMBERS)
+  out, began = p.run(1, "apply", "r.lua", "fail=m1 m3", "--yes")
+  t.ok(began.m3 and not began.m4 and not began.m5)
+  t.has(out, "2 failed, 3 not done")
+end)
+
 test("what is wrong with them is said with its place", function(t)
   local dir = t.tmp()
   local function wrong(text, line)
@@ -93,6 +164,8 @@ test("what is wrong with them is said with its place", function(t)
   wrong("serial has no option 'max_fial'; did you mean 'max_fail'?", "serial({ 1 }, { max_fial = 1 }, function() return a end)")
   wrong("'at_once' of serial wants a number or a share", "serial({ 1 }, { at_once = 'two' }, function() return a end)")
   wrong("the function of serial must return the resource", "serial({ 1 }, {}, function() end)")
+  wrong("the function of serial must return the resource that ends a member's turn",
+    'local s = use("azure").virtual_machine_scale_set "s" { capacity = 1 } serial(s.instances, {}, function() return a end)')
   wrong("check.join \"all-1\": 'after' wants resources or their outputs, got the number 3", "local x = all { 3 }")
 end)
 

@@ -388,9 +388,8 @@ static void take_turns(struct vr_node *collection, const struct vr_decl *join)
     if (width == 0)
         width = 1;
     for (size_t m = width; m < line.count; m++)
-        vr_node_needs(
-            line.items[m]->private->instances.items[plan->slot[join->index]],
-            line.items[m - width]->private->instances.items[plan->slot[join->turn->index]]);
+        line.items[m]->private->instances.items[plan->slot[join->index]]->private->turn =
+            line.items[m - width]->private->instances.items[plan->slot[join->turn->index]];
 }
 
 static void instantiate(struct vr_node *collection)

@@ -72,9 +72,10 @@ struct vr_node_private {
     const struct vr_decl *was_decl; /* a gone row that is declared, but goes with everything or with
                                        its member; else NULL */
     struct vr_nodes deps;           /* what is needed first */
-    struct vr_link *users;          /* who waits for it in the plan */
-    size_t waits;                   /* dependencies that are not planned yet */
-    struct vr_node *ready;          /* next in the ready list */
+    struct vr_node *turn;  /* of a join: whose turn is before its own; an apply's order only */
+    struct vr_link *users; /* who waits for it in the plan */
+    size_t waits;          /* dependencies that are not planned yet */
+    struct vr_node *ready; /* next in the ready list */
 
     bool planned;
     bool blocked;     /* not planned for an error elsewhere */

@@ -152,6 +152,8 @@ static void act_edges(struct vr_ops *ops, struct vr_node *node)
         if (dep->action == VR_ACTION_REPLACE && dep->private->cbd)
             vr_ops_edge(ops, p->act, dep->private->del);
     }
+    if (p->turn)
+        vr_ops_edge(ops, p->turn->private->act, p->act);
     if (p->act && p->del)
         vr_ops_edge(ops, p->cbd ? p->act : p->del, p->cbd ? p->del : p->act);
 }

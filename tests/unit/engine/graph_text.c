@@ -147,6 +147,16 @@ static void read_field(struct reader *reader)
         vr_decl_after(decls, reader->decl, read_value(reader));
         return;
     }
+    if (*reader->at == '~') {
+        reader->at++;
+        char *name = read_name(reader), *end;
+        reader->decl->tally = vr_decls_tally(decls, 0);
+        reader->decl->turn = must_find(reader, name);
+        reader->decl->at_once = strtoull(reader->at + 1, &end, 10);
+        reader->at = end;
+        free(name);
+        return;
+    }
     const char *start = reader->at + (*reader->at == '*');
     size_t length = strcspn(start, "=.[ ");
     char *field = vr_strndup(start, length);

@@ -303,7 +303,8 @@ static void live_through(uint64_t seed)
 {
     struct fake *fake = fake_new(seed);
     size_t want = 1 + fake_random(fake, 6), unavailable = fake_random(fake, 3),
-           surge = fake_random(fake, 3);
+           surge = fake_random(fake, 3), at_once = fake_random(fake, 3);
+    char *turn = at_once ? vr_format("g@w: ~k/%zu\n", at_once) : vr_strdup("");
     bool ranged = fake_random(fake, 3) == 0;
     fake->random = true;
     fake->record = fake_random(fake, 3) == 0;
@@ -312,14 +313,15 @@ static void live_through(uint64_t seed)
                              : vr_format("%zu", want);
         char *text = vr_format(
             "w[]: name=\"w\" count=%s size=%d roll={\"max_unavailable\":%zu,\"max_surge\":%zu}\n"
-            "j@w: ip=item.ip\nk@w: on=j\n",
-            count, size, unavailable, surge);
+            "%sj@w: ip=item.ip%s\nk@w: on=j\n",
+            count, size, unavailable, surge, turn, at_once ? " !g" : "");
         fake_recipe(fake, text);
         free(text);
         free(count);
         if (size == 1)
             fake_run(fake);
     }
+    free(turn);
     fake->added = fake->removed = 0;
     fake->watch = watch;
     fake->limit[WANT] = want;

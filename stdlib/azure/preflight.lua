@@ -66,7 +66,10 @@ end
 -- Of a plan's rows those that write a resource of Azure's, each with its page, type and fields as far as they are known. Members of a
 -- collection are counted by the collection.
 local function writes_of(resources)
-  local list, fresh = {}, {}
+  local list, fresh, rolled = {}, {}, {}
+  for _, row in ipairs(resources) do
+    if row.replaces then rolled[row.parent] = (rolled[row.parent] or 0) + 1 end
+  end
   for _, row in ipairs(resources) do
     local page = VERBS[row.action] and kind.find(row.kind)
     local fields = known(row.fields or {})
@@ -75,7 +78,7 @@ local function writes_of(resources)
       local parent = fields[page.parent or "group"]
       local location = fields.location or type(parent) == "table" and parent.location or nil
       list[#list + 1] = { row = row, page = page, type = own, fields = fields, verbs = VERBS[row.action], id = row.identity,
-        scope = type(parent) == "table" and parent.id or type(parent) == "string" and parent or nil,
+        scope = type(parent) == "table" and parent.id or type(parent) == "string" and parent or nil, rolled = rolled[row.address],
         location = type(location) == "string" and location:lower():gsub("%s+", "") or nil }
       if row.identity and MAKES[row.action] then fresh[row.identity:lower()] = true end
     end
@@ -147,14 +150,26 @@ local function change_of(row, path)
   end
 end
 
--- The machines that a write makes: `{count, size, location, zones, before= (the size that goes with it)}`; nil when it makes none.
+-- How many a roll of n has beyond all others at most.
+local function surge_of(roll, n, capacity)
+  local given = type(roll) == "table" and roll.max_surge or 0
+  local share = type(given) == "string" and given:match("^(%d+)%%$")
+  local most = share and math.ceil((math.type(capacity) == "integer" and capacity or n) * share / 100) or tonumber(given) or 0
+  return math.min(most, n)
+end
+
+-- The machines that a write makes: `{count, size, location, zones, before= (the size that goes with it), rolled=, surge=}`; nil when it
+-- makes none.
 local function machines_of(write)
   local row, fields = write.row, write.fields
   if not SIZED[row.kind] or write.verbs[1] ~= "write" or type(fields.size) ~= "string" or not write.location then return nil end
   local made = { size = fields.size, location = write.location, spot = fields.spot ~= nil,
     zones = fields.zone and { fields.zone } or fields.zones or {} }
   if row.kind == "azure.virtual_machine_scale_set" then
+    local size = change_of(row, "size")
     made.count = math.type(row.add) == "integer" and row.add or 0
+    made.rolled, made.before = write.rolled or 0, size and size.before or fields.size
+    made.surge = surge_of(fields.roll, made.rolled, fields.capacity)
     return made
   end
   local size, power = change_of(row, "size"), change_of(row, "power")
@@ -234,19 +249,32 @@ local COUNTED = {
 -- What a write adds to the usages of its region: a list of `{service, name, n}`.
 local function usage_of(write, skus)
   local adds = {}
-  local function cores(size, count, spot)
+  local function cores(size, count, spot, by_name)
     local sku = skus and skus[size:lower()]
     local n = (vcpus_of(sku) or 0) * count
-    if n == 0 then return end
-    for _, name in ipairs(spot and { "lowPriorityCores" } or { "cores", sku.family }) do
-      adds[#adds + 1] = { service = "Microsoft.Compute", name = name, n = n }
+    for _, name in ipairs(n ~= 0 and (spot and { "lowPriorityCores" } or { "cores", sku.family }) or {}) do
+      by_name[name] = (by_name[name] or 0) + n
     end
   end
   local made = machines_of(write)
   if made then
-    if made.before then cores(made.before, -1, made.spot) end
-    cores(made.size, made.count, made.spot)
-    adds[#adds + 1] = { service = "Microsoft.Compute", name = "virtualMachines", n = write.row.action == "create" and made.count or 0 }
+    -- A roll needs most when it begins or when it ends.
+    local begins, ends = {}, {}
+    cores(made.size, made.count + (made.surge or 0), made.spot, begins)
+    cores(made.size, made.count + (made.rolled or 0), made.spot, ends)
+    if made.before then
+      if not made.rolled then cores(made.before, -1, made.spot, begins) end
+      cores(made.before, made.rolled and made.surge - made.rolled or -1, made.spot, ends)
+    end
+    local names = {}
+    for name in pairs(begins) do ends[name] = ends[name] or 0 end
+    for name in pairs(ends) do names[#names + 1] = name end
+    table.sort(names)
+    for _, name in ipairs(names) do
+      adds[#adds + 1] = { service = "Microsoft.Compute", name = name, n = math.max(ends[name], begins[name] or 0) }
+    end
+    adds[#adds + 1] = { service = "Microsoft.Compute", name = "virtualMachines",
+      n = write.row.action == "create" and made.count or made.surge or 0 }
   end
   for _, name in ipairs(write.row.action == "create" and COUNTED[write.row.kind] or {}) do
     adds[#adds + 1] = { service = "Microsoft.Network", name = name, n = 1 }

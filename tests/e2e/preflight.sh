@@ -8,7 +8,7 @@ local azure = use "azure"
 local p = params {
   size = param.string { default = "Standard_D2s_v5" }, zone = param.string { default = "1" },
   tags = param.map { param.string {}, default = {} }, count = param.integer { default = 1 },
-  more = param.integer { default = 0 },
+  more = param.integer { default = 0 }, set_size = param.string { default = "Standard_D2s_v5" }, surge = param.string { default = "0" },
 }
 local group = azure.resource_group "g" { name = "small-rg", location = "westeurope" }
 local network = azure.virtual_network "net" { group = group, cidr = "10.0.0.0/16" }
@@ -21,7 +21,8 @@ azure.virtual_machine "vm" {
   group = group, interface = nic, size = p.size, image = "debian-12", public_key = key, zone = p.zone, tags = p.tags,
 }
 azure.virtual_machine_scale_set "set" {
-  group = group, mode = "Uniform", capacity = p.count, size = "Standard_D2s_v5", image = "debian-12", public_key = key, subnet = subnet,
+  group = group, mode = "Uniform", capacity = p.count, size = p.set_size, image = "debian-12", public_key = key, subnet = subnet,
+  roll = { max_surge = p.surge },
 }
 LUA
 small=$work/small.lua
@@ -106,6 +107,14 @@ has "by what it is larger" "needs 2 more of 'Total Regional vCPUs' in westeurope
 exits "one in the place of another is not" 0 vmrun plan "$small" zone=3
 has "that goes" "1 to destroy"
 exits "nor is one less" 0 vmrun plan "$small" count=0
+exits "a roll to another size of as many cores is not" 0 vmrun plan "$small" set_size=Standard_D2s_v3
+has "which takes one away first" "comes for it, 1 of 1"
+exits "with a surge it is" 1 vmrun plan "$small" set_size=Standard_D2s_v3 surge=3
+has "by as many as there are at most" "azure.virtual_machine_scale_set.set: quota: the plan needs 2 more of 'Total Regional vCPUs'"
+exits "a roll to a larger size is" 1 vmrun plan "$small" set_size=Standard_D4s_v5
+has "by what it is larger in the end" "azure.virtual_machine_scale_set.set: quota: the plan needs 2 more of 'Total Regional vCPUs'"
+exits "with a surge" 1 vmrun plan "$small" set_size=Standard_D4s_v5 surge=100%
+has "by all of it" "azure.virtual_machine_scale_set.set: quota: the plan needs 4 more of 'Total Regional vCPUs'"
 exits "what changes no machine" 0 vmrun plan "$small" 'tags={"a":"b"}'
 has "changes it" "1 to change"
 

@@ -53,7 +53,7 @@ cpu_of() { # HOSTNAME
 since=$SECONDS before=$(load)
 exits "one control plane and two workers" 0 apply
 echo "# the cluster was up after $((SECONDS - since)) s (load $before, then $(load)); CPU: $(for n in demo-cp-1 demo-worker000000; do cpu_of $n 2>/dev/null || echo unknown; done | paste -sd' ') s"
-[ "$failed" -eq 0 ] || { KEEP=1; exit; }
+[ "$failed" -eq 0 ] || exit
 
 config=$work/kubeconfig
 check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"

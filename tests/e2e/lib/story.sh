@@ -63,6 +63,27 @@ vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
 
+# kill_after COUNT PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when the COUNTth line matches. $code is how it
+# ended, what it said is in $work/lines. `lag`: seconds between the line and the kill, `patience`: seconds for all of it.
+kill_after() {
+  local count=$1 pattern=$2 seen=0 run line
+  shift 2
+  mkfifo "$work/said"
+  timeout "${patience:-400}" "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "$@" >"$work/said" 2>&1 </dev/null &
+  run=$!
+  while read -r line; do
+    echo "$line"
+    [[ $line =~ $pattern ]] || continue
+    seen=$((seen + 1))
+    [ "$seen" -eq "$count" ] || continue
+    [ -z "${lag:-}" ] || sleep "$lag"
+    pkill -9 -P "$run" # timeout started vmrun as its only child
+  done <"$work/said" >"$work/lines"
+  rm "$work/said"
+  code=0
+  wait "$run" 2>/dev/null || code=$?
+}
+
 endpoint() { jq -r ".$1" "$state/emulator/endpoint.json"; }
 
 # curl to the emulator's addresses, with its CA.

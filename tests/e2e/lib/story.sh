@@ -8,10 +8,12 @@ recipe=$root/recipes/cluster.lua
 export NO_COLOR=1 VMRUN
 unset AZURE_SUBSCRIPTION_ID AZURE_TENANT_ID VMRUN_PATH VMRUN_STDLIB VMRUN_LOG KUBECONFIG
 passed=0 failed=0 skipped=0 began=$SECONDS
+children=() # what ends with the story, however it ends
 
 # Every emulator of a state folder below $work ends with the story. KEEP=1 leaves a failed story's folder.
 finish() {
   local folder
+  [ ${#children[@]} -eq 0 ] || kill "${children[@]}" 2>/dev/null
   for folder in "$work"/state*; do
     [ -d "$folder/emulator" ] && "$VMRUN" emulator stop --state-dir "$folder" >/dev/null 2>&1
   done
@@ -63,13 +65,14 @@ vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
 
-# kill_after COUNT PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when the COUNTth line matches. $code is how it
-# ended, what it said is in $work/lines. `lag`: seconds between the line and the kill, `patience`: seconds for all of it.
-kill_after() {
-  local count=$1 pattern=$2 seen=0 run line
+# at_line COUNT PATTERN COMMAND...: an apply with the parameters `with`, during which COMMAND runs when the COUNTth line matches. $code
+# is how the apply ended, $run its process, what it said is in $work/lines. `lag`: seconds between the line and the command,
+# `patience`: seconds for all of it.
+at_line() {
+  local count=$1 pattern=$2 seen=0 line
   shift 2
   mkfifo "$work/said"
-  timeout "${patience:-400}" "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "$@" >"$work/said" 2>&1 </dev/null &
+  timeout "${patience:-400}" "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "${with[@]}" >"$work/said" 2>&1 </dev/null &
   run=$!
   while read -r line; do
     echo "$line"
@@ -77,11 +80,18 @@ kill_after() {
     seen=$((seen + 1))
     [ "$seen" -eq "$count" ] || continue
     [ -z "${lag:-}" ] || sleep "$lag"
-    pkill -9 -P "$run" # timeout started vmrun as its only child
+    "$@" </dev/null
   done <"$work/said" >"$work/lines"
   rm "$work/said"
   code=0
   wait "$run" 2>/dev/null || code=$?
+}
+
+# kill_after COUNT PATTERN PARAMETER...: an apply that is killed with SIGKILL at such a line.
+kill_run() { pkill -9 -P "$run"; } # timeout started vmrun as its only child
+kill_after() {
+  local with=("${@:3}")
+  at_line "$1" "$2" kill_run
 }
 
 endpoint() { jq -r ".$1" "$state/emulator/endpoint.json"; }

@@ -35,6 +35,7 @@ for node in ${nodes:-none}; do
 done
 same "and a pod, by its name" "$(k exec probe -- wget -qO- http://nginx.production.svc.cluster.local/)" "served by the lab"
 same "an address that is no service's answers nobody" "$(k exec probe -- /bin/sh -c '/usr/bin/busybox timeout 3 wget -qO- http://10.96.200.200/ 2>/dev/null || echo nobody')" nobody
+check "the pod goes" k delete pod probe --grace-period=1
 check "logs come from a kubelet with a certificate of the cluster" k -n flux-system logs deploy/source-controller
 
 # The same again writes nothing: in Azure, in the cluster (its own audit log counts), on the machines.

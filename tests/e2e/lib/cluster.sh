@@ -3,7 +3,7 @@
 # that is cut off from the world. Flux, flannel and CoreDNS are programs of the lab (tests/lab/site). Needs root; script/setup --lab
 # installs the rest. What waits here waits long: a story's end does not depend on how fast the machine is.
 . "$(dirname "${BASH_SOURCE[0]}")/story.sh"
-lab=$root/tests/lab
+lab=$root/tests/lab pause=2
 
 absent=$([ "$(id -u)" -eq 0 ] || echo root)
 for tool in debootstrap docker-registry skopeo dnsmasq busybox etcd jq curl /usr/lib/go-1.19/bin/go; do

@@ -50,13 +50,13 @@ matches() { if grep -qE -- "$2" <<<"$out"; then pass "$1"; else fail "$1" "nothi
 lacks() { if grep -qF -- "$2" <<<"$out"; then fail "$1" "there is '$2' in:" "$out"; else pass "$1"; fi; }
 same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "this:" "$2" "is not:" "$3"; fi; }
 
-# until_true SECONDS COMMAND...: asks again until it succeeds.
+# until_true SECONDS COMMAND...: asks again, after `pause`, until it succeeds.
 until_true() {
   local end=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$end" ] || return 1
-    sleep 0.2
+    sleep "${pause:-0.2}"
   done
 }
 
@@ -65,9 +65,9 @@ vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
 
-# at_line COUNT PATTERN COMMAND...: an apply with the parameters `with`, during which COMMAND runs when the COUNTth line matches. $code
-# is how the apply ended, $run its process, what it said is in $work/lines. `lag`: seconds between the line and the command,
-# `patience`: seconds for all of it.
+# at_line COUNT PATTERN COMMAND...: an apply with the parameters `with`, during which COMMAND runs when the COUNTth line matches (0:
+# each that does, $line). $code is how the apply ended, $run its process, what it said is in $work/lines. `lag`: seconds between the
+# line and the command, `patience`: seconds for all of it.
 at_line() {
   local count=$1 pattern=$2 seen=0 line
   shift 2
@@ -78,7 +78,7 @@ at_line() {
     echo "$line"
     [[ $line =~ $pattern ]] || continue
     seen=$((seen + 1))
-    [ "$seen" -eq "$count" ] || continue
+    [ "$count" -eq 0 ] || [ "$seen" -eq "$count" ] || continue
     [ -z "${lag:-}" ] || sleep "$lag"
     "$@" </dev/null
   done <"$work/said" >"$work/lines"

@@ -15,6 +15,9 @@
 --       become = "postgres",             -- who acts: root unless said; false: whoever logs in; or a function of f
 --       differs = function(answers, f) return changes, note end, -- what the answers say that a plan shall show
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
+--       seen = function(ctx) end,        -- hears of each read
+--       moves = function(ctx) return changes, lives end, -- the thing may outlive its host: what a plan shows when it is not on the
+--                                        -- host that there is now, or that there will be, and whether it lives
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the
@@ -315,14 +318,20 @@ local function define(name, page)
   end
 
   page.read = page.read or function(ctx)
+    if page.seen then page.seen(ctx) end
+    local made = ctx.prior and ctx.prior.outputs
     if has_unknown(ctx.unknown) then
       -- What the tasks will say hangs on values that come later.
-      return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
+      local moves = made and page.moves and ctx.unknown["host.host_keys"]
+      return ctx.prior and { outputs = made, changes = moves and (page.moves(ctx)) or nil } or nil
     end
     local changes, answers, titles, used = perform(page, ctx, "check", page.tasks)
     -- A create that did not end has no outputs yet: what it is about is not there.
-    local made = ctx.prior and ctx.prior.outputs
-    if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then return nil end
+    if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then
+      if not made or not page.moves then return nil end
+      local moved, lives = page.moves(ctx)
+      return lives and { outputs = made, changes = moved } or nil
+    end
     local more, note
     if made and page.differs then more, note = page.differs(answers, ctx.fields) end
     table.move(more or {}, 1, more and #more or 0, #changes + 1, changes)

@@ -31,7 +31,7 @@ return kind "azure.host_keys" {
   identity = function(f) return f.machine_id and (f.machine_id .. "/hostKeys") end,
   read = function(ctx)
     if not (ctx.prior and ctx.prior.outputs and ctx.prior.outputs.lines) then return nil end
-    return { fields = ctx.prior.fields, outputs = ctx.prior.outputs }
+    return { outputs = ctx.prior.outputs }
   end,
   create = fetch, update = fetch,
   delete = function() end,

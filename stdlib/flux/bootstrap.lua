@@ -89,7 +89,7 @@ end
 
 local function read(ctx)
   local f = ctx.fields
-  if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
+  if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
   local api = connect.client(ctx, f.cluster)
   local revision, kustomization = followed(api)
   local made = ctx.prior and ctx.prior.outputs -- what an earlier run did not finish has none

@@ -51,7 +51,7 @@ return kind "git.files" {
     return f.repository and f.repository.url and f.name and ("%s#%s"):format(f.repository.url, f.name) or nil
   end,
   read = function(ctx)
-    if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
+    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
     local head, message, code = git.head(access.options(ctx, f.repository))
     if not head then

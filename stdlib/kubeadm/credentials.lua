@@ -9,16 +9,51 @@ local kept = {} -- cluster and what -> { value, until_ } or { event }
 
 local TOKEN_LIFE, REUSE = "20m", 600
 
-local function run(ctx, cluster, command)
-  local host = cluster.host
-  local conn = connection.open(ctx.target, host)
-  local result, message, code = conn:exec((host.user == "root" and "" or "sudo -n ") .. command, { timeout = 120 })
-  if not result then error(fail { ("%s: %s"):format(host.address, message), code = code }) end
-  if result.code ~= 0 then
-    error(fail { ("%s: `%s` failed (exit code %s): %s"):format(host.address, command:match("^(%S+ ?%S*)"), tostring(result.code),
-      result.stderr:gsub("%s+$", "")), code = "kubeadm" })
+local others = {} -- endpoint -> hosts of the cluster's other control planes, by address
+
+--- Tells of another control plane's host. What is asked of the first is asked of it when the first cannot say.
+function M.offer(cluster, host)
+  if type(cluster) ~= "table" or not cluster.endpoint or type(host) ~= "table" or not host.address then return end
+  others[cluster.endpoint] = others[cluster.endpoint] or {}
+  others[cluster.endpoint][host.address] = host
+end
+
+-- The first control plane's host, then the others. The first may be the way to them, as what it is now.
+local function hosts_of(cluster)
+  local list, first = { cluster.host }, cluster.host
+  for address, host in pairs(others[cluster.endpoint or ""] or {}) do
+    if address ~= first.address then
+      local copy = {}
+      for name, value in pairs(host) do copy[name] = value end
+      if copy.via and copy.via.address == first.address then copy.via = first end
+      list[#list + 1] = copy
+    end
   end
-  return result.stdout
+  table.sort(list, function(a, b) return a == first or (b ~= first and a.address < b.address) end)
+  return list
+end
+
+local function run_on(ctx, host, command)
+  local conn = connection.open(ctx.target, host)
+  local sudo = host.user == "root" and "" or "sudo -n "
+  local result, message, code = conn:exec(sudo .. command, { timeout = 120 })
+  if not result then error(fail { ("%s: %s"):format(host.address, message), code = code }) end
+  if result.code == 0 then return result.stdout end
+  local there = conn:exec(sudo .. "test -e /etc/kubernetes/admin.conf", { timeout = 30 })
+  error(fail { ("%s: `%s` failed (exit code %s): %s"):format(host.address, command:match("^(%S+ ?%S*)"), tostring(result.code),
+    result.stderr:gsub("%s+$", "")), code = there and there.code == 1 and "absent" or "kubeadm" })
+end
+
+-- Asks one after the other until one is a control plane that can be reached.
+local function run(ctx, cluster, command)
+  local first
+  for _, host in ipairs(hosts_of(cluster)) do
+    local ok, result = pcall(run_on, ctx, host, command)
+    if ok then return result end
+    first = first or result
+    if not fail.is(result) or (result.code ~= "unreachable" and result.code ~= "absent") then error(result, 0) end
+  end
+  error(first, 0)
 end
 
 local function shared(cluster, what, seconds, ask)

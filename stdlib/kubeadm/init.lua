@@ -4,9 +4,12 @@ local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
-local quorum, role = require "kubeadm.quorum", require "role"
+local entry, life = require "kubeadm.entry", require "kubeadm.life"
+local fail, quorum, role = require "fail", require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
+-- A cluster outlives its first machine: a host in its place joins.
+inputs.host = field.resource { "ssh.host", required = true, doc = "The host." }
 inputs.node = field.resource { "kubeadm.node", required = true, doc = "The Kubernetes packages of the host." }
 inputs.node_name = field.string { doc = "The Node's name; the host's unless given." }
 inputs.address = field.ip { required = true, doc = "The host's address, which its API server advertises." }
@@ -25,6 +28,31 @@ inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controll
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 local READ_ONLY = "444" -- the mode of the file in the network of a container
 
+local function moves_to(ctx)
+  for _, change in ipairs(ctx.changes or {}) do if change.path == life.MOVES then return true end end
+  return false
+end
+
+-- The cluster goes on without its first machine, and another is in that one's place: it joins as control planes do.
+local JOINS = { name = "kubeadm.entry", asks = {} }
+local function rejoin(ctx)
+  local f, known = ctx.fields, ctx.prior.outputs
+  local lives, why = life.ask(ctx, f, known)
+  if not lives then
+    error(fail { ("the cluster of %s does not answer, so its new first machine cannot join it: %s"):format(f.endpoint, why),
+      code = "quorum", hint = "bring its other control planes back first; a new, empty cluster is made with --replace" })
+  end
+  local joins = { host = f.host, node = f.node, node_name = f.node_name, address = f.address, control_plane = true,
+    cloud_provider = f.cloud_provider, cluster = { host = f.host, endpoint = f.endpoint, port = f.port, reach = f.reach,
+      names = f.names, cluster_name = f.cluster_name, ca = known.ca, ca_hash = known.ca_hash, server = known.server } }
+  role.perform(JOINS, ctx, "apply", function(host)
+    local joined = entry.prepare(host, joins, ctx, "init")
+    control_plane.tasks(host, f)
+    if f.reach and not joined then host.host_entry (f.endpoint) { address = f.reach } end
+    entry.join(host, joins, ctx, "init", joined)
+  end)
+end
+
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 1200 },
@@ -33,7 +61,9 @@ return role "kubeadm.init" {
     quorum.guard(ctx, f, f.node_name or f.host.hostname)
     control_plane.reset(host, "init")
   end,
+  moves = function(ctx) return life.moves(ctx, ctx.fields, ctx.prior.outputs) end,
   tasks = function(host, f, ctx)
+    if not host.checking and moves_to(ctx) then rejoin(ctx) end
     control_plane.tasks(host, f)
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,

@@ -97,6 +97,12 @@ local function goes_later(f, node)
   return f.cluster.host ~= nil and require("kubeadm.survey").is_control_plane(node)
 end
 
+-- The first control plane's host has the cluster's credentials, and may be the way to all others. Its Node goes when a machine in
+-- its place joins.
+local function is_on_first(f)
+  return f.host ~= nil and f.cluster.host ~= nil and f.host.address == f.cluster.host.address
+end
+
 -- patience: seconds to wait for an API that does not answer.
 local function leave(ctx, patience)
   local api, name = connect.client(ctx, ctx.fields.cluster), ctx.fields.name
@@ -140,7 +146,7 @@ return kind "kubernetes.node" {
     return cluster and f.name and ("%s/node/%s"):format(cluster, f.name) or nil
   end,
   read = function(ctx)
-    if next(ctx.unknown or {}) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
+    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
     local node, runs, api = look(ctx)
     if not node then return nil end
@@ -154,10 +160,11 @@ return kind "kubernetes.node" {
   end,
   create = settle, update = update,
   delete = function(ctx)
-    if not require("kubeadm.quorum").is_going(ctx.fields.cluster) then return leave(ctx) end
-    local ok, err = pcall(leave, ctx, LAST_WORDS)
+    local going = require("kubeadm.quorum").is_going(ctx.fields.cluster)
+    local ok, err = pcall(leave, ctx, going and LAST_WORDS or nil)
     if ok then return end
-    if not (fail.is(err) and err.code == "unreachable") then error(err, 0) end
-    return { note = ("nothing was moved from node %s, for the API does not answer any more"):format(ctx.fields.name) }
+    if not (fail.is(err) and err.code == "unreachable" and (going or is_on_first(ctx.fields))) then error(err, 0) end
+    return { note = ("nothing was moved from node %s, for %s"):format(ctx.fields.name,
+      going and "the API does not answer any more" or "the way to its cluster is its host, which does not answer") }
   end,
 }

@@ -37,7 +37,7 @@ local function options_of(f) return { force = f.force, manager = f.manager } end
 
 local function read(page, ctx)
   if next(ctx.unknown or {}) then
-    return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
+    return ctx.prior and { outputs = ctx.prior.outputs } or nil
   end
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
   declare(ctx, list)

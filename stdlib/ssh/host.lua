@@ -77,7 +77,7 @@ return kind "ssh.host" {
   end,
   read = function(ctx)
     if next(ctx.unknown or {}) then
-      return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil
+      return ctx.prior and { outputs = ctx.prior.outputs } or nil
     end
     -- Without a record it was never waited for; it may be still starting, and creating it is just that wait.
     if not ctx.prior then return nil end

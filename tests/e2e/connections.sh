@@ -3,36 +3,12 @@
 # only ssh itself gets in. Roles, exec and ssh by both transports; the person's configuration; Ansible over the inventory; and
 # what is left when a run is stopped or killed: nothing.
 . "$(dirname "$0")/lib/verbs.sh"
-sshds=() agent=
-at_exit() {
-  [ ${#sshds[@]} -eq 0 ] || kill "${sshds[@]}" 2>/dev/null
-  [ -z "$agent" ] || kill "$agent" 2>/dev/null
-}
+. "$root/tests/e2e/lib/sshd.sh"
 export XDG_RUNTIME_DIR=$work/run ANSIBLE_HOME=$work/ansible ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_SSH_ARGS="-o ControlMaster=no"
 mkdir -m 700 run
 
-server=$(command -v sshd || echo /usr/sbin/sshd)
-net=127.85.$((RANDOM % 250)) port=$((20000 + RANDOM % 9000)) user=$(id -un)
-[ "$(id -u)" -eq 0 ] && mkdir -p /run/sshd
-ssh-keygen -q -t ed25519 -N "" -C canary -f client
-ssh-keygen -q -t ed25519 -N "" -C host -f host
-common="Port $port
-HostKey $work/host
-AuthorizedKeysFile $work/client.pub
-UsePAM no
-SetEnv SHLVL=5
-StrictModes no
-PidFile none
-PasswordAuthentication no
-PermitRootLogin yes"
-printf 'ListenAddress %s\n' "$net.1" "$net.2" "$net.3" >plain
-echo "$common" >>plain
-printf '%s\n' "ListenAddress $net.4" "Ciphers aes256-gcm@openssh.com" "MACs hmac-sha2-256-etm@openssh.com" "$common" >hardened
-for config in plain hardened; do
-  "$server" -D -f $config -E $config.log &
-  sshds+=($!)
-done
-host_key=$(cut -d' ' -f1,2 host.pub)
+sshd_of plain "ListenAddress $net.1" "ListenAddress $net.2" "ListenAddress $net.3"
+sshd_of hardened "ListenAddress $net.4" "Ciphers aes256-gcm@openssh.com" "MACs hmac-sha2-256-etm@openssh.com"
 
 mkdir demo
 cat >demo/note.lua <<'LUA'
@@ -147,8 +123,8 @@ has out "is not known in $work/known"
 
 # an agent signs; an encrypted key needs its passphrase, which nobody at a terminal can be asked for here
 ssh-agent -D -a "$work/agent.sock" >/dev/null &
-agent=$!
-until [ -S agent.sock ]; do sleep 0.05; done
+children+=($!)
+for _ in {1..200}; do [ ! -S agent.sock ] || break; sleep 0.05; done
 SSH_AUTH_SOCK=$work/agent.sock ssh-add -q client
 cat >agent.lua <<'LUA'
 local ssh = use "ssh"
@@ -199,8 +175,8 @@ nothing_left "SIGKILL"
 is "$(ls run)" ""
 
 # one host that does not answer does not keep the others
-kill "${sshds[1]}"
-wait "${sshds[1]}" 2>/dev/null
+kill "$sshd"
+wait "$sshd" 2>/dev/null
 run 1 exec hosts.lua all "${given[@]}" -- echo hi
 has out "jump, web-1, web-2:
   hi"

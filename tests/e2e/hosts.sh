@@ -2,30 +2,8 @@
 # Hosts through the command line: a real sshd on loopback that is three hosts, two reached through the first; ssh, exec,
 # inventory, and no key anywhere but where it lives.
 . "$(dirname "$0")/lib/verbs.sh"
-sshd=
-at_exit() { [ -z "$sshd" ] || kill "$sshd" 2>/dev/null; }
-
-server=$(command -v sshd || echo /usr/sbin/sshd)
-net=127.84.$((RANDOM % 250)) port=$((20000 + RANDOM % 9000)) user=$(id -un)
-[ "$(id -u)" -eq 0 ] && mkdir -p /run/sshd
-ssh-keygen -q -t ed25519 -N "" -C canary -f client
-ssh-keygen -q -t ed25519 -N "" -C host -f host
-cat >sshd_config <<CONFIG
-ListenAddress $net.1
-ListenAddress $net.2
-ListenAddress $net.3
-Port $port
-HostKey $work/host
-AuthorizedKeysFile $work/client.pub
-UsePAM no
-SetEnv SHLVL=5
-StrictModes no
-PidFile none
-PasswordAuthentication no
-PermitRootLogin yes
-CONFIG
-"$server" -D -f sshd_config -E sshd.log &
-sshd=$!
+. "$root/tests/e2e/lib/sshd.sh"
+sshd_of web "ListenAddress $net.1" "ListenAddress $net.2" "ListenAddress $net.3"
 
 cat >hosts.lua <<'LUA'
 local ssh = use "ssh"
@@ -40,7 +18,7 @@ local jump = host("jump", { "jumps" }, 1)
 host("web-1", { "web" }, 2, jump)
 host("web-2", { "web" }, 3, jump)
 LUA
-given=(net="$net" port="$port" user="$user" host_key="$(cut -d' ' -f1,2 host.pub)" key=@client)
+given=(net="$net" port="$port" user="$user" host_key="$host_key" key=@client)
 
 run 0 apply hosts.lua "${given[@]}"
 has out "Done: 3 added"
@@ -95,7 +73,8 @@ if ls -d /tmp/vmrun-ssh* >/dev/null 2>&1; then not_ok "a folder of ssh is left";
 ssh-keygen -q -t ed25519 -N "" -f other
 run 1 plan hosts.lua net="$net" port="$port" user="$user" key=@client host_key="$(cut -d' ' -f1,2 other.pub)"
 run 0 state list hosts.lua
-kill "$sshd"; wait "$sshd" 2>/dev/null; sshd=
+kill "$sshd"
+wait "$sshd" 2>/dev/null
 run 1 plan hosts.lua "${given[@]}" --detailed-exitcode
 has out "unknown"
 

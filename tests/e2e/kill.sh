@@ -2,24 +2,6 @@
 # An apply that is killed at any moment is finished by the next one: nothing twice, nothing orphaned, nothing lost.
 . "$(dirname "$0")/lib/story.sh"
 
-# kill_after COUNT PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when the COUNTth line matches.
-kill_after() {
-  local count=$1 pattern=$2 seen=0 pid line
-  shift 2
-  mkfifo "$work/lines"
-  timeout 400 "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
-  pid=$!
-  while read -r line; do
-    [[ $line =~ $pattern ]] || continue
-    seen=$((seen + 1))
-    # timeout started vmrun as its only child.
-    [ "$seen" -eq "$count" ] && pkill -9 -P "$pid"
-  done <"$work/lines"
-  rm "$work/lines"
-  code=0
-  wait "$pid" 2>/dev/null || code=$?
-}
-
 # What the emulator shows in Azure, and what the state remembers of it: by id, in small letters.
 shown() { vmrun emulator list --json | jq -r '.arm[]' | tr '[:upper:]' '[:lower:]' | sort; }
 remembered() {

@@ -5,7 +5,8 @@
 stack=$root/tests/lab/machines/stack.lua
 
 if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
-  fail "machines with systemd" "they need root and debootstrap: script/setup --lab"
+  why="machines with systemd need root and debootstrap: script/setup --lab"
+  if [ -n "${CI:-}" ]; then fail "$why"; else skip "$why"; fi
   exit
 fi
 
@@ -70,7 +71,9 @@ exits "what the kubelet sets can be set" 0 on worker sudo sysctl -w vm.overcommi
 exits "what it reads is there" 0 on worker 'test -c /dev/kmsg && sudo conntrack -L'
 exits "packages are known" 0 on worker dpkg-query -W openssh-server
 exits "kernel settings of the network are the machine's own" 0 on worker sudo sysctl -w net.ipv4.ip_forward=1
-same "those of the kernel do not reach the real one" "$(said worker 'sudo sysctl -qw vm.swappiness=7; sudo sysctl -n vm.swappiness') $(cat /proc/sys/vm/swappiness)" "7 60"
+swappiness=$(cat /proc/sys/vm/swappiness)
+[ "$swappiness" != 7 ] || fail "the real swappiness is not the one that is tried"
+same "those of the kernel do not reach the real one" "$(said worker 'sudo sysctl -qw vm.swappiness=7; sudo sysctl -n vm.swappiness') $(cat /proc/sys/vm/swappiness)" "7 $swappiness"
 
 # The network: what the security group says, the load balancer, the way out, names, metadata.
 serve() { on worker sudo systemd-run --quiet --unit="web-$1" socat "TCP-LISTEN:$1,fork,reuseaddr" EXEC:/srv/web; }
@@ -117,6 +120,7 @@ python3 -u -c 'import http.server as h, functools as f, sys
 s = h.ThreadingHTTPServer(("127.0.0.1", 0), f.partial(h.SimpleHTTPRequestHandler, directory=sys.argv[1])); print(s.server_port); s.serve_forever()' \
   "$work/repository" >"$work/port" 2>/dev/null &
 repository=$!
+children=("$repository")
 until_true 10 test -s "$work/port"
 served() { ask "$(endpoint arm)/emulator/internet" -X PUT -H "Authorization: Bearer $(endpoint token)" -d "$1"; }
 same "a server gets an address" "$(served "[{\"name\":\"packages.test\",\"port\":80,\"to\":\"127.0.0.1:$(cat "$work/port")\"}]")" '{"packages.test":"198.18.0.1"}'
@@ -132,6 +136,7 @@ check "a port that is not served is refused" refused
 served "[]" >/dev/null
 exits "no longer served, it has no name" 6 curl_code worker http://packages.test/
 kill "$repository"
+children=()
 
 # Power, by ARM and from inside.
 born() { said worker 'ps -o lstart= -p 1' | grep ' 20[0-9][0-9]$'; }
@@ -253,15 +258,20 @@ cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab} old=machine-bookworm-0000000000
 mkdir -p "$work/cache/$old/bin" "$work/cache/$used/bin"
 for name in "$cache"/machine-bookworm-????????????; do ln -s "$name" "$work/cache/"; done
 : >"$work/cache/$old.gone"
-flock "$work/cache/$used.there" sleep 60 &
+flock -F "$work/cache/$used.there" sleep 60 &
 holder=$!
+children=("$holder")
 until_true 5 eval '! flock -n "$work/cache/$used.there" true'
 exits "with another cache" 0 env VMRUN_LAB_CACHE="$work/cache" "$VMRUN" emulator start --state-dir "$state-3" --machines=systemd
 same "the old root is gone, the one in use is not" "$(find "$work/cache" -name "$old*" | wc -l) $(find "$work/cache" -maxdepth 1 -name "$used*" | wc -l)" "0 2"
 "$VMRUN" emulator stop --state-dir "$state-3" >/dev/null
 kill "$holder"
+children=()
 
+# Somebody else may not read where this was built.
 mkdir -m 777 "$work/nobody"
 chmod 755 "$work"
-exits "without root" 1 setpriv --reuid 65534 --clear-groups "$VMRUN" emulator start --state-dir "$work/nobody/state" --machines=systemd
+cp "$VMRUN" "$(dirname "$(readlink -f "$VMRUN")")"/vmrun-*.so "$work/nobody/"
+chmod 755 "$work"/nobody/vmrun*
+exits "without root" 1 setpriv --reuid 65534 --clear-groups "$work/nobody/$(basename "$VMRUN")" emulator start --state-dir "$work/nobody/state" --machines=systemd
 has "it says so" "machines with systemd need root"

@@ -9,8 +9,9 @@ unset VMRUN_PATH VMRUN_STDLIB VMRUN_LOG
 if [ "${1:-}" != --inside ]; then
   if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
     echo "lab-roots needs root and debootstrap: script/setup --lab"
-    echo "lab-roots: 0 passed, 1 failed, 0 skipped"
-    exit 1
+    if [ -n "${CI:-}" ]; then echo "lab-roots: 0 passed, 1 failed, 0 skipped"; exit 1; fi
+    echo "lab-roots: 0 passed, 0 failed, 1 skipped"
+    exit
   fi
   "$root/tests/lab/debian_root.sh" >/dev/null || { echo "lab-roots: 0 passed, 1 failed, 0 skipped"; exit 1; }
   VMRUN=$VMRUN exec unshare --mount --pid --net --fork --kill-child=KILL --mount-proc bash "$root/tests/e2e/lab-roots.sh" --inside "$@"

@@ -38,14 +38,9 @@ check "and Ready" until_true 60 ready
 : >"$work/watched" && : >"$work/watching"
 watch_planes &
 watcher=$!
-mkfifo "$work/lines"
-timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${given[@]}" >"$work/lines" 2>&1 </dev/null &
-pid=$!
-while read -r line; do
-  [[ $line =~ 'machine_size.cp-2: deallocating' ]] && pkill -9 -P "$pid" # timeout started vmrun as its only child
-done <"$work/lines"
-wait "$pid" 2>/dev/null
-same "one was killed while the second was away" "$(left_over)" "demo-cp-2"
+kill_after 1 'machine_size\.cp-2: deallocating' "${given[@]}"
+same "one is killed" "$code" 137
+same "while the second was away" "$(left_over)" "demo-cp-2"
 exits "the next run goes on, and says what it could not ask" 1 apply "${given[@]}"
 has "as the machine was away" "node.cp-2/"
 exits "the one after can ask" 0 apply "${given[@]}"

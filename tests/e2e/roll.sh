@@ -25,24 +25,6 @@ stop_watch() { rm -f "$work/watching" && wait "$watcher"; }
 fewest() { sort -n "$work/watched" | head -1; }
 most() { sort -n "$work/watched" | tail -1; }
 
-# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
-kill_at() {
-  local pattern=$1 pid line seen=
-  shift
-  mkfifo "$work/lines"
-  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
-  pid=$!
-  while read -r line; do
-    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
-      seen=1
-      pkill -9 -P "$pid" # timeout started vmrun as its only child
-    fi
-  done <"$work/lines"
-  rm "$work/lines"
-  code=0
-  wait "$pid" 2>/dev/null || code=$?
-}
-
 given=("${base[@]}" workers=3)
 exits "three workers" 0 apply "${given[@]}"
 [ "$failed" -eq 0 ] || exit
@@ -117,9 +99,9 @@ head -n -1 "$work/recipes/cluster/cloud-init.yaml" >"$work/recipes/cluster/old.y
 exits "the plan" 2 plan "${given[@]}" --detailed-exitcode
 matches "says that it is the custom data" 'remove \(stale: custom_data; \[\+3\] comes for it, 3 of 3\)'
 start_watch
-kill_at 'worker.instances\[[0-9]+\]: removed' "${given[@]}"
+kill_after 1 'worker.instances\[[0-9]+\]: removed' "${given[@]}"
 same "killed when the first has gone" "$code" 137
-kill_at 'kubeadm.join.join: created' "${given[@]}"
+kill_after 1 'kubeadm.join.join: created' "${given[@]}"
 same "killed when its successor has joined" "$code" 137
 same "two of before are there" "$(kept "$second")" 2
 exits "the plan goes on" 2 plan "${given[@]}" --detailed-exitcode

@@ -2,7 +2,8 @@
 # Builds Kubernetes' programs from Debian 12's source package, once, into a cache outside the tree, and prints their folder.
 #   tests/lab/build.sh [--stamp=1.20.2] [kube-apiserver ...]
 # Without names: what an API server with controllers needs. Others: kubelet, kubeadm, kube-proxy, kubectl; and crictl, of our own.
-# What is there is not built again. A second stamp is the same source that says another patch release of itself.
+# What is there is not built again; crictl is when its source is another. A second stamp is the same source that says another patch
+# release of itself.
 # The cache is VMRUN_LAB_CACHE or ~/.cache/vmrun-lab; script/setup --lab installs what a build takes.
 set -euo pipefail
 
@@ -18,9 +19,10 @@ done
 
 cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}/kubernetes-$package
 bin=$cache/bin-$stamp tree=$cache/tree crictl=$(cd "$(dirname "$0")" && pwd)/site/crictl/main.go
-[ "$bin/crictl" -nt "$crictl" ] || rm -f "$bin/crictl"
+crictl_key=$(sha256sum <"$crictl" | cut -c 1-16)
 
-missing() { local name; for name; do [ -x "$bin/$name" ] || echo "$name"; done; }
+there() { [ -x "$bin/$1" ] && { [ "$1" != crictl ] || [ "$(cat "$bin/crictl.key" 2>/dev/null)" = "$crictl_key" ]; }; }
+missing() { local name; for name; do there "$name" || echo "$name"; done; }
 [ -n "$(missing "$@")" ] || { echo "$bin"; exit 0; }
 
 for tool in /usr/lib/go-1.19/bin/go /usr/bin/dpkg-source /usr/share/gocode/src/github.com/modern-go/reflect2; do
@@ -93,7 +95,9 @@ install -D -m 644 "$crictl" cmd/crictl/main.go
 for name in $(missing "$@"); do
   began=$SECONDS
   GOPATH=$tree go build -trimpath -ldflags "$flags" -o "$unfinished/$name" "./cmd/$name" >&2
+  [ "$name" != crictl ] || rm -f "$bin/crictl.key"
   mv "$unfinished/$name" "$bin/$name"
+  [ "$name" != crictl ] || echo "$crictl_key" >"$bin/crictl.key"
   echo "built $name $stamp in $((SECONDS - began)) s" >&2
 done
 echo "$bin"

@@ -8,10 +8,12 @@ recipe=$root/recipes/cluster.lua
 export NO_COLOR=1 VMRUN
 unset AZURE_SUBSCRIPTION_ID AZURE_TENANT_ID VMRUN_PATH VMRUN_STDLIB VMRUN_LOG KUBECONFIG
 passed=0 failed=0 skipped=0 began=$SECONDS
+children=() # what ends with the story, however it ends
 
 # Every emulator of a state folder below $work ends with the story. KEEP=1 leaves a failed story's folder.
 finish() {
   local folder
+  [ ${#children[@]} -eq 0 ] || kill "${children[@]}" 2>/dev/null
   for folder in "$work"/state*; do
     [ -d "$folder/emulator" ] && "$VMRUN" emulator stop --state-dir "$folder" >/dev/null 2>&1
   done
@@ -48,13 +50,13 @@ matches() { if grep -qE -- "$2" <<<"$out"; then pass "$1"; else fail "$1" "nothi
 lacks() { if grep -qF -- "$2" <<<"$out"; then fail "$1" "there is '$2' in:" "$out"; else pass "$1"; fi; }
 same() { if [ "$2" = "$3" ]; then pass "$1"; else fail "$1" "this:" "$2" "is not:" "$3"; fi; }
 
-# until_true SECONDS COMMAND...: asks again until it succeeds.
+# until_true SECONDS COMMAND...: asks again, after `pause`, until it succeeds.
 until_true() {
   local end=$((SECONDS + $1))
   shift
   until "$@" >/dev/null 2>&1; do
     [ "$SECONDS" -lt "$end" ] || return 1
-    sleep 0.2
+    sleep "${pause:-0.2}"
   done
 }
 
@@ -62,6 +64,35 @@ until_true() {
 vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
+
+# at_line COUNT PATTERN COMMAND...: an apply with the parameters `with`, during which COMMAND runs when the COUNTth line matches (0:
+# each that does, $line). $code is how the apply ended, $run its process, what it said is in $work/lines. `lag`: seconds between the
+# line and the command, `patience`: seconds for all of it.
+at_line() {
+  local count=$1 pattern=$2 seen=0 line
+  shift 2
+  mkfifo "$work/said"
+  timeout "${patience:-400}" "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "${with[@]}" >"$work/said" 2>&1 </dev/null &
+  run=$!
+  while read -r line; do
+    echo "$line"
+    [[ $line =~ $pattern ]] || continue
+    seen=$((seen + 1))
+    [ "$count" -eq 0 ] || [ "$seen" -eq "$count" ] || continue
+    [ -z "${lag:-}" ] || sleep "$lag"
+    "$@" </dev/null
+  done <"$work/said" >"$work/lines"
+  rm "$work/said"
+  code=0
+  wait "$run" 2>/dev/null || code=$?
+}
+
+# kill_after COUNT PATTERN PARAMETER...: an apply that is killed with SIGKILL at such a line.
+kill_run() { pkill -9 -P "$run"; } # timeout started vmrun as its only child
+kill_after() {
+  local with=("${@:3}")
+  at_line "$1" "$2" kill_run
+}
 
 endpoint() { jq -r ".$1" "$state/emulator/endpoint.json"; }
 

@@ -142,12 +142,12 @@ cat >"$lab/opt/bin/flanneld" <<'SH'
 exec /usr/local/bin/vmrun lua /srv/flannel.lua "$@"
 SH
 cp "$here/image/cni-flannel" "$lab/flannel"
-chmod 755 "$lab/opt/bin/flanneld" "$lab/flannel"
-image lab coredns:1.7.0 "" /usr/local/bin/vmrun lua /srv/dns.lua
+chmod 755 "$lab/opt/bin/flanneld" "$lab/flannel" "$lab/srv/run"
+image lab coredns:1.7.0 "" /srv/run /usr/local/bin/vmrun lua /srv/dns.lua
 image lab flannel-io/flannel:v0.28.9 "" /opt/bin/flanneld
 image lab flannel-io/flannel-cni-plugin:v1.9.1-flannel3 "" /bin/cp
 for name in source-controller kustomize-controller; do
-  image lab "fluxcd/$name:v1.9.4" 65534:65534 /usr/local/bin/vmrun lua /srv/flux.lua $name
+  image lab "fluxcd/$name:v1.9.4" 65534:65534 /srv/run /usr/local/bin/vmrun lua /srv/flux.lua $name
 done
-image lab library/nginx:1.28-alpine "" /bin/httpd -f -p 80 -h /srv
+image lab library/nginx:1.28-alpine "" /srv/run /bin/httpd -f -p 80 -h /srv
 image lab library/busybox:1.36 "" /bin/sh

@@ -9,7 +9,8 @@ rm -rf "$out"
 mkdir -p "$out/keys"
 chmod 700 "$out/keys"
 work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# gpg leaves its agent behind.
+trap 'GNUPGHOME=$out/keys gpgconf --kill all 2>/dev/null; rm -rf "$work"' EXIT
 
 # pack NAME VERSION DEPENDS: what lies in $work/NAME.
 pack() {

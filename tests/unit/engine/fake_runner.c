@@ -29,6 +29,15 @@ uint64_t fake_random(struct fake *fake, uint64_t below)
     return below ? z % below : z;
 }
 
+void fake_seeds(void (*live)(uint64_t seed), uint64_t otherwise)
+{
+    const char *only = getenv("VMRUN_SEED"), *many = getenv("VMRUN_SEEDS");
+    uint64_t first = only ? strtoull(only, NULL, 10) : 1;
+    uint64_t last = only ? first : many ? strtoull(many, NULL, 10) : otherwise;
+    for (uint64_t seed = first; seed <= last; seed++)
+        live(seed);
+}
+
 static void broke(struct fake *fake, const char *rule, const char *address)
 {
     if (!fake->broken)

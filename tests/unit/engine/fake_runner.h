@@ -78,6 +78,8 @@ struct fake {
 struct fake *fake_new(uint64_t seed);
 void fake_free(struct fake *fake);
 uint64_t fake_random(struct fake *fake, uint64_t below);
+/* Calls live with the seeds 1 to VMRUN_SEEDS (else `otherwise`), or with VMRUN_SEED alone. */
+void fake_seeds(void (*live)(uint64_t seed), uint64_t otherwise);
 
 void fake_recipe(struct fake *fake, const char *text); /* from now on; frees the old plan */
 struct vr_plan *fake_plan(struct fake *fake);          /* of the recipe; kept until the next */

@@ -77,20 +77,18 @@ function M.take(api)
   return survey
 end
 
-local shared = setmetatable({}, { __mode = "k" }) -- client -> { event } or { survey, at } or nothing
+local taking = require "together"()
+local shared = setmetatable({}, { __mode = "k" }) -- client -> { survey, at }
 
 --- The same, from what was asked a moment ago if it was.
 function M.recent(api)
-  while shared[api] and shared[api].event do shared[api].event:wait() end
   local entry = shared[api]
   if entry and task.now() - entry.at < SHARED then return entry.survey end
-  local event = task.event()
-  shared[api] = { event = event }
-  local ok, survey = pcall(M.take, api)
-  shared[api] = ok and { survey = survey, at = task.now() } or nil
-  event:set()
-  if not ok then error(survey, 0) end
-  return survey
+  return taking(api, function()
+    local survey = M.take(api)
+    shared[api] = { survey = survey, at = task.now() }
+    return survey
+  end)
 end
 
 --- The same for the reads of a plan, which ask at about the same time. Returns the client, too.
@@ -100,7 +98,7 @@ function M.shared(ctx, cluster)
 end
 
 --- Forgets what reads shared: something of the cluster was changed.
-function M.forget(api) if shared[api] and not shared[api].event then shared[api] = nil end end
+function M.forget(api) shared[api] = nil end
 
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
 function M.runs(node) return release.older(node.kubelet, node.pods) end

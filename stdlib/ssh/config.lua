@@ -1,12 +1,13 @@
 --- What an ssh_config says of a host. ssh itself reads it (`ssh -G`), once a run: patterns, Include, Match, tokens and the order
 -- of files are its own.
-local fail, process, task = require "fail", require "process", require "task"
+local fail, process = require "fail", require "process"
 
 local M = {}
 
 local TIME = 20                     -- seconds: a Match may run a program
 local turn = require "ssh.turns"(8) -- an ssh each
-local known = {}                    -- question -> { event =, told = or err = }
+local asking = require "together"()
+local known = {}                    -- question -> what it says
 
 local function words_of(text)
   local words = {}
@@ -107,18 +108,8 @@ end
 -- (a list of {address, port, user}, or nil), proxy_command, known_hosts_command}
 function M.of(alias, given)
   local question = table.concat({ alias, given.file or "", given.user or "", given.port or "" }, "\n")
-  local entry = known[question]
-  if entry then
-    entry.event:wait()
-  else
-    entry = { event = task.event() }
-    known[question] = entry
-    local ok, told = pcall(ask, alias, given)
-    if ok then entry.told = told else entry.err, known[question] = told, nil end
-    entry.event:set()
-  end
-  if entry.err then error(entry.err, 0) end
-  return entry.told
+  known[question] = known[question] or asking(question, ask, alias, given)
+  return known[question]
 end
 
 return M

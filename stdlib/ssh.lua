@@ -37,7 +37,7 @@ end
 
 --- Logs in to a host.
 -- @param options host, port (22), user, key (private key: a text, or what `ssh.key` gave), passphrase, identities (instead of
--- key: a list of what to try in turn, keys and {blob=, name=, sign=function(data) -> bare signature or nil, which may wait}),
+-- key: a list of what to try in turn, keys and {blob=, name=, sign=function(data) -> bare signature, or nil and why, which may wait}),
 -- host_keys (lines of "type base64", one of which the host must show, or what `ssh.known_hosts` gave), known_as (the host's
 -- name in them), via (a connection to jump through), connect_to ("addr:port": where the TCP connection goes instead), timeout
 -- (30 s, waiting for a turn apart), keepalive (15 s of silence before the host is asked whether it is there)

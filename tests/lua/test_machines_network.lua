@@ -121,3 +121,5 @@ test("custom data: files, commands, scripts", function(t)
     commands = { { "/var/lib/custom-data" } } })
   t.eq(custom_data(nil, "m"), { files = {}, commands = {} })
 end)
+
+test.done()

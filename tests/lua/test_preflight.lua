@@ -84,3 +84,5 @@ test("each kind of Azure's has its actions", function(t)
     end
   end
 end)
+
+test.done()

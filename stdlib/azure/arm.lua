@@ -10,8 +10,8 @@ client.__index = client
 local RETRIED = { [408] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
 local RETRIED_CODES = {
   AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
-  OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
-  KeyVaultAccessForbidden = true,
+  OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true,
+  NicReservedForAnotherVm = true, KeyVaultAccessForbidden = true,
 }
 local AWAITED = { KeyVaultAccessForbidden = "waiting for the role on the key's vault" } -- said while it is tried again
 local LOST = { connect = true, resolve = true, timeout = true, reset = true } -- codes of a request that got no answer
@@ -39,7 +39,8 @@ local HINTS = {
   SkuNotAvailable = "choose another size, zone or region",
   AllocationFailed = "choose another size or zone, or try again later",
   RequestDisallowedByPolicy = "an Azure policy forbids it; see the policy named above",
-  KeyVaultAccessForbidden = "give the disk encryption set's identity 'Key Vault Crypto Service Encryption User' on the key's vault",
+  KeyVaultAccessForbidden =
+    "give the disk encryption set's identity 'Key Vault Crypto Service Encryption User' on the key's vault",
   ScopeLocked = "a management lock protects it; remove the lock first",
 }
 
@@ -196,8 +197,8 @@ end
 local ENDED = { succeeded = true, failed = true, canceled = true }
 local SETTLE = 45 -- seconds: less than a read may take
 
---- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil when it
--- is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
+--- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil
+-- when it is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
 function client:gathered(key, id, all)
   local batch = self.batches[key]
   if batch then
@@ -222,8 +223,8 @@ end
 
 local KEPT = 60 -- seconds that a list stands for what is read of it
 
---- One of a list that is asked for once, whoever wants something of it first, and told once: who looks again wants to know what is
--- there by then. Nil when it is not in the list or the list is refused.
+--- One of a list that is asked for once, whoever wants something of it first, and told once: who looks again wants to know
+-- what is there by then. Nil when it is not in the list or the list is refused.
 function client:kept(list, id, api)
   local key = list:lower() .. " " .. api
   local found = self.lists[key]
@@ -243,7 +244,8 @@ function client:kept(list, id, api)
 end
 
 --- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
--- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the same plan.
+-- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the
+-- same plan.
 function client:settled(id, api, options)
   options = options or {}
   local started, url = task.now(), self:url(id, api)
@@ -251,7 +253,8 @@ function client:settled(id, api, options)
   local listed = options.list and self:kept(options.list, id, api) or not options.list and collection
     and self:gathered(collection:lower() .. " " .. api, id, function() return self:list(collection, api) end)
   while true do
-    local answer = listed and { status = 200, json = listed, headers = {} } or self:request("GET", url, nil, { ok = { [404] = true } })
+    local answer = listed and { status = 200, json = listed, headers = {} }
+      or self:request("GET", url, nil, { ok = { [404] = true } })
     listed = nil
     if answer.status == 404 then return self:get(id, api) end
     local state = type(answer.json.properties) == "table" and answer.json.properties.provisioningState

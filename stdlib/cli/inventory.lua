@@ -41,7 +41,9 @@ local function trust(session, host)
   if hosts.reach(session, host) ~= host.address then -- it is the host's key, wherever the connection goes
     table.insert(options, 1, "HostKeyAlias=" .. login.name_of_key(host.address, host.port))
   end
-  table.move({ "GlobalKnownHostsFile=/dev/null", "VerifyHostKeyDNS=no", "StrictHostKeyChecking=yes" }, 1, 3, #options + 1, options)
+  for _, option in ipairs { "GlobalKnownHostsFile=/dev/null", "VerifyHostKeyDNS=no", "StrictHostKeyChecking=yes" } do
+    options[#options + 1] = option
+  end
   return options
 end
 

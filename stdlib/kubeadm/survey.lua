@@ -103,8 +103,8 @@ function M.forget(api) shared[api] = nil end
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
 function M.runs(node) return release.older(node.kubelet, node.pods) end
 
---- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the cluster's
--- configuration is missing nothing is waited for: kubeadm says so.
+--- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the
+-- cluster's configuration is missing nothing is waited for: kubeadm says so.
 function M.wait_for(ctx, api, version, seconds)
   local deadline = task.now() + seconds
   while true do
@@ -118,7 +118,8 @@ function M.wait_for(ctx, api, version, seconds)
     end
     ctx:progress("waiting for the control planes to be at " .. version)
     for _, name in ipairs(behind) do late[name] = true end
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, #behind > 0 and 15 or 2, function(event, pod)
+    local servers = { namespace = "kube-system", labels = "component=kube-apiserver" }
+    api:watch("v1", "Pod", servers, #behind > 0 and 15 or 2, function(event, pod)
       return event ~= "DELETED" and late[pod.spec.nodeName] and release.compare(version_of(pod) or version, version) >= 0
     end)
   end

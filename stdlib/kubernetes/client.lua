@@ -210,7 +210,8 @@ end
 function client:evict(pod)
   local path = self:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
   local done, answer = self:request("POST", path, { apiVersion = self.evictions or "policy/v1", kind = "Eviction",
-    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [403] = true, [404] = true, [429] = true } })
+    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } },
+    { ok = { [403] = true, [404] = true, [429] = true } })
   if answer.status == 403 and not is_terminating(answer) then raise(self, "POST " .. path, answer) end
   return done
 end

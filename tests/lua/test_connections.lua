@@ -153,8 +153,8 @@ test("an agent that does not sign, or not as asked, is named by both transports"
   t.has(try("old"), ("the ssh-agent at %s/old.sock signed with \"ssh-rsa\" instead of rsa-sha2-256"):format(server.dir))
   -- One that the host did refuse is told apart.
   local wrong = assert(ssh.key(sshd.keypair(server.dir, "wrong").private))
-  message = t.err("auth", ssh.connect(sshd.options(server, { key = false, identities = { wrong, { blob = key:blob(), name = "mine",
-    sign = function() return nil, "it is locked" end } } })))
+  local mine = { blob = key:blob(), name = "mine", sign = function() return nil, "it is locked" end }
+  message = t.err("auth", ssh.connect(sshd.options(server, { key = false, identities = { wrong, mine } })))
   t.has(message, ("refused user '%s' with each of the keys %s, mine (it is locked)"):format(server.user, wrong:name()))
 end)
 
@@ -707,15 +707,16 @@ test("openssh: it is the host's own key, wherever the connection goes", function
     connection.close_all()
     count = count + 1 -- ssh is asked once for each file
     fs.write(dir .. "/known", known)
-    fs.write(dir .. "/config" .. count, ("Host web\n  HostName 10.9.9.9\n  Port %d\n  User %s\n  UserKnownHostsFile %s/known\n%s"):format(
-      port or 22, server.user, dir, more or ""))
+    local text = "Host web\n  HostName 10.9.9.9\n  Port %d\n  User %s\n  UserKnownHostsFile %s/known\n%s"
+    fs.write(dir .. "/config" .. count, text:format(port or 22, server.user, dir, more or ""))
     return { address = "web", key = server.key, config = dir .. "/config" .. count, transport = "openssh" }
   end
   local key, wrong = server.host_keys[1], other.host_keys[1]
   t.eq(says(t, try("10.9.9.9 " .. key .. "\n")), "in")
   t.eq(says(t, try("[10.9.9.9]:2022 " .. key .. "\n", nil, 2022)), "in")
   t.eq(says(t, try("known " .. key .. "\n", "  HostKeyAlias known\n")), "in")
-  t.has(refused(t, try("10.9.9.9 " .. wrong .. "\n", "  NoHostAuthenticationForLocalhost yes\n"), "hostkey").message, "HAS CHANGED")
+  local err = refused(t, try("10.9.9.9 " .. wrong .. "\n", "  NoHostAuthenticationForLocalhost yes\n"), "hostkey")
+  t.has(err.message, "HAS CHANGED")
   t.has(refused(t, try(("[%s]:%d %s\n"):format(server.host, server.port, key)), "hostkey").message, "is not known")
 end)
 
@@ -744,7 +745,8 @@ test("lines of host keys in all their forms, by both transports", function(t)
   local tabbed = key:gsub(" ", "\t")
   for _, transport in ipairs { "libssh2", "openssh" } do
     local function host(...) return host_of(server, { host_keys = { ... }, transport = transport }) end
-    for _, line in ipairs { key .. " a comment", tabbed, "  " .. key, name .. " " .. key, "other," .. name .. "\t" .. tabbed, "* " .. key } do
+    for _, line in ipairs { key .. " a comment", tabbed, "  " .. key, name .. " " .. key, "other," .. name .. "\t" .. tabbed,
+      "* " .. key } do
       t.eq(says(t, host(line)), "in", transport .. ": " .. line)
       connection.close_all()
     end
@@ -767,8 +769,8 @@ test("openssh: folders and files with odd names", function(t)
     print(conn:exec("echo in").stdout .. conn:host_key())
     connection.close_all()
   ]])
-  local result = assert(process.run { argv = { process.self(), "lua", server.dir .. "/child.lua", server.dir .. "/host.json", odd },
-    env = { TMPDIR = odd, XDG_RUNTIME_DIR = odd }, timeout = 20 })
+  local argv = { process.self(), "lua", server.dir .. "/child.lua", server.dir .. "/host.json", odd }
+  local result = assert(process.run { argv = argv, env = { TMPDIR = odd, XDG_RUNTIME_DIR = odd }, timeout = 20 })
   t.eq({ result.stdout, result.stderr }, { "in\n" .. server.host_keys[1] .. "\n", "" })
   t.eq(fs.list(odd), { "known", "sent" })
 end)
@@ -779,8 +781,8 @@ test("identity files of a configuration: variables and tokens", function(t)
   fs.chmod(server.dir .. "/client", 384)
   fs.rename(server.dir .. "/client", ("%s/%d-%s-100%%"):format(server.dir, uid, server.host))
   local home = "${HOME}" .. ("/.."):rep(select(2, process.env("HOME"):gsub("/", "")))
-  fs.write(server.dir .. "/config", ("Host *\n  IdentityAgent none\n  IdentityFile ${VMRUN_IS_NOT_SET}/x\n  IdentityFile %s%s/%%i-%%h-100%%%%\n")
-    :format(home, server.dir))
+  local text = "Host *\n  IdentityAgent none\n  IdentityFile ${VMRUN_IS_NOT_SET}/x\n  IdentityFile %s%s/%%i-%%h-100%%%%\n"
+  fs.write(server.dir .. "/config", text:format(home, server.dir))
   t.eq(says(t, host_of(server, { key = false, config = server.dir .. "/config" })), "in")
 end)
 
@@ -792,8 +794,8 @@ test("inventory: ssh verifies by the host's keys, then by its files", function(t
   local function try(name, fields, way)
     fields.address, fields.port, fields.user = name or server.host, name and 22 or server.port, server.user
     local rows = { { kind = "ssh.host", address = "ssh.host.web", fields = fields, outputs = {} } }
-    local call = { session = { rows = rows, target = TARGET, stack = "s" }, args = { format = way or "ssh", identity = server.dir .. "/client" } }
-    local text = inventory.run(call).text
+    local args = { format = way or "ssh", identity = server.dir .. "/client" }
+    local text = inventory.run({ session = { rows = rows, target = TARGET, stack = "s" }, args = args }).text
     if way then return text end
     fs.write(server.dir .. "/inventory", text)
     local result = process.run { argv = { "ssh", "-F", server.dir .. "/inventory", "web", "echo in" }, timeout = 20 }
@@ -805,7 +807,8 @@ test("inventory: ssh verifies by the host's keys, then by its files", function(t
   t.has(try(nil, { host_keys = { "elsewhere " .. key } }), "Host key verification failed")
   t.has(try(nil, { host_keys = { other.host_keys[1] } }), "IDENTIFICATION HAS CHANGED")
   t.has(try(nil, { known_hosts = { file } }), "IDENTIFICATION HAS CHANGED")
-  t.eq(try(nil, { host_keys = { "web " .. key, key } }, "known_hosts"), ("web %s\n[%s]:%d %s"):format(key, server.host, server.port, key))
+  t.eq(try(nil, { host_keys = { "web " .. key, key } }, "known_hosts"),
+    ("web %s\n[%s]:%d %s"):format(key, server.host, server.port, key))
   redirect(t, "10.9.9.9", server)
   t.eq(try("10.9.9.9", { host_keys = { key } }), "in\n")
   fs.write(file, "10.9.9.9 " .. key .. "\n")

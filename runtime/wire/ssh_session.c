@@ -348,7 +348,8 @@ static void lose_connection(struct vr_ssh *ssh)
         lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
                      how_it_ended(ssh));
     else
-        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, ssh_last_error(ssh));
+        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
+                     ssh_last_error(ssh));
 }
 
 /* --- login --- */

@@ -12,6 +12,9 @@ end
 --- Whether a value is a failure made here (or raised by a native module in the same form).
 local function is(value) return type(value) == "table" and type(value.message) == "string" end
 
+--- Whether an error says nothing of the work: its task was cancelled, or a deadline around it (task.deadline) is over.
+local function interrupted(value) return is(value) and (value.code == "cancelled" or value.deadline ~= nil) end
+
 --- Passes results through; `nil, message, code` of a native module is raised as a failure.
 local function check(first, message, code, ...)
   if first == nil and message ~= nil then
@@ -20,4 +23,4 @@ local function check(first, message, code, ...)
   return first, message, code, ...
 end
 
-return setmetatable({ check = check, is = is }, { __call = make })
+return setmetatable({ check = check, is = is, interrupted = interrupted }, { __call = make })

@@ -37,7 +37,7 @@ end
 
 --- Logs in to a host.
 -- @param options host, port (22), user, key (private key: a text, or what `ssh.key` gave), passphrase, identities (instead of
--- key: a list of what to try in turn, keys and {blob=, name=, sign=function(data) -> bare signature or nil, which may wait}),
+-- key: a list of what to try in turn, keys and {blob=, name=, sign=function(data) -> bare signature, or nil and why}),
 -- host_keys (lines of "type base64", one of which the host must show, or what `ssh.known_hosts` gave), known_as (the host's
 -- name in them), via (a connection to jump through), connect_to ("addr:port": where the TCP connection goes instead), timeout
 -- (30 s, waiting for a turn apart), keepalive (15 s of silence before the host is asked whether it is there)
@@ -155,8 +155,8 @@ end
 --- Runs a command to its end.
 -- @param options stdin (text), timeout (seconds), on_stdout, on_stderr (called with each chunk, may wait), pty,
 -- collect (false: only the callbacks get the output)
--- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the fourth value,
--- what was received
+-- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the
+-- fourth value, what was received
 function session:exec(command, options)
   options = options or {}
   local deadline = options.timeout and task.now() + options.timeout

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/descriptor.h"
 #include "machine/answer.h"
 #include "machine/command.h"
 #include "machine/lab.h"
@@ -201,11 +202,7 @@ static void on_input(struct vr_watch *watch, unsigned events)
 int vr_keeper_main(void)
 {
     struct keeper keeper = {.epoll = epoll_create1(EPOLL_CLOEXEC)};
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    vr_descriptor_room(ULONG_MAX);
     sigset_t mask;
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD), sigaddset(&mask, SIGTERM), sigaddset(&mask, SIGINT),

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/descriptor.h"
 #include "base/log.h"
 #include "wire/http_server_private.h"
 
@@ -26,6 +26,7 @@ enum {
     BACKLOG = 1024,
     ACCEPT_AT_ONCE = 64,
     MAX_CONNECTIONS = 16000,
+    DESCRIPTORS = 65536, /* a watch holds one */
     MAX_HEAD = 16 * 1024,
     MAX_HELLO = 5 + 16 * 1024
 };
@@ -761,18 +762,6 @@ static bool check_tls(struct vr_server *server, struct vr_error *err)
     return true;
 }
 
-/* A watch holds a descriptor: the soft limit of 1024 that most shells give is too few for a busy
- * emulator. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    const rlim_t wanted = 65536;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
-        return;
-    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_options *options,
                                 struct vr_error *err)
 {
@@ -783,7 +772,7 @@ struct vr_server *vr_server_new(struct vr_loop *loop, const struct vr_server_opt
     server->fd = -1;
     server->certs = vr_certs_new();
     signal(SIGPIPE, SIG_IGN);
-    raise_descriptor_limit();
+    vr_descriptor_room(DESCRIPTORS);
     const char *host = options->host ? options->host : "127.0.0.1";
     if (!check_tls(server, err) || !start_listening(server, host, options->port, err))
         goto failed;

@@ -287,8 +287,11 @@ static char *host_name(const struct vr_known_hosts *known, const char *host, int
     char *full = vr_format("[%s]:%d", bare, port);
     bool with_port = false, without = false;
     for (size_t i = 0; i < known->count; i++) {
-        with_port = with_port || line_speaks_of(&known->lines[i], full);
-        without = without || line_speaks_of(&known->lines[i], bare);
+        const struct line *line = &known->lines[i];
+        if (line->authority) /* it does not know the host's key */
+            continue;
+        with_port = with_port || line_speaks_of(line, full);
+        without = without || line_speaks_of(line, bare);
     }
     free(with_port || !without ? bare : full);
     return with_port || !without ? full : bare;

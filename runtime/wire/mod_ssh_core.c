@@ -284,12 +284,15 @@ static int session_ready(lua_State *L)
     return vr_wait(L, &s->waiters, -1, ready_finish, 0);
 }
 
-/* session:sign(signature or nil) */
+/* session:sign(signature), or session:sign(nil [, why there is none]) */
 static int session_sign(lua_State *L)
 {
     size_t length = 0;
     const char *signature = luaL_optlstring(L, 2, NULL, &length);
-    vr_ssh_sign(check_session(L)->ssh, signature, length);
+    if (signature)
+        vr_ssh_sign(check_session(L)->ssh, signature, length);
+    else
+        vr_ssh_refuse(check_session(L)->ssh, luaL_optstring(L, 3, "no signature was given"));
     return 0;
 }
 

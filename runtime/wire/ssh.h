@@ -69,8 +69,9 @@ const char *vr_ssh_host_key_types(const struct vr_ssh *ssh);
 /* A signature that the login waits for, of the identity of this number (from 0): the data to sign,
  * valid until the answer; NULL: none. */
 const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *length);
-/* The answer: a bare signature (for RSA: rsa-sha2-256), or NULL: refused. */
+/* The answer: a bare signature (for RSA: rsa-sha2-256), or why there is none. */
 void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length);
+void vr_ssh_refuse(struct vr_ssh *ssh, const char *why);
 
 /* At most so many handshakes at once in this process (default 32), and logins at one address
  * (default 8: an sshd drops strangers from ten on); the others wait in line. 0: as before. */

@@ -78,13 +78,6 @@ void ssh_channel_drop(struct vr_ssh_channel *channel, const struct vr_error *err
 
 /* --- calls of libssh2 --- */
 
-static const char *last_error(const struct vr_ssh *ssh)
-{
-    char *text = NULL;
-    libssh2_session_last_error(ssh->raw, &text, NULL, 0);
-    return text && *text ? text : "no reason given";
-}
-
 /* A call has returned rc < 0. */
 static int call_failed(struct vr_ssh_channel *channel, int rc, const char *what)
 {
@@ -95,7 +88,7 @@ static int call_failed(struct vr_ssh_channel *channel, int rc, const char *what)
         ssh->fatal = rc;
         return STEP_NOTHING;
     }
-    vr_error_set(&channel->err, "channel", "%s: %s: %s", ssh->label, what, last_error(ssh));
+    vr_error_set(&channel->err, "channel", "%s: %s: %s", ssh->label, what, ssh_last_error(ssh));
     leave_turns(channel);
     channel->phase = FREEING;
     channel->news = true;

@@ -38,6 +38,7 @@ struct ssh_identity {
     struct vr_ssh_key *key; /* NULL: the owner signs */
     char *type, *name;
     struct vr_buf blob;
+    char *unsigned_why; /* why its owner has not signed; NULL: has, or was not asked */
 };
 
 /* Those who log in at the same address, one behind the other if they are many. */
@@ -149,6 +150,7 @@ enum { STEP_NOTHING = 0, STEP_DONE = 1, STEP_WAIT = -1, STEP_OVER = 2 };
 void ssh_kick(struct vr_ssh *ssh); /* pump soon */
 /* Whether rc (negative, of libssh2) is the end of the session rather than of one channel. */
 bool ssh_is_fatal(const struct vr_ssh *ssh, int rc);
+const char *ssh_last_error(const struct vr_ssh *ssh); /* in libssh2's words */
 
 /* ssh_channel.c */
 int ssh_channel_step(struct vr_ssh_channel *channel); /* STEP_OVER: not the session's any more */

@@ -78,6 +78,14 @@ static BIGNUM *read_big(struct reader *r)
     return BN_bin2bn(s.at, (int)s.left, NULL);
 }
 
+/* libcrypto clears what it makes of a number that is marked as secret; whoever frees this one does
+ * so by BN_clear_free. */
+static BIGNUM *read_secret(struct reader *r)
+{
+    struct reader s = read_string(r);
+    return BN_bin2bn(s.at, (int)s.left, BN_secure_new());
+}
+
 static bool string_is(const struct reader *s, const char *text)
 {
     return s->left == strlen(text) && memcmp(s->at, text, s->left) == 0;
@@ -160,16 +168,27 @@ static bool put_ec(struct vr_buf *out, EVP_PKEY *pkey)
 
 /* --- OpenSSH's format --- */
 
+/* NULL: the numbers make no key. Takes `build`; it is `complete` if all could be put into it. */
+static EVP_PKEY *make_key(const char *kind, OSSL_PARAM_BLD *build, bool complete)
+{
+    OSSL_PARAM *params = complete ? OSSL_PARAM_BLD_to_param(build) : NULL;
+    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, kind, NULL);
+    EVP_PKEY *pkey = NULL;
+    if (params && EVP_PKEY_fromdata_init(make) > 0)
+        EVP_PKEY_fromdata(make, &pkey, EVP_PKEY_KEYPAIR, params);
+    OSSL_PARAM_free(params);
+    OSSL_PARAM_BLD_free(build);
+    EVP_PKEY_CTX_free(make);
+    return pkey;
+}
+
 static EVP_PKEY *make_rsa(struct reader *r)
 {
-    BIGNUM *n = read_big(r), *e = read_big(r), *d = read_big(r), *iqmp = read_big(r),
-           *p = read_big(r), *q = read_big(r);
-    BIGNUM *dp = BN_new(), *dq = BN_new(), *less = BN_new();
-    BN_CTX *ctx = BN_CTX_new();
+    BIGNUM *n = read_big(r), *e = read_big(r), *d = read_secret(r), *iqmp = read_secret(r),
+           *p = read_secret(r), *q = read_secret(r);
+    BIGNUM *dp = BN_secure_new(), *dq = BN_secure_new(), *less = BN_secure_new();
+    BN_CTX *ctx = BN_CTX_secure_new();
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    OSSL_PARAM *params = NULL;
-    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
-    EVP_PKEY *pkey = NULL;
     bool ok = !r->failed && BN_copy(less, p) && BN_sub_word(less, 1) && BN_mod(dp, d, less, ctx) &&
               BN_copy(less, q) && BN_sub_word(less, 1) && BN_mod(dq, d, less, ctx) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_N, n) &&
@@ -179,13 +198,8 @@ static EVP_PKEY *make_rsa(struct reader *r)
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_FACTOR2, q) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_EXPONENT1, dp) &&
               OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_EXPONENT2, dq) &&
-              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_COEFFICIENT1, iqmp) &&
-              (params = OSSL_PARAM_BLD_to_param(build)) != NULL;
-    if (ok && EVP_PKEY_fromdata_init(make) > 0)
-        EVP_PKEY_fromdata(make, &pkey, EVP_PKEY_KEYPAIR, params);
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(build);
-    EVP_PKEY_CTX_free(make);
+              OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_RSA_COEFFICIENT1, iqmp);
+    EVP_PKEY *pkey = make_key("RSA", build, ok);
     BN_CTX_free(ctx);
     BN_free(n);
     BN_free(e);
@@ -198,26 +212,18 @@ static EVP_PKEY *make_rsa(struct reader *r)
 static EVP_PKEY *make_ec(struct reader *r)
 {
     struct reader curve = read_string(r), point = read_string(r);
-    BIGNUM *secret = read_big(r);
+    BIGNUM *secret = read_secret(r);
     const char *group = string_is(&curve, "nistp256")   ? "prime256v1"
                         : string_is(&curve, "nistp384") ? "secp384r1"
                         : string_is(&curve, "nistp521") ? "secp521r1"
                                                         : NULL;
     OSSL_PARAM_BLD *build = OSSL_PARAM_BLD_new();
-    OSSL_PARAM *params = NULL;
-    EVP_PKEY_CTX *make = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    EVP_PKEY *pkey = NULL;
     bool ok =
         !r->failed && group &&
         OSSL_PARAM_BLD_push_utf8_string(build, OSSL_PKEY_PARAM_GROUP_NAME, group, 0) &&
         OSSL_PARAM_BLD_push_octet_string(build, OSSL_PKEY_PARAM_PUB_KEY, point.at, point.left) &&
-        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, secret) &&
-        (params = OSSL_PARAM_BLD_to_param(build)) != NULL;
-    if (ok && EVP_PKEY_fromdata_init(make) > 0)
-        EVP_PKEY_fromdata(make, &pkey, EVP_PKEY_KEYPAIR, params);
-    OSSL_PARAM_free(params);
-    OSSL_PARAM_BLD_free(build);
-    EVP_PKEY_CTX_free(make);
+        OSSL_PARAM_BLD_push_BN(build, OSSL_PKEY_PARAM_PRIV_KEY, secret);
+    EVP_PKEY *pkey = make_key("EC", build, ok);
     BN_clear_free(secret);
     return pkey;
 }

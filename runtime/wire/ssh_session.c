@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/descriptor.h"
 
 #define PASSES 64           /* of a pump, before others on the loop have their turn */
 #define FIFO_KEPT 262144    /* room of an empty fifo that is kept: what a writer fills again */
@@ -314,7 +314,7 @@ static const char *how_it_ended(const struct vr_ssh *ssh)
     return ssh->io_error ? strerror(ssh->io_error) : "the host closed it";
 }
 
-static const char *last_error(const struct vr_ssh *ssh)
+const char *ssh_last_error(const struct vr_ssh *ssh)
 {
     char *text = NULL;
     libssh2_session_last_error(ssh->raw, &text, NULL, 0);
@@ -348,7 +348,8 @@ static void lose_connection(struct vr_ssh *ssh)
         lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
                      how_it_ended(ssh));
     else
-        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label, last_error(ssh));
+        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
+                     ssh_last_error(ssh));
 }
 
 /* --- login --- */
@@ -389,7 +390,7 @@ static void handshake_failed(struct vr_ssh *ssh)
                      how_it_ended(ssh));
     else
         lose_because(ssh, "unreachable", "the key exchange with %s failed: %s", ssh->label,
-                     last_error(ssh));
+                     ssh_last_error(ssh));
 }
 
 /* Some silence: the host is asked for a channel of a kind that it does not have, which it refuses.
@@ -528,8 +529,22 @@ static int authenticate(struct vr_ssh *ssh)
 
 static void put_names(const struct vr_ssh *ssh, struct vr_buf *out)
 {
-    for (size_t i = 0; i < ssh->identity_count; i++)
-        vr_buf_printf(out, "%s%s", i ? ", " : "", ssh->identities[i].name);
+    for (size_t i = 0; i < ssh->identity_count; i++) {
+        const struct ssh_identity *identity = &ssh->identities[i];
+        vr_buf_printf(out, "%s%s", i ? ", " : "", identity->name);
+        if (identity->unsigned_why)
+            vr_buf_printf(out, " (%s)", identity->unsigned_why);
+    }
+}
+
+/* Whether the host had nothing to refuse: none of the owners has signed. */
+static bool nobody_signed(const struct vr_ssh *ssh)
+{
+    for (size_t i = 0; i < ssh->identity_count; i++) {
+        if (!ssh->identities[i].unsigned_why)
+            return false;
+    }
+    return true;
 }
 
 /* All were refused, or (cut) the host has had enough of them. */
@@ -543,6 +558,12 @@ static void refused(struct vr_ssh *ssh, bool cut)
                      "%s refused user '%s' with %zu of %zu keys and heard no more: %s", ssh->label,
                      ssh->user, ssh->at, ssh->identity_count, names.data);
         vr_error_hint(&ssh->err, "name the right key: the host has a limit (MaxAuthTries)");
+    } else if (nobody_signed(ssh)) {
+        vr_error_set(&ssh->err, "auth", "%s: user '%s' cannot log in: nobody has signed with %s %s",
+                     ssh->label, ssh->user, many ? "any of the keys" : "key", names.data);
+        vr_error_hint(&ssh->err,
+                      "is the ssh-agent locked (ssh-add -X unlocks it), or does it wait for "
+                      "somebody to confirm the key's use?");
     } else {
         vr_error_set(&ssh->err, "auth", "%s refused user '%s' with %s %s", ssh->label, ssh->user,
                      many ? "each of the keys" : "key", names.data);
@@ -557,7 +578,7 @@ static void refused(struct vr_ssh *ssh, bool cut)
 /* Whether no answer came: libssh2 has the same code for that as for a refusal. */
 static bool is_cut(const struct vr_ssh *ssh, int rc)
 {
-    return ssh_is_fatal(ssh, rc) || strncmp(last_error(ssh), "Waiting for", 11) == 0;
+    return ssh_is_fatal(ssh, rc) || strncmp(ssh_last_error(ssh), "Waiting for", 11) == 0;
 }
 
 static void login_failed(struct vr_ssh *ssh, int rc)
@@ -982,23 +1003,13 @@ static void start(struct vr_ssh *ssh, const struct vr_ssh_options *o)
         set_out(ssh);
 }
 
-/* The soft limit of 1024 that most shells give is too few for a thousand hosts. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= DESCRIPTORS)
-        return;
-    limit.rlim_cur = limit.rlim_max < DESCRIPTORS ? limit.rlim_max : DESCRIPTORS;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static void get_ready(void)
 {
     static bool ready;
     if (ready)
         return;
     ready = libssh2_init(0) == 0;
-    raise_descriptor_limit();
+    vr_descriptor_room(DESCRIPTORS);
 }
 
 static void take_identities(struct vr_ssh *ssh, const struct vr_ssh_options *o)
@@ -1056,14 +1067,28 @@ const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *le
     return ssh->wanted.data;
 }
 
-void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
+static bool take_answer(struct vr_ssh *ssh)
 {
     if (!ssh->asks || ssh->answered)
-        return;
+        return false;
     ssh->answered = true;
     vr_buf_free(&ssh->answer);
-    vr_buf_add(&ssh->answer, signature, length);
     ssh_kick(ssh);
+    return true;
+}
+
+void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
+{
+    if (take_answer(ssh))
+        vr_buf_add(&ssh->answer, signature, length);
+}
+
+void vr_ssh_refuse(struct vr_ssh *ssh, const char *why)
+{
+    if (!take_answer(ssh))
+        return;
+    free(ssh->identities[ssh->at].unsigned_why);
+    ssh->identities[ssh->at].unsigned_why = vr_strdup(why);
 }
 
 void vr_ssh_close(struct vr_ssh *ssh)
@@ -1086,6 +1111,7 @@ void vr_ssh_free(struct vr_ssh *ssh)
         vr_buf_free(&ssh->identities[i].blob);
         free(ssh->identities[i].type);
         free(ssh->identities[i].name);
+        free(ssh->identities[i].unsigned_why);
     }
     free(ssh->identities);
     vr_buf_free(&ssh->wanted);

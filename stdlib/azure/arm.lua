@@ -2,7 +2,7 @@
 -- Protocol facts: learn.microsoft.com, "Azure Resource Manager: async operations, throttling, common deployment errors".
 local crypto, http, json, task, log = require "crypto", require "http", require "json", require "task", require "log"
 local credential, cloud_of = require "azure.credential", require "azure.cloud"
-local fail, pace = require "fail", require "azure.pace"
+local fail, pace, together = require "fail", require "azure.pace", require "together"
 
 local client = {}
 client.__index = client
@@ -10,8 +10,8 @@ client.__index = client
 local RETRIED = { [408] = true, [429] = true, [500] = true, [502] = true, [503] = true, [504] = true }
 local RETRIED_CODES = {
   AnotherOperationInProgress = true, RetryableError = true, ReferencedResourceNotProvisioned = true,
-  OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true, NicReservedForAnotherVm = true,
-  KeyVaultAccessForbidden = true,
+  OperationPreempted = true, ConflictingConcurrentWriteNotAllowed = true, PrincipalNotFound = true,
+  NicReservedForAnotherVm = true, KeyVaultAccessForbidden = true,
 }
 local AWAITED = { KeyVaultAccessForbidden = "waiting for the role on the key's vault" } -- said while it is tried again
 local LOST = { connect = true, resolve = true, timeout = true, reset = true } -- codes of a request that got no answer
@@ -39,7 +39,8 @@ local HINTS = {
   SkuNotAvailable = "choose another size, zone or region",
   AllocationFailed = "choose another size or zone, or try again later",
   RequestDisallowedByPolicy = "an Azure policy forbids it; see the policy named above",
-  KeyVaultAccessForbidden = "give the disk encryption set's identity 'Key Vault Crypto Service Encryption User' on the key's vault",
+  KeyVaultAccessForbidden =
+    "give the disk encryption set's identity 'Key Vault Crypto Service Encryption User' on the key's vault",
   ScopeLocked = "a management lock protects it; remove the lock first",
 }
 
@@ -63,14 +64,7 @@ end
 
 -- The credential that is configured; looked for once, when the first token is wanted.
 local function credential_of(self)
-  while self.finding do self.finding:wait() end
   if self.credential then return self.credential end
-  self.finding = task.event()
-  local done <close> = setmetatable({}, { __close = function()
-    local finding = self.finding
-    self.finding = nil
-    finding:set()
-  end })
   local found, tried = credential.find(self.cloud)
   if not found then
     local reasons = {}
@@ -82,31 +76,20 @@ local function credential_of(self)
   return found
 end
 
+local function ask_for_token(self, audience)
+  local from = self.once("credential", credential_of, self)
+  local token, seconds = from.token(audience)
+  log.mask(token)
+  log.debug("a token for %s: %s, good for %d s", audience, from.name, seconds)
+  self.tokens[audience] = { token = token, expires = task.now() + seconds } -- whatever happens to the wall clock
+  return token
+end
+
 --- A token for an audience; one request serves all that wait for it.
 function client:token(audience)
   local entry = self.tokens[audience]
-  if entry and entry.token and entry.expires > task.now() + 300 then return entry.token end
-  if entry and entry.event then
-    entry.event:wait(120)
-    if entry.error then error(entry.error) end
-    return entry.token
-  end
-  entry = { event = task.event() }
-  self.tokens[audience] = entry
-  local ok, token, seconds = pcall(function() return credential_of(self).token(audience) end)
-  local event = entry.event
-  entry.event = nil
-  if ok then
-    entry.token, entry.expires = token, task.now() + seconds -- whatever happens to the wall clock
-    log.mask(token)
-    log.debug("a token for %s: %s, good for %d s", audience, self.credential.name, seconds)
-  else
-    entry.error = token
-    self.tokens[audience] = nil
-  end
-  event:set()
-  if not ok then error(token) end
-  return token
+  if entry and entry.expires > task.now() + 300 then return entry.token end
+  return self.once("token " .. audience, ask_for_token, self, audience)
 end
 
 --- Waits while the provider asked everybody to slow down.
@@ -180,16 +163,7 @@ end
 
 local REGISTER_API, REGISTERING = "2021-04-01", 600 -- seconds that a registration may take
 
---- Registers a resource provider with the subscription, and waits until it is; once, however many need it.
-function client:register(namespace)
-  local under_way = self.registering[namespace]
-  if under_way then return under_way:wait() end
-  under_way = task.event()
-  self.registering[namespace] = under_way
-  local release <close> = setmetatable({}, { __close = function()
-    self.registering[namespace] = nil
-    under_way:set()
-  end })
+local function register(self, namespace)
   log.info("the subscription is not registered for %s: registering it", namespace)
   local path = ("/subscriptions/%s/providers/%s"):format(self.subscription, namespace)
   local started = task.now()
@@ -203,6 +177,9 @@ function client:register(namespace)
     answer = self:request("GET", self:url(path, REGISTER_API))
   end
 end
+
+--- Registers a resource provider with the subscription, and waits until it is; once, however many need it.
+function client:register(namespace) self.once("register " .. namespace, register, self, namespace) end
 
 function client:url(id, api) return self.cloud.arm .. id .. (id:find("?", 1, true) and "&" or "?") .. "api-version=" .. api end
 
@@ -220,8 +197,8 @@ end
 local ENDED = { succeeded = true, failed = true, canceled = true }
 local SETTLE = 45 -- seconds: less than a read may take
 
---- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil when it
--- is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
+--- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil
+-- when it is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
 function client:gathered(key, id, all)
   local batch = self.batches[key]
   if batch then
@@ -238,7 +215,7 @@ function client:gathered(key, id, all)
     self.batches[key] = nil
     local ok, items
     if batch.count > 1 then ok, items = pcall(all) end
-    if ok == false and type(items) == "table" and items.code == "cancelled" then error(items, 0) end
+    if ok == false and fail.interrupted(items) then error(items, 0) end
     for _, item in ipairs(ok and items or {}) do batch.items[item.id:lower()] = item end
   end
   return batch.items[id:lower()]
@@ -246,8 +223,8 @@ end
 
 local KEPT = 60 -- seconds that a list stands for what is read of it
 
---- One of a list that is asked for once, whoever wants something of it first, and told once: who looks again wants to know what is
--- there by then. Nil when it is not in the list or the list is refused.
+--- One of a list that is asked for once, whoever wants something of it first, and told once: who looks again wants to know
+-- what is there by then. Nil when it is not in the list or the list is refused.
 function client:kept(list, id, api)
   local key = list:lower() .. " " .. api
   local found = self.lists[key]
@@ -256,7 +233,7 @@ function client:kept(list, id, api)
     self.lists[key] = found
     local release <close> = setmetatable({}, { __close = function() found.event:set() end })
     local ok, items = pcall(self.list, self, list, api)
-    if not ok and type(items) == "table" and items.code == "cancelled" then error(items, 0) end
+    if not ok and fail.interrupted(items) then error(items, 0) end
     for _, item in ipairs(ok and items or {}) do found.items[item.id:lower()] = item end
   else
     found.event:wait()
@@ -267,7 +244,8 @@ function client:kept(list, id, api)
 end
 
 --- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
--- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the same plan.
+-- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the
+-- same plan.
 function client:settled(id, api, options)
   options = options or {}
   local started, url = task.now(), self:url(id, api)
@@ -275,7 +253,8 @@ function client:settled(id, api, options)
   local listed = options.list and self:kept(options.list, id, api) or not options.list and collection
     and self:gathered(collection:lower() .. " " .. api, id, function() return self:list(collection, api) end)
   while true do
-    local answer = listed and { status = 200, json = listed, headers = {} } or self:request("GET", url, nil, { ok = { [404] = true } })
+    local answer = listed and { status = 200, json = listed, headers = {} }
+      or self:request("GET", url, nil, { ok = { [404] = true } })
     listed = nil
     if answer.status == 404 then return self:get(id, api) end
     local state = type(answer.json.properties) == "table" and answer.json.properties.provisioningState
@@ -458,7 +437,7 @@ local function open(target)
   local key = cloud.arm .. " " .. cloud.subscription
   if clients[key] then return clients[key] end
   local self = setmetatable({ cloud = cloud, credential = cloud.credential, tokens = {}, queues = {}, batches = {}, lists = {},
-    registering = {}, pace = pace.new(), correlation = crypto.uuid(), subscription = cloud.subscription }, client)
+    once = together(), pace = pace.new(), correlation = crypto.uuid(), subscription = cloud.subscription }, client)
   clients[key] = self
   return self
 end

@@ -1,5 +1,5 @@
 --- `vmrun emulator start|status|list|env|approve|fault|evict|publish|stop|reset|serve`: the emulator of a state folder.
-local fail, json, near = require "fail", require "json", require "recipe.nearest"
+local fail, field, json, near = require "fail", require "field", require "json", require "recipe.nearest"
 
 local M = {}
 
@@ -21,36 +21,38 @@ local function wanted(dir)
   return value, status
 end
 
-local function profile_of(call)
-  local profiles = require("emulator.clock").profiles
-  if call.profile and not profiles[call.profile] then
-    error(fail { ("no profile is named '%s'%s"):format(call.profile, near.hint(call.profile, profiles)), code = "usage",
-      hint = "it is 'instant' or 'azure'" })
-  end
-  return call.profile
+-- A word that must be one of these names, or nil; `problem` is what is said of another one.
+local function one_of(names, word, problem, more)
+  if word == nil or names[word] then return word end
+  local values = {}
+  for name in pairs(names) do values[#values + 1] = name end
+  table.sort(values)
+  error(fail { (problem .. "%s"):format(word, near.hint(word, names)), code = "usage",
+    hint = "it is " .. field.wants { type = "choice", values = values } .. (more or "") })
 end
+
+local function profile_of(call) return one_of(require("emulator.clock").profiles, call.profile, "no profile is named '%s'") end
 
 local BACKENDS = { namespaces = true, systemd = true }
 
-local function machines_of(call)
-  if call.machines and not BACKENDS[call.machines] then
-    error(fail { ("no machines are named '%s'%s"):format(call.machines, near.hint(call.machines, BACKENDS)), code = "usage",
-      hint = "they are 'namespaces' or 'systemd'" })
-  end
-  return call.machines
-end
+local function machines_of(call) return one_of(BACKENDS, call.machines, "no machines are named '%s'") end
 
 local verbs = {}
 
 function verbs.start(call)
-  local factor = call.clock and (tonumber(call.clock) or error(fail { ("--clock wants a number, got '%s'"):format(call.clock), code = "usage" }))
+  local factor = call.clock and tonumber(call.clock)
+  if call.clock and not factor then
+    error(fail { ("--clock wants a number, got '%s'"):format(call.clock), code = "usage" })
+  end
   local value = launch().ensure(call.dir, { factor = factor, profile = profile_of(call), seed = call.seed,
     machines = machines_of(call) })
   if call.machines and call.machines ~= value.machines then
     error(fail { ("this emulator's machines are '%s', not '%s'"):format(value.machines, call.machines), code = "usage",
       hint = "forget its world first: vmrun emulator reset" })
   end
-  if call.json then return { text = json.encode({ arm = value.arm, pid = value.pid, subscription = value.subscription }, { indent = 2 }) } end
+  if call.json then
+    return { text = json.encode({ arm = value.arm, pid = value.pid, subscription = value.subscription }, { indent = 2 }) }
+  end
   return { text = ("the emulator answers at %s (pid %d, subscription %s)"):format(value.arm, value.pid, value.subscription) }
 end
 
@@ -125,11 +127,7 @@ local TEXTS = { method = true, path = true, code = true, message = true, fail = 
 
 local function rule_of(words)
   local named = require("emulator.faults").named
-  local base = named[words[1]]
-  if not base then
-    error(fail { ("no fault is named '%s'%s"):format(words[1], near.hint(words[1], named)), code = "usage",
-      hint = "it is one of absent, error, expired, fail, reset-after, reset-before, slow, stuck, throttle, zone-outage; or list, clear" })
-  end
+  local base = named[one_of(named, words[1], "no fault is named '%s'", "; or list, clear")]
   local rule = {}
   for key, item in pairs(base) do rule[key] = item end
   for i = 2, #words do
@@ -165,7 +163,8 @@ end
 --- Azure takes the capacity of a Spot machine back.
 function verbs.evict(call)
   local value = wanted(call.dir)
-  local id = call.words[1] or error(fail { "evict wants the id of a machine", code = "usage", hint = "vmrun emulator list shows them" })
+  local id = call.words[1]
+    or error(fail { "evict wants the id of a machine", code = "usage", hint = "vmrun emulator list shows them" })
   local _, status = endpoint().ask(value, "POST", "evict?id=" .. id)
   if status ~= 200 then error(fail { ("no machine has the id %s"):format(id), code = "absent" }) end
   return { text = "evicted" }
@@ -201,12 +200,7 @@ function verbs.serve(call)
 end
 
 function M.run(call)
-  local verb = verbs[call.verb]
-  if not verb then
-    error(fail { ("the emulator has no verb '%s'%s"):format(call.verb, near.hint(call.verb, verbs)), code = "usage",
-      hint = "it is one of start, status, list, env, approve, fault, evict, publish, stop, reset, serve" })
-  end
-  return verb(call)
+  return verbs[one_of(verbs, call.verb or "", "the emulator has no verb '%s'")](call)
 end
 
 return M

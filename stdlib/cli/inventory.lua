@@ -1,34 +1,50 @@
 --- `vmrun inventory`: the hosts of a stack for other tools: `ansible` (JSON, which Ansible's yaml plugin reads), `ssh` (an
 -- ssh_config) or `known_hosts`. No secret is in any of them; --identity names the file of a private key.
+local config, key_line, login = require "ssh.config", require "ssh.key_line", require "ssh.login"
 local fail, hosts, json = require "fail", require "cli.hosts", require "json"
 local quote = require("host.shell").quote
 
 local M = {}
 
-local function bracketed(address, port)
-  return port == 22 and address or ("[%s]:%d"):format(address, port)
-end
-
 -- Ansible's groups are words.
 local function group_name(group) return (group:gsub("[^%w_]", "_"):gsub("^(%d)", "_%1")) end
 
--- The host's keys are in the configuration itself: a command that prints them, under the host's alias.
+-- The lines that a known_hosts file has for a host; `name` where a line says none.
+local function known_lines(host, name)
+  local lines = {}
+  for _, line in ipairs(host.host_keys) do
+    local parts = key_line.parse(line)
+    if parts then lines[#lines + 1] = key_line.text(parts, name) end
+  end
+  return lines
+end
+
+-- The host's keys are in the configuration itself: a command that prints them.
 local function keys_command(host)
   local words = {}
-  for i, line in ipairs(host.host_keys) do words[i] = quote(host.name .. " " .. line:match("^%S+%s+%S+")) end
+  for i, line in ipairs(known_lines(host, "*")) do words[i] = quote(line) end
   return ("/usr/bin/printf '%%%%s\\n' %s"):format((table.concat(words, " "):gsub("%%", "%%%%")))
 end
 
 local function identity_of(host, identity) return identity or host.key_file end
 
 -- How ssh verifies a host: what the recipe knows, or the person's own files.
-local function trust(host)
-  if host.known_hosts then
-    return { "UserKnownHostsFile=" .. table.concat(host.known_hosts, " "), "StrictHostKeyChecking=yes" }
+local function trust(session, host)
+  local options
+  if #host.host_keys > 0 then
+    options = { "KnownHostsCommand=" .. keys_command(host), "UserKnownHostsFile=/dev/null" }
+  elseif host.known_hosts then
+    options = { "UserKnownHostsFile=" .. config.all_quoted(host.known_hosts) }
+  else
+    return {}
   end
-  if #host.host_keys == 0 then return {} end
-  return { "HostKeyAlias=" .. host.name, "KnownHostsCommand=" .. keys_command(host), "UserKnownHostsFile=/dev/null",
-    "GlobalKnownHostsFile=/dev/null", "StrictHostKeyChecking=yes" }
+  if hosts.reach(session, host) ~= host.address then -- it is the host's key, wherever the connection goes
+    table.insert(options, 1, "HostKeyAlias=" .. login.name_of_key(host.address, host.port))
+  end
+  for _, option in ipairs { "GlobalKnownHostsFile=/dev/null", "VerifyHostKeyDNS=no", "StrictHostKeyChecking=yes" } do
+    options[#options + 1] = option
+  end
+  return options
 end
 
 local function quoted(words)
@@ -39,7 +55,7 @@ end
 
 local function options_of(session, host, identity)
   local words = {}
-  for _, option in ipairs(trust(host)) do table.move({ "-o", option }, 1, 2, #words + 1, words) end
+  for _, option in ipairs(trust(session, host)) do table.move({ "-o", option }, 1, 2, #words + 1, words) end
   if type(host.config) == "string" then table.move({ "-F", host.config }, 1, 2, #words + 1, words) end
   if not host.via then return words end
   -- Not ProxyJump: that way nobody would tell the jump host's ssh of its key and of whom to trust.
@@ -91,10 +107,10 @@ local function ssh_config(session, list, identity)
     if not host.config or host.given.user then add("User", host.user) end
     if host.via then add("ProxyJump", host.via.name) end
     if identity_of(host, identity) then
-      add("IdentityFile", identity_of(host, identity))
+      add("IdentityFile", config.quoted(identity_of(host, identity)))
       add("IdentitiesOnly", "yes")
     end
-    for _, option in ipairs(trust(host)) do add(option:match("^(%w+)=(.*)$")) end
+    for _, option in ipairs(trust(session, host)) do add(option:match("^(%w+)=(.*)$")) end
     lines[#lines + 1] = ""
   end
   return table.concat(lines, "\n")
@@ -104,9 +120,8 @@ local function known_hosts(session, list)
   local lines = {}
   for _, host in ipairs(list) do
     local address, port = hosts.reach(session, host)
-    for _, line in ipairs(host.host_keys) do
-      lines[#lines + 1] = bracketed(address, port) .. " " .. line:match("^%S+%s+%S+")
-    end
+    local known = known_lines(host, login.name_of_key(address, port))
+    table.move(known, 1, #known, #lines + 1, lines)
   end
   return table.concat(lines, "\n")
 end

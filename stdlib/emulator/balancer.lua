@@ -12,7 +12,7 @@ local FRESH, FRESH_BAD = 0.2, 0.1 -- seconds that a probe's answer holds: Azure'
 
 -- Probes: asked for when somebody wants to know, one at a time for each target.
 
-local answers = {}
+local answers, probing = {}, require "together"()
 
 local function probe_once(host, port, probe)
   if probe.protocol == "Tcp" then
@@ -30,19 +30,12 @@ end
 function balancer.healthy(host, port, probe)
   local key = ("%s:%d %s %s"):format(host, port, probe.protocol, probe.requestPath or "")
   local entry = answers[key]
-  if entry and entry.event then
-    entry.event:wait(5)
-    return entry.ok or false
-  end
   if entry and task.now() - entry.at < (entry.ok and FRESH or FRESH_BAD) then return entry.ok end
-  entry = { event = task.event() }
-  answers[key] = entry
-  local ok, healthy = pcall(probe_once, host, port, probe)
-  entry.ok, entry.at = ok and healthy, task.now()
-  local event = entry.event
-  entry.event = nil
-  event:set()
-  return entry.ok
+  return probing(key, function()
+    local ok = probe_once(host, port, probe)
+    answers[key] = { ok = ok, at = task.now() }
+    return ok
+  end)
 end
 
 -- Listeners.

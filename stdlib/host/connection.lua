@@ -7,7 +7,8 @@ local stream = require "stream"
 local task = require "task"
 
 local M = {}
-local open = {} -- key -> { conn =, event =, tunnel = }
+local dialling = require "together"()
+local open = {} -- key -> { conn =, tunnel = (what it goes through, or nil) }
 
 -- What tells connections apart: private addresses may be the same behind different jump hosts. Whether user and port were said
 -- or come from somewhere else makes no difference.
@@ -23,36 +24,56 @@ local function name_of(host)
   return (user and user .. "@" or "") .. host.address
 end
 
--- Copies what one side says to the other until it ends.
+-- Copies what one side says to the other until it ends; whether it has said anything.
 local function copy(from, to)
+  local some = false
   while true do
     local chunk = from:read()
+    some = some or chunk ~= nil
     if not chunk or not to:write(chunk) then break end
   end
   to:shutdown()
+  return some
 end
 
--- A port of ours that leads, for one connection, to where `jump` can connect to: for transports that do not know each other.
+-- One connection through a relay, until both sides have ended.
+local function carry(self, near, jump, address, port)
+  local peer <close> = near
+  local far <close>, why = jump:forward(address, port)
+  self.why = why
+  if not far then return end
+  local back = task.spawn(copy, far, peer)
+  local tidy <close> = setmetatable({}, { __close = function() back:cancel("over") back:join() end })
+  copy(peer, far)
+  local _, some = back:join()
+  if some then return end
+  local code, message = far:wait()
+  if not code then self.why = message end
+end
+
+local ENDS = 2 -- seconds that connections may take to end of which one side has
+
+-- A port of ours that leads to where `jump` can connect to: for transports that do not know each other. Until `enough` is
+-- called: a login that is tried again connects again.
 local function relay(jump, address, port)
-  local listener, message, code = stream.listen { host = "127.0.0.1", port = 0, backlog = 1 }
+  local listener, message, code = stream.listen { host = "127.0.0.1", port = 0 }
   if not listener then return nil, message, code end
-  local self = {}
-  local running = task.spawn(function()
-    local peer <close> = listener:accept()
-    listener:close()
-    local far <close>, why = jump:forward(address, port)
-    self.why = why
-    if not far then return end
-    local back = task.spawn(copy, far, peer)
-    local tidy <close> = setmetatable({}, { __close = function() back:cancel("over") back:join() end })
-    copy(peer, far)
-    back:join()
+  local self, running = { address = "127.0.0.1:" .. listener:port() }, {}
+  running[1] = task.spawn(function()
+    for near in function() return listener:accept() end do
+      running[#running + 1] = task.spawn(carry, self, near, jump, address, port)
+    end
   end)
-  self.address = "127.0.0.1:" .. listener:port()
+  function self.enough() listener:close() end
+  function self.reason() -- why it led nowhere, if that is known
+    listener:close()
+    task.deadline(ENDS, function() for _, one in ipairs(running) do one:join() end end)
+    return self.why
+  end
   function self.close()
     listener:close()
-    running:cancel("over")
-    running:join()
+    for _, one in ipairs(running) do one:cancel("over") end
+    for _, one in ipairs(running) do one:join() end
   end
   return self
 end
@@ -78,6 +99,8 @@ local function by_openssh(host, way, options, unlock)
   local means = login.means(host, way.told, unlock)
   options.keys, options.agent, options.file, options.certificate = means.keys, means.agent, means.file, host.certificate
   options.host_keys, options.known_hosts, options.own_command = way.host_keys, login.files(host.known_hosts), false
+  -- Whose key it is, wherever the connection goes.
+  if options.connect_to then options.known_as = options.known_as or login.name_of_key(way.address, way.port) end
   if way.told then -- ssh reads the files itself; what they say need not be said again
     options.config = login.config_file(host)
     options.host, options.port, options.user = host.address, host.port, host.user
@@ -88,7 +111,8 @@ local function by_openssh(host, way, options, unlock)
   return conn, message, code, hint
 end
 
-local function attempt(target, host, timeout, entry)
+-- One attempt: an entry for the pool; or nil, message, code, hint.
+local function attempt(target, host, timeout)
   local way = login.way(host)
   local jump = way.via and connect(target, way.via, timeout) or nil
   local connect_to, reason, reason_code = dial.resolve(target, way.address, way.port, way.via)
@@ -96,22 +120,24 @@ local function attempt(target, host, timeout, entry)
   local options = { host = way.address, port = way.port, user = way.user, known_as = way.known_as, connect_to = connect_to,
     timeout = timeout, keepalive = 15 }
   local same = host.transport ~= "openssh" and jump and jump.start_forward
-  local tunnel
+  local entry = setmetatable({}, { __close = function(self)
+    if self.tunnel and not self.conn then self.tunnel.close() end
+  end })
+  local guard <close> = entry
   if same then
     options.via = jump
   elseif jump then
     local address, port = tostring(connect_to or ""):match("^%[?(.-)%]?:(%d+)$")
-    tunnel, reason, reason_code = relay(jump, address or way.address, math.tointeger(tonumber(port)) or way.port)
-    if not tunnel then return nil, reason, reason_code end
-    options.connect_to = tunnel.address
+    entry.tunnel, reason, reason_code = relay(jump, address or way.address, math.tointeger(tonumber(port)) or way.port)
+    if not entry.tunnel then return nil, reason, reason_code end
+    options.connect_to = entry.tunnel.address
   end
-  local conn, message, code, hint = (host.transport == "openssh" and by_openssh or by_libssh2)(host, way, options)
-  entry.tunnel = tunnel
-  if not conn and tunnel then
-    if tunnel.why and code == "unreachable" then message = tunnel.why end
-    tunnel.close()
-  end
-  return conn, message, code, hint
+  local message, code, hint
+  entry.conn, message, code, hint = (host.transport == "openssh" and by_openssh or by_libssh2)(host, way, options)
+  if entry.tunnel then entry.tunnel.enough() end
+  if entry.conn then return entry end
+  if entry.tunnel and code == "unreachable" then message = entry.tunnel.reason() or message end
+  return nil, message, code, hint
 end
 
 local HINTS = {
@@ -122,23 +148,17 @@ local HINTS = {
 }
 
 local function close(entry)
-  if entry.conn then entry.conn:close() end
+  entry.conn:close()
   if entry.tunnel then entry.tunnel.close() end
 end
 
--- One attempt, which others who want the same wait for. What it raises is the failure.
+-- What it raises is the failure.
 local function dial_anew(key, target, host, timeout)
-  local entry = { event = task.event() }
-  open[key] = entry
-  local ok, conn, message, code, hint = pcall(attempt, target, host, timeout or 30, entry)
-  if ok and conn then
-    entry.conn = conn
-  else
-    open[key] = nil
+  local entry, message, code, hint = attempt(target, host, timeout or 30)
+  if entry then
+    open[key] = entry
+    return entry.conn
   end
-  entry.event:set()
-  if not ok then error(conn, 0) end
-  if conn then return conn end
   if code == "hostkey" and host.host_keys then hint = (hint and hint .. "; " or "") .. HINTS.hostkey end
   hint = hint or HINTS[code] or HINTS.unreachable
   if code == "timeout" or code == "lost" then code = "unreachable" end
@@ -151,15 +171,11 @@ function connect(target, host, timeout)
   local key = key_of(host)
   while open[key] do
     local entry = open[key]
-    if entry.conn and not (entry.conn.closed and entry.conn:closed()) then return entry.conn end
-    if entry.conn then
-      open[key] = nil
-      close(entry)
-    else
-      entry.event:wait()
-    end
+    if not entry.conn:closed() then return entry.conn end
+    open[key] = nil
+    close(entry)
   end
-  return dial_anew(key, target, host, timeout)
+  return dialling(key, dial_anew, key, target, host, timeout)
 end
 
 M.open = connect
@@ -172,9 +188,9 @@ function M.drop(host, conn)
   local ok, key = pcall(key_of, host)
   if not ok then return end -- what cannot be looked up was never opened
   local entry = open[key]
-  if conn and entry and entry.conn ~= conn then return end
+  if not entry or conn and entry.conn ~= conn then return end
   open[key] = nil
-  if entry then close(entry) end
+  close(entry)
 end
 
 -- How long a host that answers may refuse our key: a machine that was just made may not have its users yet.

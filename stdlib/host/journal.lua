@@ -10,7 +10,8 @@ local M = {}
 
 --- Where vmrun keeps things on the host, and this role's journal in it.
 function M.place(scope, home)
-  return ("V=%s; J=$V/run/%s"):format(home and '"$HOME/.local/state/vmrun"' or "/var/lib/vmrun", shell.quote((scope:gsub("[^%w_.-]", "_"))))
+  local folder = home and '"$HOME/.local/state/vmrun"' or "/var/lib/vmrun"
+  return ("V=%s; J=$V/run/%s"):format(folder, shell.quote((scope:gsub("[^%w_.-]", "_"))))
 end
 
 -- A process id alone does not tell a process: it may be another's by now.
@@ -67,10 +68,23 @@ local WAIT = COMMON .. [[
 exec 8<>"$J.life" && exec 7<"$J.life" 8>&-
 ]]
 
+-- Where a network has gone without a word, the sshd of the lost connection still holds what the program writes to, and takes no
+-- more than a window of it: the program would wait until that sshd gives up. So that one ends now, as where it hears of the loss.
+local FREE = [[
+free() { # PROCESS
+  while read -r _l 2>/dev/null <"/proc/$1/stat"; do
+    _c=${_l#*\(}
+    case ${_c%\)*} in sshd | sshd-session) kill "$1" 2>/dev/null; return ;; esac
+    set -- ${_l##*) }; set -- "$2"
+  done
+}
+if alive; then free "$p"; fi
+]]
+
 --- A command that follows a journal to its end, then tells all of it again from the start and takes it away. It prints nothing
--- when there is none.
-function M.follow(scope, home)
-  return M.place(scope, home) .. "\n" .. WAIT .. [[
+-- when there is none. lost: the connection that the program was sent over was ours, and is no more.
+function M.follow(scope, home, lost)
+  return M.place(scope, home) .. "\n" .. WAIT .. (lost and FREE or "") .. [[
 if alive; then tail -n +1 -f "$J.log" 7<&- & t=$!; read -r _ <&7; kill $t; fi
 printf '\n%s again\n' "$M"; cat "$J.log" 2>/dev/null; gone]]
 end

@@ -75,9 +75,10 @@ function Run:exec(text, input, hear)
   return nil, message, code
 end
 
--- Follows the journal of a program that is at work on the host, or was. hear: what its lines go to.
-function Run:follow(hear)
-  return self:exec(journal.follow(self.options.scope, self.home), nil, hear)
+-- Follows the journal of a program that is at work on the host, or was. hear: what its lines go to; lost: it is our own, whose
+-- connection was lost.
+function Run:follow(hear, lost)
+  return self:exec(journal.follow(self.options.scope, self.home, lost), nil, hear)
 end
 
 function Run:unreachable(message, code)
@@ -133,7 +134,7 @@ function Run:attempt(tasks)
   while code == "lost" do
     self:reconnect(message)
     if self.mode == "check" then return nil end
-    result, message, code = self:follow(hear)
+    result, message, code = self:follow(hear, true)
   end
   if not result then self:unreachable(message, code) end
   if reader.busy then return self:wait_for_other() end

@@ -5,7 +5,8 @@ local etcd, shell = require "kubeadm.etcd", require "host.shell"
 local fail, task, yaml = require "fail", require "task", require "yaml"
 
 local M = {}
-local kept = {} -- cluster and what -> { value, until_ } or { event }
+local asking = require "together"()
+local kept = {} -- cluster and what -> { value, until_ }
 
 local TOKEN_LIFE, REUSE = "20m", 600
 
@@ -58,23 +59,13 @@ end
 
 local function shared(cluster, what, seconds, ask)
   local key = cluster.host.address .. " " .. what
-  while true do
-    local entry = kept[key]
-    if entry and entry.event then
-      entry.event:wait()
-    elseif entry and entry.until_ > task.now() then
-      return entry.value
-    else
-      break
-    end
-  end
-  local event = task.event()
-  kept[key] = { event = event }
-  local ok, value = pcall(ask)
-  kept[key] = ok and { value = value, until_ = task.now() + seconds } or nil
-  event:set()
-  if not ok then error(value, 0) end
-  return value
+  local entry = kept[key]
+  if entry and entry.until_ > task.now() then return entry.value end
+  return asking(key, function()
+    local value = ask()
+    kept[key] = { value = value, until_ = task.now() + seconds }
+    return value
+  end)
 end
 
 --- A join token that lives for 20 minutes; nodes that join within ten share it.

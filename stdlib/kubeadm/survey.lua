@@ -77,20 +77,18 @@ function M.take(api)
   return survey
 end
 
-local shared = setmetatable({}, { __mode = "k" }) -- client -> { event } or { survey, at } or nothing
+local taking = require "together"()
+local shared = setmetatable({}, { __mode = "k" }) -- client -> { survey, at }
 
 --- The same, from what was asked a moment ago if it was.
 function M.recent(api)
-  while shared[api] and shared[api].event do shared[api].event:wait() end
   local entry = shared[api]
   if entry and task.now() - entry.at < SHARED then return entry.survey end
-  local event = task.event()
-  shared[api] = { event = event }
-  local ok, survey = pcall(M.take, api)
-  shared[api] = ok and { survey = survey, at = task.now() } or nil
-  event:set()
-  if not ok then error(survey, 0) end
-  return survey
+  return taking(api, function()
+    local survey = M.take(api)
+    shared[api] = { survey = survey, at = task.now() }
+    return survey
+  end)
 end
 
 --- The same for the reads of a plan, which ask at about the same time. Returns the client, too.
@@ -100,13 +98,13 @@ function M.shared(ctx, cluster)
 end
 
 --- Forgets what reads shared: something of the cluster was changed.
-function M.forget(api) if shared[api] and not shared[api].event then shared[api] = nil end end
+function M.forget(api) shared[api] = nil end
 
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
 function M.runs(node) return release.older(node.kubelet, node.pods) end
 
---- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the cluster's
--- configuration is missing nothing is waited for: kubeadm says so.
+--- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the
+-- cluster's configuration is missing nothing is waited for: kubeadm says so.
 function M.wait_for(ctx, api, version, seconds)
   local deadline = task.now() + seconds
   while true do
@@ -120,7 +118,8 @@ function M.wait_for(ctx, api, version, seconds)
     end
     ctx:progress("waiting for the control planes to be at " .. version)
     for _, name in ipairs(behind) do late[name] = true end
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, #behind > 0 and 15 or 2, function(event, pod)
+    local servers = { namespace = "kube-system", labels = "component=kube-apiserver" }
+    api:watch("v1", "Pod", servers, #behind > 0 and 15 or 2, function(event, pod)
       return event ~= "DELETED" and late[pod.spec.nodeName] and release.compare(version_of(pod) or version, version) >= 0
     end)
   end

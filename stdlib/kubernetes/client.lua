@@ -1,7 +1,7 @@
 --- A client of a Kubernetes API: discovery, get, list, server-side apply and its dry run, patch, delete, watch, wait.
 -- Protocol facts: https://kubernetes.io/docs/reference/using-api/api-concepts/ and .../server-side-apply/.
 local crypto, http, json, task = require "crypto", require "http", require "json", require "task"
-local fail = require "fail"
+local fail, together = require "fail", require "together"
 
 local client = {}
 client.__index = client
@@ -15,7 +15,7 @@ local SETTLED = 10 -- seconds until all of a server knows a new kind, and two wr
 -- insecure, proxy, connect_to (a function that gives "addr:port" or nil), renew (a function that gives new parts; asked after
 -- a 401, and from the time `renew_at` on).
 local function new(parts)
-  return setmetatable({ parts = parts, kinds = {}, asked = {} }, client)
+  return setmetatable({ parts = parts, kinds = {}, discovering = together(), renewing = together() }, client)
 end
 
 local function status_of(answer)
@@ -61,22 +61,16 @@ end
 
 -- New parts in place of `old`, once, however many requests find them old; a failure is told to all of them.
 local function renew(self, old)
-  while self.renewing do self.renewing:wait() end
   if self.parts ~= old then return end
   if old.failed then error(old.failed, 0) end
-  local over = task.event()
-  self.renewing = over
-  local _ <close> = setmetatable({}, { __close = function()
-    self.renewing = nil
-    over:set()
-  end })
-  local ok, made = pcall(old.renew)
-  if ok then
+  self.renewing(old, function()
+    local ok, made = pcall(old.renew)
+    if not ok then
+      if not fail.interrupted(made) then old.failed = made end
+      error(made, 0)
+    end
     self.parts = made
-  else
-    if not (fail.is(made) and made.code == "cancelled") then old.failed = made end
-    error(made, 0)
-  end
+  end)
 end
 
 local function request_of(self, method, path, body, options)
@@ -157,19 +151,7 @@ local function group_path(api_version)
   return api_version:find("/", 1, true) and "/apis/" .. api_version or "/api/" .. api_version
 end
 
--- Who wants the same list while it is asked for waits for that answer.
-function client:discover(api_version)
-  local under_way = self.asked[api_version]
-  if under_way then
-    under_way:wait()
-    return self.kinds[api_version] or self:discover(api_version)
-  end
-  local over = task.event()
-  self.asked[api_version] = over
-  local _ <close> = setmetatable({}, { __close = function()
-    self.asked[api_version] = nil
-    over:set()
-  end })
+local function ask_for_kinds(self, api_version)
   local list = self:request("GET", group_path(api_version), nil, { ok = { [404] = true } })
   local found = {}
   for _, resource in ipairs(list and list.resources ~= json.null and list.resources or {}) do
@@ -182,6 +164,8 @@ function client:discover(api_version)
   self.kinds[api_version] = found
   return found
 end
+
+function client:discover(api_version) return self.discovering(api_version, ask_for_kinds, self, api_version) end
 
 --- What the server says of a kind: { plural =, namespaced = }; nil when it has none.
 function client:kind(api_version, kind)
@@ -226,7 +210,8 @@ end
 function client:evict(pod)
   local path = self:path("v1", "Pod", pod.metadata.namespace, pod.metadata.name) .. "/eviction"
   local done, answer = self:request("POST", path, { apiVersion = self.evictions or "policy/v1", kind = "Eviction",
-    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } }, { ok = { [403] = true, [404] = true, [429] = true } })
+    metadata = { name = pod.metadata.name, namespace = pod.metadata.namespace } },
+    { ok = { [403] = true, [404] = true, [429] = true } })
   if answer.status == 403 and not is_terminating(answer) then raise(self, "POST " .. path, answer) end
   return done
 end

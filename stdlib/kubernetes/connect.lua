@@ -3,10 +3,9 @@ local client = require "kubernetes.client"
 local dial = require "dial"
 local fail = require "fail"
 local kubeconfig = require "kubernetes.kubeconfig"
-local task = require "task"
 
 local M = {}
-local open, opening = {}, {}
+local open, opening = {}, require "together"()
 
 --- The kinds whose resources stand for a cluster: what a field `cluster` may hold.
 M.KINDS = { "kubeadm.init", "kubernetes.cluster" }
@@ -35,16 +34,9 @@ end
 function M.client(ctx, cluster)
   local given = cluster.kubeconfig
   local key = given and given .. "\n" .. (cluster.context or "") or ("%s %s"):format(cluster.endpoint, cluster.host.address)
-  while opening[key] do opening[key]:wait() end -- a plugin is asked once
-  if not open[key] then
-    local over = task.event()
-    opening[key] = over
-    local _ <close> = setmetatable({}, { __close = function()
-      opening[key] = nil
-      over:set()
-    end })
-    open[key] = client.new(given and kubeconfig.parts(given, cluster.context) or from_kubeadm(ctx, cluster))
-  end
+  open[key] = open[key] or opening(key, function() -- a plugin is asked once
+    return client.new(given and kubeconfig.parts(given, cluster.context) or from_kubeadm(ctx, cluster))
+  end)
   -- A plan says "unreachable" soon; an apply waits for a server that is being made or joined.
   open[key].patience = ctx.dry and 10 or 120
   return open[key]

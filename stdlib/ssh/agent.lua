@@ -65,16 +65,21 @@ end
 --- Has an agent sign data with one of its keys.
 -- @return the bare signature; or nil, message, code
 function M.sign(path, key, data)
-  local flags = key.type == "ssh-rsa" and SHA256 or 0
+  local rsa = key.type == "ssh-rsa"
+  local wanted, flags = rsa and "rsa-sha2-256" or key.type, rsa and SHA256 or 0
   local answer, message, code = ask(path, (">Bs4s4I4"):pack(SIGN, key.blob, data, flags))
   if not answer then return nil, message, code end
-  local ok, signature = pcall(function()
+  if answer:byte() == FAILURE then return nil, ("the ssh-agent at %s refused to sign"):format(path), "agent" end
+  local ok, algorithm, signature = pcall(function()
     local what, full = (">Bs4"):unpack(answer)
     assert(what == SIGNATURE)
-    local _, bare = (">s4s4"):unpack(full)
-    return bare
+    local algorithm, bare = (">s4s4"):unpack(full)
+    return algorithm, bare
   end)
-  if not ok then return nil, ("the ssh-agent at %s refused to sign with %s"):format(path, key.name), "agent" end
+  if not ok then return nil, ("the ssh-agent at %s did not answer with a signature"):format(path), "agent" end
+  if algorithm ~= wanted then -- an old agent signs with SHA-1 whatever it is asked for
+    return nil, ("the ssh-agent at %s signed with %q instead of %s"):format(path, algorithm, wanted), "agent"
+  end
   return signature
 end
 

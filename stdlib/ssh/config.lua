@@ -1,12 +1,13 @@
 --- What an ssh_config says of a host. ssh itself reads it (`ssh -G`), once a run: patterns, Include, Match, tokens and the order
 -- of files are its own.
-local fail, process, task = require "fail", require "process", require "task"
+local fail, fs, log, process = require "fail", require "fs", require "log", require "process"
 
 local M = {}
 
 local TIME = 20                     -- seconds: a Match may run a program
 local turn = require "ssh.turns"(8) -- an ssh each
-local known = {}                    -- question -> { event =, told = or err = }
+local asking = require "together"()
+local known = {}                    -- question -> what it says
 
 local function words_of(text)
   local words = {}
@@ -17,12 +18,37 @@ end
 --- The home folder, as ssh knows it.
 function M.home() return process.env("HOME") or "/" end
 
--- A path of a configuration: ~ and the tokens that ssh leaves for later.
+-- A path of a configuration: ~, and the tokens and variables that ssh leaves for later. nil where a variable is not set: ssh
+-- ignores such a path.
 local function path_of(text, told)
   local tokens = { ["%"] = "%", d = M.home(), h = told.hostname, p = tostring(told.port), r = told.user, n = told.alias,
-    u = process.env("USER") or process.env("LOGNAME") or "", k = told.known_as or told.hostname, i = process.env("UID") or "" }
-  text = text:gsub("%%(.)", function(letter) return tokens[letter] end)
-  return (text:gsub("^~/", M.home() .. "/"))
+    u = process.env("USER") or process.env("LOGNAME") or "", k = told.known_as or told.hostname,
+    i = tostring(fs.stat("/proc/self").uid) }
+  local parts, at = {}, 1
+  while at <= #text do
+    local plain, letter, name = text:match("^[^%%$]+", at), text:match("^%%(.)", at), text:match("^%${([%w_]+)}", at)
+    local length = plain and #plain or letter and 2 or name and #name + 3 or 1
+    parts[#parts + 1] = letter and tokens[letter] or name and process.env(name) or text:sub(at, at + length - 1)
+    if name and not process.env(name) then
+      log.warn("the configuration's %s is left out: %s is not set", text, name)
+      return nil
+    end
+    at = at + length
+  end
+  return (table.concat(parts):gsub("^~/", M.home() .. "/"))
+end
+
+--- A path as a value of the configuration: what ssh would take for quotes, tokens and the end of a word means itself.
+function M.quoted(path)
+  path = path:gsub("%%", "%%%%")
+  return path:find("[^%w%%/._+:@=,~-]") and '"' .. path:gsub('[\\"]', "\\%0") .. '"' or path
+end
+
+--- The same of several.
+function M.all_quoted(paths)
+  local words = {}
+  for i, path in ipairs(paths) do words[i] = M.quoted(path) end
+  return table.concat(words, " ")
 end
 
 local function paths_of(words, told)
@@ -107,18 +133,8 @@ end
 -- (a list of {address, port, user}, or nil), proxy_command, known_hosts_command}
 function M.of(alias, given)
   local question = table.concat({ alias, given.file or "", given.user or "", given.port or "" }, "\n")
-  local entry = known[question]
-  if entry then
-    entry.event:wait()
-  else
-    entry = { event = task.event() }
-    known[question] = entry
-    local ok, told = pcall(ask, alias, given)
-    if ok then entry.told = told else entry.err, known[question] = told, nil end
-    entry.event:set()
-  end
-  if entry.err then error(entry.err, 0) end
-  return entry.told
+  known[question] = known[question] or asking(question, ask, alias, given)
+  return known[question]
 end
 
 return M

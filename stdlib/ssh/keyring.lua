@@ -1,12 +1,13 @@
 --- The private keys of a run: each is read, and its passphrase asked for, once.
 local crypto, fail, fs, log = require "crypto", require "fail", require "fs", require "log"
-local ssh, task, terminal = require "ssh", require "task", require "terminal"
+local ssh, terminal = require "ssh", require "terminal"
 
 local M = {}
 
 local TRIES = 3
 local one_prompt = require "ssh.turns"(1)
-local opened = {} -- text, passphrase -> { event =, key = or err = }
+local opening = require "together"()
+local opened = {} -- text, passphrase -> key
 
 local BACKSPACE, CLEAR, INTERRUPT = "[\8\127]", "\21", "\3"
 
@@ -66,24 +67,13 @@ end
 -- @param what where the text is from, for messages
 function M.open(text, passphrase, what)
   local name = text .. "\0" .. (passphrase or "")
-  local entry = opened[name]
-  if not entry then
-    entry = { event = task.event() }
-    opened[name] = entry
-    local ok, key = pcall(open, text, passphrase, what)
-    if ok then entry.key = key else entry.err, opened[name] = key, nil end
-    entry.event:set()
-  end
-  entry.event:wait()
-  if entry.err then error(entry.err, 0) end
-  return entry.key
+  opened[name] = opened[name] or opening(name, open, text, passphrase, what)
+  return opened[name]
 end
 
 --- The key of a text that needs no passphrase; nil when it needs one (or was opened before), or is no usable key.
 function M.open_silently(text)
-  local before = opened[text .. "\0"]
-  if before and before.key then return before.key end
-  return (ssh.key(text))
+  return opened[text .. "\0"] or (ssh.key(text))
 end
 
 --- The text of a key's file. Raises a failure of code "key".

@@ -69,11 +69,7 @@ local function config_files(told)
 end
 
 local function signer(path, key)
-  return { blob = key.blob, name = key.name, sign = function(data)
-    local signature, message = agent.sign(path, key, data)
-    if not signature then log.warn("%s", message) end
-    return signature
-  end }
+  return { blob = key.blob, name = key.name, sign = function(data) return agent.sign(path, key, data) end }
 end
 
 -- Those of the agent that the files name come first, as with ssh.
@@ -169,6 +165,11 @@ function M.place(host)
   if not host.config then return host.user or "root", host.port or 22 end
   local told = told_of(host)
   return told.user, told.port
+end
+
+--- The name that known_hosts files have for a host.
+function M.name_of_key(address, port)
+  return port == 22 and address or ("[%s]:%d"):format(address, port)
 end
 
 --- How a host is reached: { address, port, user, known_as, host_keys (for ssh.connect), via (a host or nil), told = (of the

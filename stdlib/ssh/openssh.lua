@@ -4,8 +4,8 @@
 --
 -- What an ssh needs to know lies in a private folder that goes with the last connection: known host keys, sockets. Private keys
 -- are never there: ssh asks an agent of ours for signatures.
-local agent, core, crypto, fs = require "ssh.agent", require "ssh_core", require "crypto", require "fs"
-local process, task = require "process", require "task"
+local agent, config, core, fs = require "ssh.agent", require "ssh.config", require "ssh_core", require "fs"
+local key_line, process, task = require "ssh.key_line", require "process", require "task"
 
 local M = {}
 
@@ -13,6 +13,8 @@ local turn = require "ssh.turns"(8) -- logins at once
 local READY = "vmrun-ready"
 local HOST = "vmrun" -- what the short ones call the host: the master knows where it is
 local SOCKET_ROOM = 60 -- bytes of a folder's name: those of a socket have an end
+local PLAIN = "^/[%w/._+-]*$" -- a folder's name that stands for itself in ssh's options, tokens and commands
+local TELLS_KEYS = 8.5 -- the first ssh that has KnownHostsCommand
 local SEES_ITS_END = 1 -- seconds that a master may take to say that it has ended
 
 -- A master ends with us, and its files go, whatever becomes of us: its watcher reads from a pipe that we hold.
@@ -26,7 +28,7 @@ local leaving -- the keeper of the one before
 
 local function folder()
   for _, parent in ipairs { process.env("XDG_RUNTIME_DIR") or "", process.env("TMPDIR") or "", "/tmp" } do
-    if parent ~= "" and #parent <= SOCKET_ROOM then
+    if #parent <= SOCKET_ROOM and parent:find(PLAIN) then
       local path = fs.mktemp(parent .. "/vmrun-ssh-")
       if path then return path end
     end
@@ -75,35 +77,45 @@ Connection.__close = function(self) self:close() end
 -- Those that need nothing but `start`, `label` and a channel.
 for _, name in ipairs { "exec", "upload", "open" } do Connection[name] = core.session[name] end
 
+local version
+
+-- The version of the ssh program; nil: there is none, 0: it does not tell.
+local function installed()
+  if not version then
+    local result = process.run { argv = { "ssh", "-V" }, timeout = 10 }
+    version = result and result.code == 0 and (tonumber(result.stderr:match("OpenSSH_(%d+%.%d+)")) or 0) or nil
+  end
+  return version
+end
+
 local function option(argv, name, value)
   argv[#argv + 1] = "-o"
   argv[#argv + 1] = name .. "=" .. value
 end
 
--- ssh's own quotes around a value.
-local function quoted(text) return '"' .. text:gsub('[\\"]', "\\%0") .. '"' end
+-- The keys of a recipe as a known_hosts file.
+local function write_known(self, host_keys)
+  local lines = {}
+  for _, line in ipairs(host_keys) do
+    local parts = key_line.parse(line)
+    if parts then lines[#lines + 1] = key_line.text(parts, "*") end
+  end
+  assert(fs.write(self.base .. ".known", table.concat(lines, "\n") .. "\n"))
+  return { self.base .. ".known" }
+end
 
 local function add_known_hosts(argv, self, options)
-  if options.host_keys then
-    local lines = {}
-    for _, line in ipairs(options.host_keys) do
-      lines[#lines + 1] = line:find("^[%w@.-]+ +AAAA") and ("%s %s"):format(self.alias, line) or line
-    end
-    assert(fs.write(self.base .. ".known", table.concat(lines, "\n") .. "\n"))
-    option(argv, "UserKnownHostsFile", quoted(self.base .. ".known"))
+  local files = options.host_keys and write_known(self, options.host_keys) or options.known_hosts
+  if files then
+    option(argv, "UserKnownHostsFile", config.all_quoted(files))
     option(argv, "GlobalKnownHostsFile", "/dev/null")
-    option(argv, "HostKeyAlias", self.alias)
-  elseif options.known_hosts then
-    local files = {}
-    for i, file in ipairs(options.known_hosts) do files[i] = quoted(file) end
-    option(argv, "UserKnownHostsFile", table.concat(files, " "))
-    option(argv, "GlobalKnownHostsFile", "/dev/null")
-    if options.known_as or options.connect_to then option(argv, "HostKeyAlias", options.known_as or self.name) end
+    option(argv, "VerifyHostKeyDNS", "no")
   end
+  if options.known_as then option(argv, "HostKeyAlias", options.known_as) end
   option(argv, "StrictHostKeyChecking", "yes")
+  option(argv, "NoHostAuthenticationForLocalhost", "no")
   option(argv, "UpdateHostKeys", "no")
-  if not options.own_command then -- tells us which key the host showed
-    option(argv, "IgnoreUnknown", "KnownHostsCommand")
+  if installed() >= TELLS_KEYS and (files or not options.own_command) then -- tells us which key the host showed
     local keep = [[/bin/sh -c '[ "$2" = NONE ] || echo "$1 $2" >"$0"' %s %%t %%K]]
     option(argv, "KnownHostsCommand", keep:format(self.base .. ".seen"))
   end
@@ -117,11 +129,11 @@ local function add_keys(argv, self, options)
     self.agent, message = agent.serve(path, options.keys, options.agent)
     if not self.agent then return nil, message end
   end
-  option(argv, "IdentityAgent", path and quoted(path) or "none")
-  if options.file then option(argv, "IdentityFile", quoted(options.file)) end
+  option(argv, "IdentityAgent", path and config.quoted(path) or "none")
+  if options.file then option(argv, "IdentityFile", config.quoted(options.file)) end
   if options.certificate then
     assert(fs.write(self.base .. "-cert.pub", options.certificate .. "\n"))
-    option(argv, "CertificateFile", quoted(self.base .. "-cert.pub"))
+    option(argv, "CertificateFile", self.base .. "-cert.pub")
   end
   if not options.config and not options.file then option(argv, "IdentityFile", "none") end
   return true
@@ -139,7 +151,7 @@ local function command_line(self, options)
     table.move({ "-F", options.config }, 1, 2, #argv + 1, argv)
   end
   for name, value in pairs(FIXED) do option(argv, name, value) end
-  option(argv, "ControlPath", quoted(self.base .. ".ctl"))
+  option(argv, "ControlPath", self.base .. ".ctl")
   option(argv, "ServerAliveInterval", tostring(math.max(1, math.floor(options.keepalive or 15))))
   option(argv, "ServerAliveCountMax", "3")
   option(argv, "ConnectTimeout", tostring(math.max(1, math.ceil(options.timeout))))
@@ -171,9 +183,8 @@ end
 local function expected_keys(options)
   local text = ""
   for _, line in ipairs(options.host_keys or {}) do
-    local word = line:match("(AAAA[%w+/=]+)")
-    local name = word and core.key_name(crypto.unbase64(word))
-    if name then text = text .. "\n  expected " .. name end
+    local parts = key_line.parse(line)
+    if parts and not parts.mark then text = text .. "\n  expected " .. parts.name end
   end
   return text
 end
@@ -208,6 +219,11 @@ local function why_not(self, options, text)
   if text:find("Host key verification failed", 1, true) or text:find("REVOKED HOST KEY", 1, true) or
     text:find("you have requested strict checking", 1, true) then
     return host_key_refused(self, options, text)
+  end
+  local unsigned = text:match("signing failed for ([^\r\n]+)")
+  if unsigned and last:find("Permission denied", 1, true) then
+    return ("%s: no login: nobody has signed with key %s"):format(self.name, unsigned), "auth",
+      "is the ssh-agent locked (ssh-add -X unlocks it), or does it wait for somebody to confirm the key's use?"
   end
   if last:find("Permission denied", 1, true) or last:find("Too many authentication failures", 1, true) then
     local whom = options.user and ("user '%s'"):format(options.user) or "the login"
@@ -278,30 +294,21 @@ local function log_in(self, options)
   return nil, why_not(self, options, self.said)
 end
 
-local installed
-
-local function is_installed()
-  if installed == nil then
-    local result = process.run { argv = { "ssh", "-V" }, timeout = 10 }
-    installed = result ~= nil and result.code == 0
-  end
-  return installed
-end
-
 --- Logs in to a host by the system's ssh.
 -- @param options host, port, user, keys (what `ssh.key` gave), agent (another's socket), file (a key's file, for ssh to read),
--- certificate (text), host_keys (lines) or known_hosts (files), known_as, config (true: the person's files; a file's name),
--- own_command (the configuration has a KnownHostsCommand of its own), connect_to ("addr:port"), timeout, keepalive
+-- certificate (text), host_keys (lines) or known_hosts (files), known_as (the host's name in them, whatever the port), config
+-- (true: the person's files; a file's name), own_command (the configuration has a KnownHostsCommand of its own), connect_to
+-- ("addr:port"), timeout, keepalive
 -- @return the connection; or nil, message, code (as ssh.connect), hint
 function M.connect(options)
-  if not is_installed() then
+  if not installed() then
     return nil, "transport = \"openssh\" needs the ssh program, and none is installed", "config", "install OpenSSH's client"
   end
   local mine <close> = turn()
   local from, message = enter()
   if not from then return nil, message, "io" end
   from.count = from.count + 1
-  local self = setmetatable({ house = from, base = ("%s/%d"):format(from.path, from.count), alias = HOST .. "-" .. from.count,
+  local self = setmetatable({ house = from, base = ("%s/%d"):format(from.path, from.count),
     name = options.port and options.port ~= 22 and ("[%s]:%d"):format(options.host, options.port) or options.host,
     ended = task.event(), channels = {}, logs = 0 }, Connection)
   from.open[self] = true
@@ -440,7 +447,8 @@ local function failure_of(self)
   if conn.lost then return conn.lost, "lost" end
   local lines = said(fs.read(self.log_file) or "")
   if #lines == 0 then return nil end
-  return ("%s: cannot open a channel: %s"):format(conn.name, lines[1]), "channel"
+  local refused = conn.said:match(".*channel %d+: open failed: ([^\r\n]+)") -- the master knows more
+  return ("%s: cannot open a channel: %s"):format(conn.name, refused or lines[1]), "channel"
 end
 
 function Channel:ready() return true end

@@ -48,7 +48,7 @@ local counter = 0
 
 --- Starts one. `options.config` has more lines for sshd_config; `options.host_keys` the types of its keys;
 -- `options.scan = false` for one that libssh2 cannot talk to.
--- @return { host, port, user, key (private), host_keys (lines), dir, pid, stop() }; stopped when the test ends
+-- @return { host, port, user, key (private), host_keys (lines), dir, pid, stop(), run() (again) }; stopped when the test ends
 function M.start(t, options)
   M.need(t)
   options = options or {}
@@ -79,23 +79,27 @@ function M.start(t, options)
   end
   fs.write(dir .. "/config", table.concat(lines, "\n") .. "\n")
   if server.user == "root" then fs.mkdir("/run/sshd") end
-  local child = assert(process.spawn { argv = { find_sshd(), "-D", "-e", "-f", dir .. "/config" }, stdin = "null",
-    stdout = "null", stderr = dir .. "/log" })
-  server.pid = child.pid
+  local child
   function server.stop()
     if not child then return end
     child:kill("TERM")
     child:wait(5)
     child = nil
   end
-  t.after(server.stop)
-  local stop = task.now() + 10
-  while true do
-    local keys, message = M.answers(server, options.scan ~= false)
-    if keys then break end
-    if task.now() > stop then error(message .. "\n" .. (fs.read(dir .. "/log") or "")) end
-    task.sleep(0.02)
+  function server.run()
+    child = assert(process.spawn { argv = { find_sshd(), "-D", "-e", "-f", dir .. "/config" }, stdin = "null", stdout = "null",
+      stderr = dir .. "/log" })
+    server.pid = child.pid
+    local stop = task.now() + 10
+    while true do
+      local keys, message = M.answers(server, options.scan ~= false)
+      if keys then break end
+      if task.now() > stop then error(message .. "\n" .. (fs.read(dir .. "/log") or "")) end
+      task.sleep(0.02)
+    end
   end
+  t.after(server.stop)
+  server.run()
   return server
 end
 

@@ -70,7 +70,8 @@ test("metadata and discovery say where to go", function(t)
   local found = get("/" .. e.tenant .. "/v2.0/.well-known/openid-configuration")
   t.eq(found.token_endpoint, e.arm .. "/" .. e.tenant .. "/oauth2/v2.0/token")
   t.eq(get("/adfs/.well-known/openid-configuration").token_endpoint, e.arm .. "/adfs/oauth2/token")
-  local imds = assert(http.request { url = e.imds .. "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/",
+  local token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
+  local imds = assert(http.request { url = e.imds .. token,
     headers = { Metadata = "true" } })
   t.eq(imds.status, 200)
   local token = json.decode(imds.body)
@@ -90,7 +91,8 @@ test("requests that ARM itself refuses", function(t)
   t.eq(refused("GET", "/subscriptions/nobody/resourceGroups"), { 404, "SubscriptionNotFound", "gateway" })
   t.eq(refused("GET", "~~/resourceGroups/none"), { 404, "ResourceGroupNotFound", "gateway" })
   t.eq(refused("PUT", "~~/resourceGroups/a", {}), { 400, "LocationRequired", "gateway" })
-  t.eq(refused("PUT", "~~/resourceGroups/a", { location = "atlantis" }), { 400, "LocationNotAvailableForResourceGroup", "gateway" })
+  t.eq(refused("PUT", "~~/resourceGroups/a", { location = "atlantis" }),
+    { 400, "LocationNotAvailableForResourceGroup", "gateway" })
   t.eq(refused("PUT", "~~/resourceGroups/g", { location = "eastus" }), { 409, "InvalidResourceGroupLocation", "gateway" })
   t.eq(refused("PUT", "~/Microsoft.Network/virtualNetworks/v", {}), { 400, "LocationRequired", "gateway" })
   t.eq(refused("GET", "~/Microsoft.Network/virtualNetworks/v"), { 404, "ResourceNotFound", "gateway" })
@@ -109,7 +111,8 @@ end)
 test("any other type is kept as it was given, listed, patched and filtered", function(t)
   local l = lab.open(t)
   for i = 1, 3 do
-    local made = l:call("PUT", "~/Microsoft.Cache/redis/r" .. i, { location = "West US 2", tags = { n = tostring(i) }, properties = { size = i } })
+    local made = l:call("PUT", "~/Microsoft.Cache/redis/r" .. i, { location = "West US 2", tags = { n = tostring(i) },
+      properties = { size = i } })
     t.eq({ made.status, made.json.location, made.json.properties.provisioningState }, { 201, "westus2", "Succeeded" })
   end
   t.eq(l:call("PUT", "~/Microsoft.Cache/redis/r1", { location = "westus2", properties = { size = 9 } }).status, 200)
@@ -151,11 +154,13 @@ test("faults on demand: a status, a failed operation, one that never ends", func
   local l = lab.open(t)
   local function vnet(name) return "~/Microsoft.Network/virtualNetworks/" .. name end
   local body = { location = "westus2", properties = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } } } }
-  l:ask("PUT", "faults", { { method = "PUT", path = "virtualNetworks", status = 429, code = "TooManyRequests", retry_after = 1, times = 1 } })
+  l:ask("PUT", "faults", { { method = "PUT", path = "virtualNetworks", status = 429,
+    code = "TooManyRequests", retry_after = 1, times = 1 } })
   local answer = l:call("PUT", vnet "a", body)
   t.eq({ answer.status, answer.code, answer.headers["retry-after"] }, { 429, "TooManyRequests", "1" })
   t.eq(l:call("PUT", vnet "a", body).status, 201)
-  l:ask("PUT", "faults", { { method = "PUT", path = "virtualNetworks/b", fail = "AllocationFailed", message = "no room", times = 1 } })
+  l:ask("PUT", "faults", { { method = "PUT", path = "virtualNetworks/b", fail = "AllocationFailed",
+    message = "no room", times = 1 } })
   answer = l:call("PUT", vnet "b", body)
   t.eq(answer.status, 201)
   local last = l:finish(answer)
@@ -166,6 +171,22 @@ test("faults on demand: a status, a failed operation, one that never ends", func
   answer = l:call("PUT", vnet "c", body)
   task.sleep(0.1)
   t.eq(l:call("GET", answer.headers["azure-asyncoperation"]).json.status, "InProgress")
+end)
+
+test("emulator: a word that it does not have is told with the nearest, and with those that it has", function(t)
+  local emulator = require "cli.emulator"
+  for verb, given in pairs {
+    serve = { { profile = "azur" }, "no profile is named 'azur'; did you mean 'azure'?", 'it is one of "azure", "instant"' },
+    start = { { machines = "namespace" }, "no machines are named 'namespace'; did you mean 'namespaces'?",
+      'it is one of "namespaces", "systemd"' },
+    stat = { {}, "the emulator has no verb 'stat'; did you mean 'start'?", '"reset", "serve", "start", "status", "stop"' },
+  } do
+    local call = given[1]
+    call.verb, call.dir = verb, t.tmp()
+    local err = t.fails(given[2], emulator.run, call)
+    t.eq(err.code, "usage")
+    t.has(err.hint, given[3])
+  end
 end)
 
 test.done()

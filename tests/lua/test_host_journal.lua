@@ -5,6 +5,7 @@ local connection = require "host.connection"
 local fs = require "fs"
 local lab = require "role_lab"
 local machine = require "machine"
+local stream = require "stream"
 local task = require "task"
 
 local check, apply = lab.check, lab.apply
@@ -40,7 +41,8 @@ for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
     m.command("sh", path)
     local function declare(host)
       host.file "/etc/before" { content = "b" }
-      host.command "cut" { run = CUT .. "\necho in the dark; sleep 0.3; echo once >>/etc/times; sleep 0.3; echo ends", creates = "/etc/times" }
+      host.command "cut" { creates = "/etc/times",
+        run = CUT .. "\necho in the dark; sleep 0.3; echo once >>/etc/times; sleep 0.3; echo ends" }
       host.file "/etc/after" { content = "a" }
     end
     local changed, _, told, said = apply(m, declare)
@@ -55,6 +57,57 @@ for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
     t.eq(check(m, declare), {})
   end)
 end
+
+-- A way to a machine that can be cut as when a network goes without a word: we see the end of a connection, its sshd does not.
+local function silent_cut(t, m)
+  local dial = require "dial"
+  local listener, far, near, pumps = assert(stream.listen { host = "127.0.0.1", port = 0 }), nil, nil, {}
+  local host, port, was = m.host, m.port, dial.resolve
+  dial.resolve = function() return "127.0.0.1:" .. listener:port() end
+  local function pump(from, to)
+    for chunk in function() return from:read() end do if not to:write(chunk) then return end end
+  end
+  local accepting = task.spawn(function()
+    for accepted in function() return listener:accept() end do
+      near = accepted
+      far = assert(stream.connect { host = host, port = port })
+      pumps = { task.spawn(pump, near, far), task.spawn(pump, far, near) }
+    end
+  end)
+  local held = {}
+  local function cut()
+    for _, one in ipairs(pumps) do one:cancel("cut") one:join() end
+    near:close()
+    held[#held + 1] = far
+  end
+  t.after(function()
+    dial.resolve = was
+    listener:close()
+    accepting:join()
+    cut()
+    for _, one in ipairs(held) do one:close() end
+  end)
+  return cut
+end
+
+test("an sshd that does not hear of the loss keeps no program that has much to say", function(t)
+  local m = start(t)
+  local cut = silent_cut(t, m)
+  local running = task.spawn(apply, m, function(host)
+    host.command "talk" { creates = "/etc/said", run = [[
+      : >/etc/here; while [ ! -e /etc/cut ]; do sleep 0.05; done
+      awk 'BEGIN { for (i = 0; i < 8000; i++) printf "%01000d\n", 0 }'; : >/etc/said; echo the end]] }
+  end)
+  wait_for(m, "/etc/here")
+  cut()
+  m.write("/etc/cut", "")
+  local ok, changed, _, told, said = running:join()
+  t.ok(ok, tostring(changed))
+  t.eq(changed, 1)
+  t.has(table.concat(told, "\n"), "connecting again")
+  t.has(table.concat(said, "\n"), "the end")
+  nothing_left(t, m)
+end)
 
 test("a step that fails in the dark is the error, with its words", function(t)
   local m = start(t)
@@ -78,7 +131,8 @@ end)
 test("a program that died with its host runs once more", function(t)
   local m = start(t)
   local function declare(host)
-    host.command "fall" { run = "echo x >>/etc/tries; : >/etc/here; [ -e /etc/again ] || sleep 60; : >/etc/done", creates = "/etc/done" }
+    host.command "fall" { creates = "/etc/done",
+      run = "echo x >>/etc/tries; : >/etc/here; [ -e /etc/again ] || sleep 60; : >/etc/done" }
   end
   local running = task.spawn(apply, m, declare)
   wait_for(m, "/etc/here")
@@ -115,7 +169,9 @@ end)
 
 test("a run whose vmrun has gone is waited for", function(t)
   local m = start(t)
-  local function first(host) host.command "long" { run = ": >/etc/here; sleep 1; echo 1 >>/etc/ran; echo late", creates = "/etc/ran" } end
+  local function first(host)
+    host.command "long" { run = ": >/etc/here; sleep 1; echo 1 >>/etc/ran; echo late", creates = "/etc/ran" }
+  end
   local program = require "host.program"
   local types = require "host.task"
   local tasks = {}
@@ -183,7 +239,8 @@ test("facts cost one question, then none", function(t)
   -- It is not so any more: the tasks are declared once more.
   connection.close_all()
   m.write("/etc/motd", "hello\n")
-  t.eq(check(m, declare, page, { prior = prior }), { { path = "file /etc/facts.content", old = "debian 4 none\n", new = "debian 4 hello\n" } })
+  t.eq(check(m, declare, page, { prior = prior }),
+    { { path = "file /etc/facts.content", old = "debian 4 none\n", new = "debian 4 hello\n" } })
   t.eq(asked, 5)
   local _, _, _, now = check(m, declare, page, { prior = prior })
   t.eq(now.motd, "hello")
@@ -200,7 +257,8 @@ test("addresses are a list, and a fact may not take another's name", function(t)
   local m = start(t)
   m.command("ip", "echo '2: eth0    inet 10.0.0.4/24 brd x'; echo '2: eth0    inet6 fd00::4/64 scope global'")
   check(m, function(host) t.eq(host.addresses, { "10.0.0.4", "fd00::4" }) end)
-  t.fails("the fact 'file' has the name of another", function() require "role" "a.b" { facts = { file = "x" }, tasks = function() end } end)
+  t.fails("the fact 'file' has the name of another",
+    function() require "role" "a.b" { facts = { file = "x" }, tasks = function() end } end)
 end)
 
 test("what hangs on an earlier task is known after it", function(t)
@@ -210,7 +268,8 @@ test("what hangs on an earlier task is known after it", function(t)
     local level = tonumber(host.ask "cat /etc/level 2>/dev/null")
     for i = 1, level do host.file("/etc/level." .. i) { content = "" } end
   end
-  t.eq(check(m, declare), { { path = "file /etc/level", new = "3\n" }, { path = "tasks", new = "(known after file /etc/level)" } })
+  t.eq(check(m, declare), { { path = "file /etc/level", new = "3\n" },
+    { path = "tasks", new = "(known after file /etc/level)" } })
   m.write("/etc/level", "1\n", 420)
   m.sh "chown 0:0 /etc/level"
   t.eq(check(m, declare), { { path = "file /etc/level.content", old = "1\n", new = "3\n" },
@@ -232,17 +291,20 @@ test("a role acts as its `become` says", function(t)
   m.command("sudo", [[echo "sudo $*" | head -n 1 >>/etc/sudo; while [ "$1" != sh ]; do shift; done; exec "$@"]])
   local function run(become)
     fs.remove(m.root .. "/etc/sudo")
-    apply(m, function(host) host.command "x" { run = "true" } end, { name = "test.role", timeouts = lab.PAGE.timeouts, become = become })
+    apply(m, function(host) host.command "x" { run = "true" } end,
+      { name = "test.role", timeouts = lab.PAGE.timeouts, become = become })
     return m.read "/etc/sudo"
   end
   t.eq(run(nil), "sudo -n sh -s\n")
   t.eq(run "web", "sudo -n -H -u web -- sh -s\n")
-  t.ok(m.read "/root/.local/state/vmrun/run" == nil and fs.stat(m.root .. "/root/.local/state/vmrun/run"), "in the user's own home")
+  t.ok(m.read "/root/.local/state/vmrun/run" == nil and fs.stat(m.root .. "/root/.local/state/vmrun/run"),
+    "in the user's own home")
   t.eq(run(function(f) return f.host.user end), nil)
   t.eq(run(false), nil)
   local r = start(t)
   r.command("su", [[echo "su $*" >>/etc/su; shift 2; shift; exec sh -c "$1"]])
-  apply(r, function(host) host.command "x" { run = "true" } end, { name = "test.role", timeouts = lab.PAGE.timeouts, become = "web" })
+  apply(r, function(host) host.command "x" { run = "true" } end,
+    { name = "test.role", timeouts = lab.PAGE.timeouts, become = "web" })
   t.eq(r.read "/etc/su", "su -s /bin/sh -c sh -s -- web\n")
 end)
 

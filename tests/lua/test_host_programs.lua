@@ -7,7 +7,7 @@ local machine = require "machine"
 test.timeout = 120
 
 -- Commands that write down that they were started.
-local NAMES = { "awk", "base64", "cat", "chmod", "chown", "cut", "grep", "head", "install", "ln", "ls", "mkdir", "mkfifo", 
+local NAMES = { "awk", "base64", "cat", "chmod", "chown", "cut", "grep", "head", "install", "ln", "ls", "mkdir", "mkfifo",
   "mktemp", "mv", "readlink", "rm", "sed", "sha256sum", "sleep", "sort", "stat", "tail", "tee", "test", "timeout",
   "touch", "tr", "uname", "wc" }
 local HEARD = [[echo %s >>/var/log/started

@@ -20,7 +20,8 @@ end
 test("a rule becomes lines of nftables, in the order of the rules", function(t)
   t.eq(lines_of { rule("Allow", { protocol = "Tcp", destinationPortRange = "22" }), rule("Deny") }, {
     "meta l4proto tcp th dport { 22 } counter return", "counter drop" })
-  t.eq(lines_of { rule("Deny", { destinationPortRanges = { "80", "8000-8080" }, sourceAddressPrefixes = { "10.1.0.0/16", "10.2.3.4" } }) }, {
+  local ranges = { destinationPortRanges = { "80", "8000-8080" }, sourceAddressPrefixes = { "10.1.0.0/16", "10.2.3.4" } }
+  t.eq(lines_of { rule("Deny", ranges) }, {
     "ip saddr { 10.1.0.0/16, 10.2.3.4 } meta l4proto { tcp, udp } th dport { 80, 8000-8080 } counter drop" })
   t.eq(lines_of({ rule("Allow"), rule("Deny", { direction = "Outbound", destinationAddressPrefix = "10.0.0.9" }) }, "outbound"), {
     "ip daddr { 10.0.0.9 } counter drop" })
@@ -29,7 +30,8 @@ end)
 test("service tags are what they stand for", function(t)
   t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "VirtualNetwork", destinationAddressPrefix = "VirtualNetwork" }) }, {
     "ip saddr { 10.0.0.0/16, 10.9.0.0/16 } ip daddr { 10.0.0.0/16, 10.9.0.0/16 } counter return" })
-  t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "Internet" }) }, { "ip saddr != { 168.63.129.16, 10.0.0.0/16, 10.9.0.0/16 } counter return" })
+  t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "Internet" }) },
+    { "ip saddr != { 168.63.129.16, 10.0.0.0/16, 10.9.0.0/16 } counter return" })
   t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "AzureLoadBalancer" }) }, { "ip saddr { 168.63.129.16 } counter return" })
   t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "Storage.WestUS" }) }, {}, "one that is unknown fits nothing")
 end)
@@ -48,7 +50,8 @@ local function read(asked, reply)
     local a, b, c, d = reply:byte(at + 12, at + 15)
     list[i], at = ("%d.%d.%d.%d"):format(a, b, c, d), at + 16
   end
-  return { id = id, is_answer = flags & 0x8000 ~= 0, code = flags & 15, questions = questions, addresses = list, whole = at == #reply + 1 }
+  return { id = id, is_answer = flags & 0x8000 ~= 0, code = flags & 15, questions = questions, addresses = list,
+    whole = at == #reply + 1 }
 end
 
 test("the name server", function(t)
@@ -61,13 +64,17 @@ test("the name server", function(t)
   end
   local ZONE, VNET = "/g/Microsoft.Network/privateDnsZones/corp.internal", "/g/virtualNetworks/V"
   put(ZONE, "Microsoft.Network/privateDnsZones", {})
-  put(ZONE .. "/A/api", "Microsoft.Network/privateDnsZones/A", { aRecords = { { ipv4Address = "10.0.1.9" }, { ipv4Address = "10.0.1.8" } } })
+  put(ZONE .. "/A/api", "Microsoft.Network/privateDnsZones/A",
+    { aRecords = { { ipv4Address = "10.0.1.9" }, { ipv4Address = "10.0.1.8" } } })
   put(ZONE .. "/virtualNetworkLinks/l", "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
     { virtualNetwork = { id = VNET:lower() }, registrationEnabled = true })
   world.store = { all = function() return kept end, get = function(_, _, id) return kept[id] end }
   local elsewhere = { id = "3", hostname = "three", private_ip = "10.8.0.4" }
-  local machine, other = { id = "1", hostname = "one", private_ip = "10.0.1.4" }, { id = "2", hostname = "Two", private_ip = "10.0.1.5" }
-  world.fabric = { interface = function(id) return { subnet = (id == "3" and "/g/virtualNetworks/other" or VNET) .. "/subnets/s" } end }
+  local machine = { id = "1", hostname = "one", private_ip = "10.0.1.4" }
+  local other = { id = "2", hostname = "Two", private_ip = "10.0.1.5" }
+  world.fabric = { interface = function(id)
+    return { subnet = (id == "3" and "/g/virtualNetworks/other" or VNET) .. "/subnets/s" }
+  end }
   world.machines = { all = function() return { machine, other, elsewhere } end }
   local resolver = require "emulator.machines.resolver"
   local function ask(name, kind, from)
@@ -77,7 +84,8 @@ test("the name server", function(t)
     return got
   end
   t.eq(ask("API.corp.internal").addresses, { "10.0.1.9", "10.0.1.8" })
-  t.eq({ ask("api.corp.internal", 28).code, #ask("api.corp.internal", 28).addresses }, { 0, 0 }, "a name that has no address of version 6 exists")
+  t.eq({ ask("api.corp.internal", 28).code, #ask("api.corp.internal", 28).addresses }, { 0, 0 },
+    "a name that has no address of version 6 exists")
   t.eq(ask("nobody.corp.internal").code, 3)
   t.eq(ask("two.corp.internal").addresses, { "10.0.1.5" }, "a zone may have the machines' names")
   t.eq(ask("two").addresses, { "10.0.1.5" })
@@ -97,7 +105,8 @@ test("what the lab serves on the machines' internet", function(t)
   world.store = { all = function() return kept end, get = function(_, _, name) return kept[name] end,
     put = function(_, _, name, entry) kept[name] = entry end, delete = function(_, _, name) kept[name] = nil end }
   local internet = require "emulator.machines.internet"
-  local first = internet.serve { { name = "A.test", port = 80, to = "127.0.0.1:8000" }, { name = "b.test", port = 443, to = "127.0.0.2:9" },
+  local first = internet.serve { { name = "A.test", port = 80, to = "127.0.0.1:8000" },
+    { name = "b.test", port = 443, to = "127.0.0.2:9" },
     { name = "a.test", port = 443, to = "127.0.0.1:8443" } }
   t.eq(first, { ["a.test"] = "198.18.0.1", ["b.test"] = "198.18.0.2" })
   t.eq(internet.target("198.18.0.1", 443), { host = "127.0.0.1", port = 8443 })
@@ -105,7 +114,8 @@ test("what the lab serves on the machines' internet", function(t)
   t.eq(internet.serve { { name = "c.test", port = 80, to = "127.0.0.1:1" }, { name = "b.test", port = 80, to = "127.0.0.1:2" } },
     { ["b.test"] = "198.18.0.2", ["c.test"] = "198.18.0.1" }, "a name keeps its address, a free one is given again")
   t.eq({ internet.address "a.test", internet.address "c.test" }, { nil, "198.18.0.1" })
-  for _, wrong in ipairs { 1, {}, { name = "x.test", port = "80", to = "127.0.0.1:1" }, { name = "x.test", port = 80, to = "there" },
+  for _, wrong in ipairs { 1, {}, { name = "x.test", port = "80", to = "127.0.0.1:1" },
+    { name = "x.test", port = 80, to = "there" },
     { name = "x;y", port = 80, to = "127.0.0.1:1" } } do
     t.eq(pcall(internet.serve, { wrong }), false)
   end
@@ -113,11 +123,16 @@ test("what the lab serves on the machines' internet", function(t)
 end)
 
 test("custom data: files, commands, scripts", function(t)
-  local wanted = custom_data("#cloud-config\nwrite_files:\n  - path: /a\n    permissions: '0600'\n    encoding: b64\n    content: aGk=\n"
+  local wanted = custom_data("#cloud-config\nwrite_files:\n"
+    .. "  - path: /a\n    permissions: '0600'\n    encoding: b64\n    content: aGk=\n"
     .. "  - path: /b\n    content: x\n    append: true\n  - path: relative\nruncmd:\n  - echo 1\n  - [ls, -l]\n", "m")
-  t.eq(wanted.files, { { path = "/a", content = "hi", mode = 384, append = false }, { path = "/b", content = "x", mode = 420, append = true } })
+  t.eq(wanted.files, { { path = "/a", content = "hi", mode = 384, append = false },
+    { path = "/b", content = "x", mode = 420, append = true } })
   t.eq(wanted.commands, { { "/bin/sh", "-c", "echo 1" }, { "ls", "-l" } })
-  t.eq(custom_data("#!/bin/sh\nls\n", "m"), { files = { { path = "/var/lib/custom-data", content = "#!/bin/sh\nls\n", mode = 448 } },
+  t.eq(custom_data("#!/bin/sh\nls\n", "m"), {
+    files = { { path = "/var/lib/custom-data", content = "#!/bin/sh\nls\n", mode = 448 } },
     commands = { { "/var/lib/custom-data" } } })
   t.eq(custom_data(nil, "m"), { files = {}, commands = {} })
 end)
+
+test.done()

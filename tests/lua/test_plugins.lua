@@ -75,3 +75,5 @@ test("a plugin that cannot be loaded, or lacks the function, is named with the l
   t.eq(result.code, 1)
   t.has(result.stderr, "luaopen_vr_http")
 end)
+
+test.done()

@@ -18,12 +18,14 @@ test("wildcards and what is taken out again", function(t)
   local other = { all_but[1], { actions = { "microsoft.authorization/roleAssignments/*" } } }
   t.ok(permission.admits(other, "Microsoft.Authorization/roleAssignments/write"), "another role's own")
   t.ok(not permission.admits({ { actions = { "Microsoft.Network/*/read" } } }, "Microsoft.Network/virtualNetworks/write"))
-  t.ok(not permission.admits({ { actions = { "Microsoft.Network/virtualNetworks" } } }, "Microsoft.Network/virtualNetworks/write"))
+  t.ok(not permission.admits({ { actions = { "Microsoft.Network/virtualNetworks" } } },
+    "Microsoft.Network/virtualNetworks/write"))
   t.ok(not permission.admits({}, "Microsoft.Network/virtualNetworks/read"))
 end)
 
 test("the type of an id", function(t)
-  t.eq(permission.type_of_id(BASE .. "Microsoft.Network/virtualNetworks/v/subnets/s"), "microsoft.network/virtualnetworks/subnets")
+  t.eq(permission.type_of_id(BASE .. "Microsoft.Network/virtualNetworks/v/subnets/s"),
+    "microsoft.network/virtualnetworks/subnets")
   t.eq(permission.type_of_id(BASE .. "Microsoft.Network/virtualNetworks/v/providers/Microsoft.Authorization/roleAssignments/r"),
     "microsoft.authorization/roleassignments")
   t.eq(permission.type_of_id("/subscriptions/s/resourceGroups/g"), nil)
@@ -32,19 +34,22 @@ end)
 test("what a resource asks of those that it mentions", function(t)
   local subnet = BASE .. "Microsoft.Network/virtualNetworks/v/subnets/s"
   local pool = BASE .. "Microsoft.Network/loadBalancers/l/backendAddressPools/p"
-  local list = permission.mentions(kind.find "azure.network_interface", { name = "n", group = { id = "/subscriptions/s/resourceGroups/g" },
+  local list = permission.mentions(kind.find "azure.network_interface", {
+    name = "n", group = { id = "/subscriptions/s/resourceGroups/g" },
     subnet = { id = subnet, vnet = { id = BASE .. "Microsoft.Network/virtualNetworks/v" } }, pools = { pool, pool } })
   t.eq(list, { { action = "Microsoft.Network/loadBalancers/backendAddressPools/join/action", id = pool },
     { action = "Microsoft.Network/virtualNetworks/subnets/join/action", id = subnet } })
   local vnet = BASE .. "Microsoft.Network/virtualNetworks/"
-  t.eq(permission.mentions(kind.find "azure.virtual_network_peering", { vnet = { id = vnet .. "a" }, remote = { id = vnet .. "b" } }),
+  local peering = { vnet = { id = vnet .. "a" }, remote = { id = vnet .. "b" } }
+  t.eq(permission.mentions(kind.find "azure.virtual_network_peering", peering),
     { { action = "Microsoft.Network/virtualNetworks/peer/action", id = vnet .. "b" } })
   local identity = { id = BASE .. "Microsoft.ManagedIdentity/userAssignedIdentities/i" }
   t.eq(permission.mentions(kind.find "azure.role_assignment", { scope = { id = vnet .. "a" }, principal = identity }), {})
 end)
 
 test("a role has what its kinds need, and no more", function(t)
-  local actions, data = permission.role { { kind = "azure.subnet", fields = {} }, { kind = "azure.network_security_group", fields = {} } }
+  local actions, data = permission.role { { kind = "azure.subnet", fields = {} },
+    { kind = "azure.network_security_group", fields = {} } }
   t.ok(has(actions, "Microsoft.Network/virtualNetworks/subnets/delete"))
   t.ok(has(actions, "Microsoft.Network/networkSecurityGroups/join/action"))
   t.ok(not has(actions, "Microsoft.Network/routeTables/join/action"), "there is no route table")
@@ -55,7 +60,8 @@ test("a role has what its kinds need, and no more", function(t)
 
   actions, data = permission.role { { kind = "azure.key_vault_key", fields = {} }, { kind = "azure.vault_random", fields = {} } }
   t.eq(actions, { "Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/write" })
-  t.ok(has(data, "Microsoft.KeyVault/vaults/keys/create/action") and has(data, "Microsoft.KeyVault/vaults/secrets/setSecret/action"))
+  t.ok(has(data, "Microsoft.KeyVault/vaults/keys/create/action")
+    and has(data, "Microsoft.KeyVault/vaults/secrets/setSecret/action"))
   local vm, set = "Microsoft.Compute/virtualMachines/extensions/write",
     "Microsoft.Compute/virtualMachineScaleSets/virtualMachines/extensions/write"
   actions = permission.role { { kind = "azure.virtual_machine", fields = {} },
@@ -84,3 +90,5 @@ test("each kind of Azure's has its actions", function(t)
     end
   end
 end)
+
+test.done()

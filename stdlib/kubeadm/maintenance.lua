@@ -3,7 +3,7 @@
 -- edges of the recipe; workers take turns.
 local away, connect = require "kubeadm.away", require "kubernetes.connect"
 local etcd, survey, turn = require "kubeadm.etcd", require "kubeadm.survey", require "kubeadm.turn"
-local field, kind, role = require "field", require "kind", require "role"
+local field, json, kind, role = require "field", require "json", require "kind", require "role"
 
 local PROGRAM = { name = "kubeadm.maintenance", seconds = 5400 }
 local WAITING = { name = "kubeadm.maintenance", seconds = 100 } -- the question of a plan
@@ -22,7 +22,7 @@ local function ask(ctx, word)
     if change.path:find("^reboot ") then restart = change.old else due = true end
     if change.path:find("%.waiting$") then waiting = change.old end
   end
-  return due, waiting or "unknown", restart
+  return due, waiting or "it is not known how many wait", restart
 end
 
 local function read(ctx)
@@ -35,11 +35,11 @@ local function read(ctx)
   if not node then return nil end
   local marked = away.mark_of(node.object, survey.MAINTENANCE) ~= nil
   local due, waiting, restart = ask(ctx, f.packages ~= was and f.packages or nil)
-  local changes = {}
+  local changes = json.array {} -- a word that is taken back is no change
   if marked then
     changes[1] = { path = "packages", old = "under way", new = f.packages or was or "back" }
   elseif due then
-    changes = { { path = "packages", old = was, new = f.packages }, { path = "waiting", old = waiting, new = "none" } }
+    changes[1] = { path = "packages", old = (was and was .. "; " or "") .. waiting, new = f.packages }
   end
   if restart and changes[1] and f.reboot ~= "never" then changes[#changes + 1] = { path = "restart", old = restart, new = "done" } end
   return { fields = f, outputs = {}, changes = changes, status = marked and "under way" or nil,
@@ -63,8 +63,8 @@ local function tend(ctx)
 end
 
 local function bring(ctx)
-  local f = ctx.fields
-  local api, name = connect.client(ctx, f.cluster), f.name:lower()
+  local f, api = ctx.fields, connect.client(ctx, ctx.fields.cluster)
+  local name = f.name:lower()
   local function go()
     away.run(ctx, api, name, survey.MAINTENANCE, function()
       local boot = tend(ctx)

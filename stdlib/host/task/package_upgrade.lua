@@ -25,7 +25,7 @@ return task "package_upgrade" {
     [ "$_v" != {once} ] || return 0
     [ -z "$_v" ] || oldis done "$_v"
     if [ "$MODE" = check ] && _u=$(upgrades {of}); then
-      oldis waiting "$(printf '%s' "$_u" | grep -c .) by the lists of $(date -u -r /var/lib/apt/lists +%F)"
+      oldis waiting "$(printf '%s' "$_u" | grep -c .) newer by the lists of $(date -u -r /var/lib/apt/lists +%F)"
     fi
     return 1]],
   apply = [[end=$(($(date +%s) + {seconds})) w= v='-o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -y -qq'

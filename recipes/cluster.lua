@@ -1,7 +1,7 @@
 -- A Kubernetes cluster on Azure: from an empty subscription to a cluster that follows a Git
 -- repository. `vmrun recipes/cluster.lua` runs it; `vmrun plan recipes/cluster.lua` only tells.
 local azure, ssh, git = use("azure", "ssh", "git")
-local kubeadm, kubernetes, flannel, flux = use("kubeadm", "kubernetes", "flannel", "flux")
+local kubeadm, flannel, flux = use("kubeadm", "flannel", "flux")
 
 local p = params {
   name           = param.string  { default = "demo", match = "^%l[%l%d-]*%w$", help = "prefix" },
@@ -22,6 +22,9 @@ local p = params {
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
   version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$",
                                    help = "another one upgrades, by one minor release at most" },
+  packages       = param.string  { optional = true, help = "a word: another upgrades Debian's" },
+  security_only  = param.boolean { default = false, help = "packages are of the security archive" },
+  reboot         = param.choice  { "needed", "always", "never", help = "after that" },
   max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
                                    help = "workers away at once: 2, or 25%" },
   max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
@@ -122,12 +125,13 @@ local worker_set = azure.virtual_machine_scale_set "worker" (machine("worker", {
 }))
 monitor.machine("worker", worker_set)
 local node = require "cluster.node" (p, key) -- what is on every machine before it joins
+local life = require "cluster.life" (p) -- what happens to Nodes from then on
 local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local changed = {} -- control planes are upgraded and resized one after the other, then workers
+local changed = {} -- control planes are changed one after the other, then workers
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
   local interface = azure.network_interface(name) (own(name .. "-nic", {
@@ -157,13 +161,7 @@ for i = 1, p.control_planes do
     fields.after = { last }
     last = kubeadm.join(name) (fields)
   end
-  local upgraded = kubernetes.node(name) {
-    cluster = cluster, name = vm.name, host = cp.host, version = p.version, control_plane = true,
-    after = { last, cp.tools, changed[i - 1] },
-  }
-  changed[i] = kubeadm.machine_size(name) {
-    machine = vm, size = p.size, cluster = cluster, name = vm.name, after = { upgraded },
-  }
+  changed[i] = life.control_plane(name, cluster, vm, cp.host, { last, cp.tools, changed[i - 1] })
 end
 each(worker_set.instances, function(vm)
   local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
@@ -172,11 +170,7 @@ each(worker_set.instances, function(vm)
     host = worker.host, node = worker.tools, cluster = cluster, address = vm.private_ip,
     endpoint_address = api_ip.ip,
   }
-  kubernetes.node "worker" {
-    cluster = cluster, name = lower(vm.hostname), host = worker.host, version = p.version,
-    labels = { ["node-role.kubernetes.io/worker"] = "" }, max_unavailable = p.max_unavailable,
-    after = concat({ joined, worker.tools }, changed),
-  }
+  life.worker(cluster, vm, worker.host, concat({ joined, worker.tools }, changed))
 end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }
 

@@ -92,6 +92,16 @@ static void make_devices(int fd, const char *root)
         vr_report_fail(fd, "/dev/shm");
 }
 
+/* A start of the machine is a boot of its own, whatever the kernel says: where its memory has a boot
+ * id, that is it. */
+static void show_boot(int fd, const char *root)
+{
+    char path[4200];
+    snprintf(path, sizeof(path), "%s/run/machine-boot-id", root);
+    if (access(path, F_OK) == 0)
+        bind_to(fd, path, root, "/proc/sys/kernel/random/boot_id", true);
+}
+
 static void map_one_user(int fd, uid_t uid, gid_t gid)
 {
     char line[64];
@@ -122,6 +132,7 @@ static _Noreturn void build(int fd, int hold, const char *root, const char *comm
     char path[4200];
     snprintf(path, sizeof(path), "%s/proc/sys", root);
     bind_to(fd, path, root, "/proc/sys", true);
+    show_boot(fd, root);
     bind_to(fd, "/sys", root, "/sys", false);
     make_devices(fd, root);
     if (chdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 ||

@@ -135,6 +135,21 @@ static void shadow_setting(int fd, const char *name)
     must_bind(fd, to, from);
 }
 
+/* A boot of the machine is none of the kernel's. */
+static void own_boot(int fd)
+{
+    char text[64];
+    int file = open("proc/sys/kernel/random/uuid", O_RDONLY | O_CLOEXEC);
+    ssize_t got = file < 0 ? -1 : read(file, text, sizeof(text));
+    if (file >= 0)
+        close(file);
+    file = open("run/settings/boot_id", O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+    if (file < 0 || got < 0 || write(file, text, (size_t)got) != got)
+        vr_report_fail(fd, "boot_id");
+    close(file);
+    must_bind(fd, "run/settings/boot_id", "proc/sys/kernel/random/boot_id");
+}
+
 /* The kernel is everybody's: of its settings only the network's, which are the machine's own, can
  * be written. The bind of proc/sys/net stays writable when that of proc/sys above it does not. */
 static void guard_kernel(int fd)
@@ -156,6 +171,7 @@ static void guard_kernel(int fd)
     must_mkdir(fd, "run/settings", 0755);
     for (size_t i = 0; i < sizeof(shadowed) / sizeof(*shadowed); i++)
         shadow_setting(fd, shadowed[i]);
+    own_boot(fd);
     if (access("proc/sysrq-trigger", F_OK) == 0) {
         must_bind(fd, "proc/sysrq-trigger", "proc/sysrq-trigger");
         must_mount(fd, NULL, "proc/sysrq-trigger", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL);

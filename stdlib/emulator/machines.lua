@@ -7,6 +7,7 @@ local crypto, fs, log, process, task = require "crypto", require "fs", require "
 local world = require "emulator.world"
 local calls, Keeper, root = require "emulator.machines.calls", require "emulator.machines.keeper", require "emulator.machines.root"
 local custom_data, path_of, program = require "emulator.machines.custom_data", require "emulator.machines.path", require "emulator.machines.program"
+local packages = require "emulator.machines.packages"
 local fail = require "fail"
 
 local machines = {}
@@ -95,6 +96,7 @@ local function clear_memory(machine)
   end
   fail.check(fs.mkdir(machine.root .. "/run/sshd", 493))
   fail.check(fs.mkdir(machine.root .. "/run/lock", 493))
+  fail.check(fs.write(machine.root .. "/run/machine-boot-id", crypto.uuid() .. "\n", { mode = 292, atomic = false }))
 end
 
 local function boot_kernel(machine)
@@ -133,10 +135,7 @@ local function up(machine, resumed)
     hostname = (fs.read(machine.root .. "/etc/hostname") or machine.hostname):match("%S+"), address = machine.address, port = 20022 }
   if not ok then return nil, why end
   machine.power = "running"
-  if not resumed then
-    machine.boots = (machine.boots or 0) + 1
-    boot_kernel(machine)
-  end
+  if not resumed then boot_kernel(machine) end
   first_boot(machine)
   changed(machine)
   return machine
@@ -163,6 +162,7 @@ local function make_disk(machine)
   machine.packages, machine.held, machine.units, machine.initialised = {}, {}, {}, false
   machine.modules, machine.sysctls, machine.swaps_on, machine.updated = {}, {}, {}, {}
   machine.units.ssh = { enabled = true, active = true }
+  machine.packages[packages.KERNEL] = { version = packages.choose(packages.at(packages.DEBIAN)[packages.KERNEL]) }
   root.make(world.dir, machine)
   make_commands(machine)
 end

@@ -47,7 +47,7 @@ end
 
 M.NAMES = { "apt_repository", "archive", "authorized_key", "block", "ca_certificate", "certificate", "command", "directory",
   "download", "file", "filesystem", "firewall", "group", "handler", "host_entry", "hostname", "ini_value", "json_value",
-  "kernel_module", "line", "mount", "package", "package_pin", "reboot", "service", "sudoers", "swap", "symlink", "sysctl",
+  "kernel_module", "line", "mount", "package", "package_pin", "package_upgrade", "reboot", "service", "sudoers", "swap", "symlink", "sysctl",
   "template", "timer", "timezone", "toml_value", "unit", "user", "yaml_value" }
 
 function M.names() return M.NAMES end

@@ -1,7 +1,7 @@
 --- Before the first step of a plan: would it break a cluster of kubeadm? An upgrade that may not be, or has no healthy cluster to
 -- begin with; control planes without which etcd loses its majority. What the plan's reads found out is used again; a plan
 -- of a part (`--target`) that did not ask the cluster is judged by what the state says.
-local connect = require "kubernetes.connect"
+local away, connect = require "kubeadm.away", require "kubernetes.connect"
 local json = require "json"
 local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
 
@@ -79,7 +79,7 @@ local function judge(group)
   if why then return deny(group.first, why, hint) end
   local unwell = {}
   for _, name in ipairs(group.changes and skew.unwell(now) or {}) do
-    if not now.nodes[name].mark then unwell[#unwell + 1] = name end -- one under way is what goes on
+    if not now.nodes[name].under_way then unwell[#unwell + 1] = name end -- one under way is what goes on
   end
   if #unwell > 0 then
     return deny(group.first, ("control plane %s is not healthy: an upgrade begins with a healthy cluster"):format(listed(unwell)),
@@ -89,6 +89,37 @@ local function judge(group)
   if group.workers and #lagging > 0 then
     local words = "a kubelet of %s would be newer than the API server of %s, which this plan does not upgrade"
     return deny(group.first, words:format(group.version, listed(lagging)), "upgrade the control planes with it or before")
+  end
+end
+
+-- Maintenance.
+
+-- Workers that are not ready, and are not away for something of ours.
+local function strangers(now)
+  local names, workers = {}, 0
+  for name, node in pairs(now.nodes) do
+    workers = workers + (node.control_plane and 0 or 1)
+    if not (node.control_plane or node.ready or node.under_way) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names, workers
+end
+
+local function judge_maintenance(row)
+  local f = row.fields or {}
+  local name, api = text(f.name), type(f.cluster) == "table" and connect.opened(f.cluster)
+  if row.kind ~= "kubeadm.maintenance" or row.action ~= "update" or not (name and api) then return nil end
+  local ok, now = pcall(survey.recent, api)
+  if not ok then
+    return deny(row, "it is not known how the cluster's Nodes are: " .. tostring(now), "maintenance begins with a healthy cluster")
+  end
+  name = name:lower()
+  local why, hint = away.objection(now, name, survey.MAINTENANCE)
+  if why then return deny(row, why, hint) end
+  local others, workers = strangers(now)
+  if f.control_plane ~= true and not now.nodes[name].under_way and #others >= skew.limit(f.max_unavailable, workers) then
+    return deny(row, ("%s %s not ready, and max_unavailable is %s: node %s stays as it is"):format(listed(others),
+      #others == 1 and "is" or "are", tostring(f.max_unavailable), name), "bring it back (kubectl describe node), or raise max_unavailable")
   end
 end
 
@@ -208,6 +239,7 @@ function M.run(argument)
     if denial then said[#said + 1], told[group.version] = denial, true end
   end
   for _, denial in ipairs(judge_packages(argument.resources, argument.state, told)) do said[#said + 1] = denial end
+  for _, row in ipairs(argument.resources) do said[#said + 1] = judge_maintenance(row) end
   for _, cluster in ipairs(clusters_of(argument.state)) do
     said[#said + 1] = judge_etcd(cluster, argument.resources)
   end

@@ -10,6 +10,9 @@ local M = {}
 -- STEP is apply or node, as in `kubeadm upgrade STEP`; `cordoned`: it was before, and stays so.
 M.MARK = "vmrun/upgrade"
 
+--- Those of Nodes that are away for another size of their machine, or for maintenance (away.lua).
+M.RESIZE, M.MAINTENANCE = "vmrun/resize", "vmrun/maintenance"
+
 local SHARED = 2 -- seconds for which the reads of one plan share an answer
 local PARTS = { ["kube-apiserver"] = true, ["kube-controller-manager"] = true, ["kube-scheduler"] = true }
 
@@ -26,11 +29,16 @@ function M.is_control_plane(object)
   return (labels["node-role.kubernetes.io/control-plane"] or labels["node-role.kubernetes.io/master"]) ~= nil
 end
 
+local function under_way(object)
+  local annotations = object.metadata.annotations or {}
+  return (annotations[M.MARK] or annotations[M.RESIZE] or annotations[M.MAINTENANCE]) ~= nil
+end
+
 local function node_of(object)
   local info = object.status and object.status.nodeInfo
   return { object = object, kubelet = bare(info and info.kubeletVersion), ready = client.condition(object, "Ready") == "True",
     control_plane = M.is_control_plane(object), mark = (object.metadata.annotations or {})[M.MARK],
-    cordoned = object.spec.unschedulable == true }
+    cordoned = object.spec.unschedulable == true, under_way = under_way(object) }
 end
 
 local function add_pod(nodes, pod)
@@ -64,7 +72,8 @@ local function at_once(...)
   return table.unpack(results, 1, #running)
 end
 
---- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned; of control planes also: api_server,
+--- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned, under_way (is it away for
+-- something of ours?); of control planes also: api_server,
 -- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
 function M.take(api)
   local nodes, pods, version = at_once(

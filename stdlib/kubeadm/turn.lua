@@ -19,7 +19,7 @@ local function away(api, name, busy)
   for other, node in pairs(survey.recent(api).nodes) do
     if not node.control_plane then
       workers = workers + 1
-      if other ~= name and (busy[other] or node.mark or not node.ready) then
+      if other ~= name and (busy[other] or node.under_way or not node.ready) then
         list[#list + 1] = other
         if not busy[other] then strangers[#strangers + 1] = other end
       end
@@ -29,8 +29,8 @@ local function away(api, name, busy)
   return #list, strangers, workers
 end
 
-local function refused(state, name)
-  error(fail { ("the upgrade of node %s was not begun: that of %s has failed"):format(name, state.failed), code = "stopped",
+local function refused(state, name, what)
+  error(fail { ("the %s of node %s was not begun: that of %s has failed"):format(what, name, state.failed), code = "stopped",
     hint = "see to that node, then apply again: it goes on from there" })
 end
 
@@ -41,10 +41,11 @@ function M.reset(api)
 end
 
 --- Waits for a worker's turn and runs fn in it. `begun`: the worker is away already, so nothing is lost by going on with it.
-function M.run(ctx, api, name, begun, max_unavailable, fn)
+-- what: a word for what is done, for messages.
+function M.run(ctx, api, name, what, begun, max_unavailable, fn)
   local state, patience = state_of(api), task.now() + PATIENCE
   while true do
-    if state.failed then refused(state, name) end
+    if state.failed then refused(state, name, what) end
     local ended = state.ended
     local count, strangers, workers = away(api, name, state.busy)
     if begun or count < skew.limit(max_unavailable, workers) and not state.failed then break end

@@ -7,7 +7,7 @@ local drain = require "kubernetes.drain"
 local etcd = require "kubeadm.etcd"
 local fail, json, role = require "fail", require "json", require "role"
 local release, skew = require "kubernetes.release", require "kubeadm.skew"
-local survey, turn = require "kubeadm.survey", require "kubeadm.turn"
+local static_pods, survey, turn = require "kubeadm.static_pods", require "kubeadm.survey", require "kubeadm.turn"
 
 local M = {}
 
@@ -16,10 +16,6 @@ local PROGRAM = { name = "kubeadm.upgrade", seconds = 2400 }
 local SNAPSHOT = { name = "kubeadm.snapshot", seconds = 600 }
 
 local function handle(name) return { apiVersion = "v1", kind = "Node", metadata = { name = name } } end
-
-local function pod(part, name)
-  return { apiVersion = "v1", kind = "Pod", metadata = { namespace = "kube-system", name = part .. "-" .. name } }
-end
 
 local function listed(names) return table.concat(names, ", ") end
 
@@ -80,13 +76,9 @@ local function wait(ctx, api)
     return info and info.kubeletVersion == "v" .. f.version and client.condition(now, "Ready") == "True"
   end, READY, "to be ready at " .. f.version)
   if not f.control_plane then return end
-  for _, part in ipairs { "kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd" } do
-    ctx:progress(("waiting for %s of %s"):format(part, f.name))
-    api:wait(pod(part, f.name), function(now)
-      local image = now and now.spec.containers[1].image or ""
-      return (part == "etcd" or image:match(":v([%d.]+)$") == f.version) and client.condition(now, "Ready") == "True"
-    end, READY, "to be ready at " .. f.version)
-  end
+  static_pods.wait(ctx, api, f.name, READY, "to be ready at " .. f.version, function(part, pod)
+    return part == "etcd" or (pod.spec.containers[1].image or ""):match(":v([%d.]+)$") == f.version
+  end)
 end
 
 local function go(ctx, api)
@@ -122,7 +114,7 @@ function M.bring(ctx, api)
   if M.runs(now, f.name) == f.version then return end
   if f.control_plane then return go(ctx, api) end
   local node = now.nodes[f.name]
-  turn.run(ctx, api, f.name, node.mark ~= nil or not node.ready, f.max_unavailable, function() go(ctx, api) end)
+  turn.run(ctx, api, f.name, "upgrade", node.mark ~= nil or not node.ready, f.max_unavailable, function() go(ctx, api) end)
 end
 
 return M

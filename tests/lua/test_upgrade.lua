@@ -223,7 +223,7 @@ local function run_turns(limit, workers, broken)
   for _, name in ipairs { "w1", "w2", "w3", "w4" } do
     if workers[name] then
       running[name] = task.spawn(function()
-        turn.run({ progress = function() end }, api, name, workers[name][2] and workers[name][2].mark ~= nil, limit, function()
+        turn.run({ progress = function() end }, api, name, "upgrade", workers[name][2] and workers[name][2].mark ~= nil, limit, function()
           ran[#ran + 1], at_once = name, at_once + 1
           most = math.max(most, at_once)
           task.sleep(0.02)
@@ -255,11 +255,11 @@ test("what was under way goes first", function(t)
   local ran = {}
   local api = api_of("1.36.2", { a = { "1.36.2", "1.36.2" } }, workers)
   local first = task.spawn(function()
-    turn.run({ progress = function() end }, api, "w1", false, "1", function() ran[#ran + 1] = "w1" end)
+    turn.run({ progress = function() end }, api, "w1", "upgrade", false, "1", function() ran[#ran + 1] = "w1" end)
   end)
   task.sleep(0.02)
   t.eq(#ran, 0, "one that is marked is away")
-  turn.run({ progress = function() end }, api, "w3", true, "1", function()
+  turn.run({ progress = function() end }, api, "w3", "upgrade", true, "1", function()
     ran[#ran + 1] = "w3"
     for _, one in ipairs(api.nodes) do one.metadata.annotations = nil end
   end)

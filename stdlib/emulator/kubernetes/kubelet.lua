@@ -91,6 +91,11 @@ local function machine_uuid(machine, salt)
   return ("%s-%s-4%s-8%s-%s"):format(h:sub(1, 8), h:sub(9, 12), h:sub(14, 16), h:sub(18, 20), h:sub(21, 32))
 end
 
+-- As the machine's own kernel says it.
+local function boot_id(machine)
+  return (fs.read(machine.root .. "/run/machine-boot-id") or machine_uuid(machine, "boot")):match("%S+")
+end
+
 function Kubelet:cni()
   for _, name in ipairs(fs.list(self.machine.root .. "/etc/cni/net.d") or {}) do
     if name:match("%.conf$") or name:match("%.conflist$") then return true end
@@ -141,7 +146,7 @@ local function status_of(self, s, old)
     addresses = json.array { { type = "InternalIP", address = s.node_ip }, { type = "Hostname", address = s.name } },
     daemonEndpoints = { kubeletEndpoint = { Port = 10250 } },
     nodeInfo = { machineID = machine_uuid(self.machine, "id"):gsub("-", ""), systemUUID = machine_uuid(self.machine, "system"),
-      bootID = machine_uuid(self.machine, "boot" .. tostring(self.machine.boots or 0)), kernelVersion = "6.1.0-40-cloud-amd64",
+      bootID = boot_id(self.machine), kernelVersion = "6.1.0-40-cloud-amd64",
       osImage = os_image(self.machine), containerRuntimeVersion = "containerd://" .. runtime:match("^[%d.]+"),
       kubeletVersion = self.version or version_of(self.machine), kubeProxyVersion = "", operatingSystem = "linux", architecture = "amd64" } }, ready
 end

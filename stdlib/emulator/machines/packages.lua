@@ -1,6 +1,11 @@
 --- The packages that emulated machines can install, by repository: versions, what else they need, what they bring (units,
 -- commands). A version "*" stands for any patch of the repository's minor release.
+local admin, world = require "emulator.admin", require "emulator.world"
+
 local packages = {}
+
+--- Debian's archive, and the package of the kernel that each machine has.
+packages.DEBIAN, packages.KERNEL = "http://deb.debian.org/debian", "linux-image-cloud-amd64"
 
 local function plain(version, commands) return { versions = { version }, commands = commands or {} } end
 
@@ -8,6 +13,7 @@ local DEBIAN = {
   ["ca-certificates"] = plain("20230311"), curl = plain("7.88.1-10+deb12u12"), wget = plain("1.21.3-1+deb12u1"),
   conntrack = plain("1:1.4.7-1+b2", { "conntrack" }), ebtables = plain("2.0.11-5", { "ebtables" }),
   ethtool = plain("1:6.1-1", { "ethtool" }), socat = plain("1.7.4.4-2", { "socat" }), iptables = plain("1.8.9-2", { "iptables" }),
+  [packages.KERNEL] = plain("6.1.140-1"),
   ["apt-transport-https"] = plain("2.6.1"), gnupg = plain("2.2.40-1.1"), jq = plain("1.6-2.1"), nginx = plain("1.22.1-9"),
   ["python3-pip"] = plain("23.0.1+dfsg-1"), ["software-properties-common"] = plain("0.99.30-4.1~deb12u1"), runc = plain("1.1.5+ds1-1"),
   containerd = { versions = { "1.6.20~ds1-1+deb12u1" }, units = { "containerd" }, commands = { "containerd", "ctr" }, needs = { "runc" } },
@@ -29,6 +35,18 @@ local function kubernetes(minor)
     ["cri-tools"] = { versions = { minor .. ".0-1.1" }, commands = { "crictl" } },
     ["kubernetes-cni"] = { versions = { "1.7.1-1.1" } },
   }
+end
+
+-- What Debian has published since an emulator began, oldest first: { name, version, security, restart }.
+local function published() return world.store:get("world", "packages") or {} end
+
+--- How much has been published: what lists that are fetched now know of.
+function packages.serial() return #published() end
+
+--- The newest of a package of Debian's in lists of a serial: { name, version, security, restart }; nil when none came since.
+function packages.newest(name, serial)
+  local list = published()
+  for i = math.min(serial, #list), 1, -1 do if list[i].name == name then return list[i] end end
 end
 
 --- What a repository at a URL offers; nil when nobody answers there.
@@ -63,5 +81,17 @@ function packages.choose(package, wanted)
     end
   end
 end
+
+--- Debian publishes a newer version of one of its packages: `name`, `version`; `security=1`; `restart=1`: it asks for one.
+admin.route("POST /emulator/packages", function(req)
+  local q = req.query
+  if not (DEBIAN[q.name or ""] and q.version) then
+    return { status = 400, json = { error = { code = "BadRequest", message = "wants name=, of Debian's packages, and version=" } } }
+  end
+  local list = published()
+  list[#list + 1] = { name = q.name, version = q.version, security = q.security == "1", restart = q.restart == "1" }
+  world.store:put("world", "packages", list)
+  return { status = 200, json = list[#list] }
+end)
 
 return packages

@@ -1,13 +1,11 @@
---- apt-get: update, install, remove, over the repositories that the machine's files name.
+--- apt-get: update, install, remove, upgrade, over the repositories that the machine's files name.
 local fs = require "fs"
 local world = require "emulator.world"
 local packages = require "emulator.machines.packages"
 
-local DEBIAN = "http://deb.debian.org/debian"
-
 -- The repositories of /etc/apt: { url, key (path) }.
 local function repositories(machine)
-  local list = { { url = DEBIAN } }
+  local list = { { url = packages.DEBIAN } }
   for _, name in ipairs(fs.list(machine.root .. "/etc/apt/sources.list.d") or {}) do
     for line in (fs.read(machine.root .. "/etc/apt/sources.list.d/" .. name) or ""):gmatch("[^\n]+") do
       local options, url = line:match("^deb%s+%[(.-)%]%s+(%S+)")
@@ -20,7 +18,7 @@ end
 
 local function host_of(url) return url:match("^%w+://([^/:]+)") end
 
-local function update(machine, call)
+local function update(machine, call, strict)
   local way, why = world.fabric.egress(machine.id)
   local failed, fetched = {}, {}
   for _, repository in ipairs(repositories(machine)) do
@@ -40,7 +38,7 @@ local function update(machine, call)
       fetched[#fetched + 1] = repository.url
     end
   end
-  machine.updated = fetched
+  machine.updated, machine.lists = fetched, packages.serial()
   fs.write(machine.root .. "/var/lib/apt/lists/emulator_Packages", table.concat(fetched, "\n"))
   machine:changed()
   if #failed == 0 then
@@ -48,7 +46,7 @@ local function update(machine, call)
     return 0
   end
   call:err(table.concat(failed, "\n") .. "\n")
-  local fatal = table.concat(failed):find("E: ", 1, true) ~= nil
+  local fatal = strict or table.concat(failed):find("E: ", 1, true) ~= nil
   if not fatal then call:err("W: Some index files failed to download. They have been ignored, or old ones used instead.\n") end
   return fatal and 100 or 0
 end
@@ -60,6 +58,8 @@ local function find(machine, name, wanted)
     local package = offered and offered[name]
     if package then
       seen = true
+      local newer = url == packages.DEBIAN and packages.newest(name, machine.lists or 0)
+      if newer and (not wanted or wanted == newer.version) then return package, newer.version, newer end
       local version = packages.choose(package, wanted)
       if version then return package, version end
     end
@@ -67,11 +67,37 @@ local function find(machine, name, wanted)
   return nil, seen
 end
 
+-- As a package's script does.
+local function ask_for_restart(machine, name)
+  fs.write(machine.root .. "/run/reboot-required", "*** System restart required ***\n")
+  local path = machine.root .. "/run/reboot-required.pkgs"
+  fs.write(path, name .. "\n", { append = fs.stat(path) ~= nil or nil, atomic = false })
+end
+
+-- Fetches what is planned, { name, version, package, newer }, and sets it up.
+local function fetch(machine, call, plan)
+  local way, why = world.fabric.egress(machine.id)
+  for _, item in ipairs(plan) do
+    if machine:package(item.name) ~= item.version then
+      if not way then
+        call:err(("E: Failed to fetch %s  Could not connect, connection timed out (%s)\nE: Unable to fetch some archives, maybe run "
+          .. "apt-get update or try with --fix-missing?\n"):format(item.name, why))
+        return 100
+      end
+      world.clock.sleep(8)
+      machine:install(item.name, item.version, item.package)
+      call:out(("Setting up %s (%s) ...\n"):format(item.name, item.version))
+      if item.newer and item.newer.restart then ask_for_restart(machine, item.name) end
+    end
+  end
+  return 0
+end
+
 local function install(machine, call, words, options)
   local plan = {}
   local function add(name, wanted)
     if plan[name] then return 0 end
-    local package, version = find(machine, name, wanted)
+    local package, version, newer = find(machine, name, wanted)
     if not package then
       if version then
         call:err(("E: Version '%s' for '%s' was not found\n"):format(wanted, name))
@@ -82,7 +108,7 @@ local function install(machine, call, words, options)
       end
       return 100
     end
-    plan[name], plan[#plan + 1] = true, { name = name, version = version, package = package }
+    plan[name], plan[#plan + 1] = true, { name = name, version = version, package = package, newer = newer }
     for _, other in ipairs(package.needs or {}) do
       if not machine:package(other) then
         local code = add(other)
@@ -103,20 +129,7 @@ local function install(machine, call, words, options)
       return 100
     end
   end
-  local way, why = world.fabric.egress(machine.id)
-  for _, item in ipairs(plan) do
-    if machine:package(item.name) ~= item.version then
-      if not way then
-        call:err(("E: Failed to fetch %s  Could not connect, connection timed out (%s)\nE: Unable to fetch some archives, maybe run "
-          .. "apt-get update or try with --fix-missing?\n"):format(item.name, why))
-        return 100
-      end
-      world.clock.sleep(8)
-      machine:install(item.name, item.version, item.package)
-      call:out(("Setting up %s (%s) ...\n"):format(item.name, item.version))
-    end
-  end
-  return 0
+  return fetch(machine, call, plan)
 end
 
 local function remove(machine, call, words)
@@ -129,6 +142,39 @@ local function remove(machine, call, words)
   return 0
 end
 
+-- Whether a version comes after another, by its numbers.
+local function is_after(version, other)
+  local numbers = version:gmatch "%d+"
+  for number in other:gmatch "%d+" do
+    local mine = tonumber(numbers() or -1)
+    if mine ~= tonumber(number) then return mine > tonumber(number) end
+  end
+  return numbers() ~= nil
+end
+
+-- What is installed, not held, and newer in the lists, by name.
+local function upgradable(machine)
+  local plan = {}
+  for name in pairs(machine.packages) do
+    local package, version, newer = find(machine, name)
+    if package and not machine.held[name] and is_after(version, machine:package(name)) then
+      plan[#plan + 1] = { name = name, version = version, package = package, newer = newer }
+    end
+  end
+  table.sort(plan, function(a, b) return a.name < b.name end)
+  return plan
+end
+
+local function upgrade(machine, call, options)
+  local plan = upgradable(machine)
+  if not options["-s"] then return fetch(machine, call, plan) end
+  for _, item in ipairs(plan) do
+    local origin = item.newer and item.newer.security and "Debian-Security:12/oldstable-security" or "Debian:12.12/oldstable"
+    call:out(("Inst %s [%s] (%s %s [amd64])\n"):format(item.name, machine:package(item.name), item.version, origin))
+  end
+  return 0
+end
+
 return function(machine, call)
   local options, words, verb = {}, {}, nil
   local i = 2
@@ -136,6 +182,7 @@ return function(machine, call)
     local word = call.argv[i]
     if word == "-o" then
       i = i + 1
+      options[call.argv[i] or ""] = true
     elseif word:sub(1, 1) == "-" then
       options[word] = true
     elseif not verb then
@@ -145,10 +192,11 @@ return function(machine, call)
     end
     i = i + 1
   end
-  if verb == "update" then return update(machine, call) end
+  if verb == "update" then return update(machine, call, options["APT::Update::Error-Mode=any"]) end
   if verb == "install" then return install(machine, call, words, options) end
   if verb == "remove" or verb == "purge" then return remove(machine, call, words) end
-  if verb == "autoremove" or verb == "clean" or verb == "upgrade" or verb == "dist-upgrade" then return 0 end
+  if verb == "upgrade" then return upgrade(machine, call, options) end
+  if verb == "autoremove" or verb == "clean" or verb == "dist-upgrade" then return 0 end
   call:err(("E: Invalid operation %s\n"):format(tostring(verb)))
   return 100
 end

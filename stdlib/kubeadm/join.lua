@@ -25,10 +25,10 @@ cat > /run/vmrun-join.yaml
 kubeadm join --config /run/vmrun-join.yaml]]
 
 local function join_config(f, ctx)
+  local cluster = f.cluster
   return yaml.encode(config.join { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
-    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cloud_provider, ca_hash = f.cluster.ca_hash,
-    token = credentials.token(ctx, f.cluster),
-    certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
+    endpoint = cluster.endpoint, port = cluster.port, cloud_provider = f.cloud_provider, ca_hash = cluster.ca_hash,
+    token = credentials.token(ctx, cluster), certificate_key = f.control_plane and credentials.certificate_key(ctx, cluster) or nil })
 end
 
 -- Where the API does not answer, kubeadm says best what is wrong.
@@ -86,15 +86,19 @@ return role "kubeadm.join" {
       clear(f, ctx, state)
       survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
     end
-    if f.control_plane then control_plane.tasks(host, f) end
+    if f.control_plane then
+      control_plane.tasks(host, f, "join", not host.checking and credentials.encryption(ctx, f.cluster) or nil)
+    end
     if f.control_plane and not joined then
       host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
         unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(done, f.endpoint_address, name) }
     elseif not f.control_plane then
       host.host_entry (name) { address = f.endpoint_address }
     end
-    host.command "kubeadm join" { timeout = 900, creates = done, run = control_plane.once("join", JOIN),
-      input = (host.checking or joined) and "" or join_config(f, ctx) }
+    local joining <close> = not host.checking and not joined and credentials.joining(ctx, f.cluster) or nil
+    host.command "kubeadm join" { timeout = credentials.PATIENCE, creates = done, run = control_plane.once("join", JOIN),
+      input = joining and join_config(f, ctx) or "" }
+    if joining then host.ask ":" end -- here and now, while they are valid
     -- From here on its own API server answers to the name: see kubeadm.init.
     if f.control_plane then host.host_entry (name) { address = "127.0.0.1" } end
     host.service "kubelet" {}

@@ -42,7 +42,7 @@ local function add_pod(nodes, pod)
   node.control_plane = true
   node.pods = release.older(node.pods, version_of(pod))
   node.pods_ready = node.pods_ready ~= false and ready
-  if part == "kube-apiserver" then node.api_server = version_of(pod) end
+  if part == "kube-apiserver" then node.api_server, node.api_ready = version_of(pod), ready end
 end
 
 --- The version of the cluster that kubeadm keeps in its configuration; nil when it keeps none.
@@ -65,7 +65,7 @@ local function at_once(...)
 end
 
 --- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned; of control planes also: api_server,
--- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
+-- api_ready, pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
 function M.take(api)
   local nodes, pods, version = at_once(
     function() return (api:list("v1", "Node")) end,

@@ -10,7 +10,7 @@ local survey, task = require "kubeadm.survey", require "task"
 
 local MARK = control_plane.LOADING
 local READY, PATIENCE = 600, 300 -- seconds for an API server that was started anew, and for one that is away by itself
-local PAGE, AT_ONCE = 200, 8 -- Secrets that are asked for, and written, at once
+local PAGE, AT_ONCE, TOLD = 200, 8, 20 -- Secrets that are asked for, and written, at once; of how many it is told
 local ROUNDS = 3 -- of writing all Secrets anew
 
 local function name_of(host) return (host.hostname or host.name):lower() end
@@ -172,13 +172,15 @@ end
 local function rewrite(ctx, api, key)
   local done = 0
   for items, left in pages(api) do
-    local at = 0
+    local at, total = 0, done + #items + left
     for_each(table.move(items, 1, math.min(AT_ONCE, #items), 1, {}), function()
       while at < #items do
         at = at + 1
         rewrite_one(api, items[at])
         done = done + 1
-        ctx:progress(("Secrets written with %s: %d of %d"):format(key.name, done, done + #items - at + left))
+        if done % TOLD == 0 or done == total then
+          ctx:progress(("Secrets written with %s: %d of %d"):format(key.name, done, total))
+        end
       end
     end)
   end

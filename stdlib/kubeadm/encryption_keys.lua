@@ -119,9 +119,16 @@ end
 -- Secrets in etcd are not encrypted with the target, nil when that was not counted since the last step. There must be no objection.
 function M.next(hosts, target, stale)
   target = M.named(hosts, target)
-  for _, host in ipairs(hosts) do if host.loading then return step("load", host, host.keys) end end
   if M.is_done(hosts, target) then return step "done" end
   local all, pending = with(all_of(hosts), { target }), nil
+  for _, host in ipairs(hosts) do
+    if host.loading then
+      local keys = with(host.keys, all)
+      if #keys == #host.keys or stale == 0 then return step("load", host, host.keys) end
+      -- It may lack what it takes to start.
+      return stale and step("add", host, keys) or step "count"
+    end
+  end
   for _, host in ipairs(hosts) do
     if host.keys[1].secret ~= target.secret then pending = pending or host end
   end

@@ -25,24 +25,6 @@ stop_watch() { rm -f "$work/watching" && wait "$watcher"; }
 fewest() { sort -n "$work/watched" | head -1; }
 most() { sort -n "$work/watched" | tail -1; }
 
-# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
-kill_at() {
-  local pattern=$1 pid line seen=
-  shift
-  mkfifo "$work/lines"
-  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
-  pid=$!
-  while read -r line; do
-    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
-      seen=1
-      pkill -9 -P "$pid" # timeout started vmrun as its only child
-    fi
-  done <"$work/lines"
-  rm "$work/lines"
-  code=0
-  wait "$pid" 2>/dev/null || code=$?
-}
-
 given=("${base[@]}" workers=3)
 exits "three workers" 0 apply "${given[@]}"
 [ "$failed" -eq 0 ] || exit

@@ -40,24 +40,6 @@ most_away() { # NAME-PATTERN
     END { print most + 0 }' "$work/watched"
 }
 
-# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
-kill_at() {
-  local pattern=$1 pid line seen=
-  shift
-  mkfifo "$work/lines"
-  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
-  pid=$!
-  while read -r line; do
-    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
-      seen=1
-      pkill -9 -P "$pid" # timeout started vmrun as its only child
-    fi
-  done <"$work/lines"
-  rm "$work/lines"
-  code=0
-  wait "$pid" 2>/dev/null || code=$?
-}
-
 exits "a cluster of 1.35.1" 0 apply version=1.35.1
 config=$work/kubeconfig
 check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"

@@ -63,6 +63,24 @@ vmrun() { timeout 150 "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { vmrun apply "$recipe" --emulator --yes "$@"; }
 plan() { vmrun plan "$recipe" "$@"; }
 
+# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
+kill_at() {
+  local pattern=$1 pid line seen=
+  shift
+  mkfifo "$work/lines"
+  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "$@" >"$work/lines" 2>&1 </dev/null &
+  pid=$!
+  while read -r line; do
+    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
+      seen=1
+      pkill -9 -P "$pid" # timeout started vmrun as its only child
+    fi
+  done <"$work/lines"
+  rm "$work/lines"
+  code=0
+  wait "$pid" 2>/dev/null || code=$?
+}
+
 endpoint() { jq -r ".$1" "$state/emulator/endpoint.json"; }
 
 # curl to the emulator's addresses, with its CA.

@@ -34,6 +34,7 @@ local p = params {
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
   jump_host_keys = param.list    { param.string {}, default = {}, help = "of jump:HOST" },
   disk_encryption = param.choice { "platform", "customer", help = "whose key; new machines" },
+  encryption_key = param.string  { optional = true, match = "^[%l%d-]+$", help = "new: rotates" },
   monitoring     = param.boolean { default = false, help = "logs and metrics to Azure Monitor" },
   log_days       = param.integer { default = 30, min = 7, max = 730, help = "that logs are kept" },
   environment    = param.choice  { "production", "staging", "development", help = "what it runs" },
@@ -98,9 +99,8 @@ local balancer = azure.load_balancer "api" (own("lb", {
 }))
 
 -- Identities and secrets. Keys live in the vault; machines can read nothing in it.
-local vault, writer, disks = require "cluster.vault" (own, p.disk_encryption)
+local vault, writer, disks, etcd = require "cluster.vault" (own, p)
 local key = azure.ssh_key_pair "nodes" { vault = vault, after = { writer } }
-local etcd_key = azure.vault_random "encryption" { vault = vault, bytes = 32, after = { writer } }
 azure.ssh_public_key "nodes" (own("key", { public_key = key.public_key }))
 local monitor = require "cluster.monitor" (p.monitoring and own, p.log_days)
 monitor.resources { vault = vault, balancer = balancer, rules = rules }
@@ -127,11 +127,10 @@ monitor.machine("worker", worker_set)
 local node = require "cluster.node" (p, key) -- what is on every machine before it joins
 local life = require "cluster.life" (p) -- what happens to Nodes from then on
 local jump_host = p.access:match("^jump:(.+)$")
-local jump = jump_host and ssh.host "jump" {
-  address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
-}
+local jump = jump_host and ssh.host "jump" { address = jump_host, user = p.user,
+  key = key.private_key, host_keys = p.jump_host_keys }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local changed = {} -- control planes are changed one after the other, then workers
+local hosts, changed = {}, {} -- control planes are changed one after the other, then workers
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
   local interface = azure.network_interface(name) (own(name .. "-nic", {
@@ -148,9 +147,9 @@ for i = 1, p.control_planes do
     machine_id = vm.id, vm_id = vm.vm_id, hostname = vm.name, address = interface.private_ip,
     group = "control_plane", through = entry and api_ip.ip or nil, jump = jump,
   }
-  local fields = {
-    host = cp.host, node = cp.tools, address = interface.private_ip, encryption_key = etcd_key.value
-  }
+  local fields = { host = cp.host, node = cp.tools, address = interface.private_ip,
+    encryption_key = etcd.value, encryption_name = etcd.name }
+  hosts[i] = cp.host
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
@@ -163,6 +162,8 @@ for i = 1, p.control_planes do
   end
   changed[i] = life.control_plane(name, cluster, vm, cp.host, { last, cp.tools, changed[i - 1] })
 end
+kubeadm.encryption "secrets" { cluster = cluster, hosts = hosts, name = etcd.name,
+  key = etcd.value, after = changed }
 each(worker_set.instances, function(vm)
   local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
     address = vm.private_ip, group = "worker", jump = jump }

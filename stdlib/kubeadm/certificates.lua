@@ -1,7 +1,7 @@
 --- The certificates of a control plane, which live for a year: when they end, and new ones. An upgrade renews them as well; the
 -- kubelet's own rotate by themselves.
 local crypto, task = require "crypto", require "task"
-local etcd = require "kubeadm.etcd"
+local etcd, static_pods = require "kubeadm.etcd", require "kubeadm.static_pods"
 
 local M = {}
 
@@ -57,26 +57,17 @@ function M.differs(answers, f)
   return f.renew and { { path = "certificates", old = "end " .. words(soon), new = "renewed" } } or {}, note
 end
 
--- The kubelet starts a static pod's container again, and with it what read the old ones.
-local RENEW = [[set -e; mkdir -p /var/lib/vmrun; : >%s
+local RENEW = static_pods.RESTART .. ([[set -e; mkdir -p /var/lib/vmrun; : >MARK
 kubeadm certs renew all </dev/null
-for part in etcd kube-apiserver kube-controller-manager kube-scheduler; do
-  old=$(crictl ps -q --name "^$part\$" | head -n 1); [ -n "$old" ] || continue
-  crictl stop --timeout 20 "$old"
-  end=$(($(date +%%s) + 120))
-  until new=$(crictl ps -q --name "^$part\$" | head -n 1); [ -n "$new" ] && [ "$new" != "$old" ]; do
-    [ "$(date +%%s)" -lt $end ] || { echo "$part does not start again" >&2; exit 1; }
-    sleep 1
-  done
-done
-]]
+for part in etcd kube-apiserver kube-controller-manager kube-scheduler; do restart $part; done
+]]):gsub("MARK", MARK) .. etcd.healthy(180) .. "\nrm -f " .. MARK
 
 --- Declares the renewal; a run that died between new certificates and those who read them is made up for. prior: was the role
 -- applied before? (A new control plane has new certificates.)
 function M.task(host, f, prior)
   local due = not host.checking and prior and f.renew and #M.soon(host.ask(M.ASK), task.time()) > 0
   host.command "certificates" { timeout = 800, unless = not due and ("[ ! -e %s ]"):format(MARK) or nil,
-    run = RENEW:format(MARK) .. etcd.healthy(180) .. ("\nrm -f %s"):format(MARK) }
+    run = RENEW }
 end
 
 return M

@@ -1,12 +1,18 @@
 --- What every control plane's host must have before kubeadm makes it one: the audit policy, the encryption configuration.
+local crypto, encryption_keys = require "crypto", require "kubeadm.encryption_keys"
 local field, json, yaml = require "field", require "json", require "yaml"
 
 local M = {}
 
+--- Is there while an API server is not known to run with the encryption.yaml that its host has: see kubeadm.encryption.
+M.LOADING = "/var/lib/vmrun/encryption.loading"
+
 --- Fields that kubeadm.init and a joining control plane share.
 function M.inputs()
   return {
-    encryption_key = field.secret { doc = "32 bytes in base64: Secrets are encrypted with it in etcd." },
+    encryption_key = field.secret { ignore = true,
+      doc = "32 bytes in base64: Secrets are encrypted with it in etcd, from the first on. Another one is a matter of kubeadm.encryption." },
+    encryption_name = field.string { default = "key1", match = "^[%w._-]+$", ignore = true, doc = "What that key is called in etcd." },
     audit = field.boolean { default = true, doc = "Keep an audit log of the API." },
     renew = field.boolean { default = true, doc = "Renew the control plane's certificates when they end within 30 days." },
   }
@@ -24,21 +30,23 @@ local function audit_policy()
     } }
 end
 
-local function encryption(key)
-  return { apiVersion = "apiserver.config.k8s.io/v1", kind = "EncryptionConfiguration", resources = json.array {
-    { resources = json.array { "secrets" }, providers = json.array {
-      { secretbox = { keys = json.array { { name = "key1", secret = key } } } }, { identity = {} } } } } }
+-- What a file says that is there is a matter of kubeadm.encryption alone: an API server that is started with a key less cannot read
+-- what the others write. One of an earlier membership is of no more use.
+local function encryption(host, text, what)
+  local file, is_so = encryption_keys.FILE, "[ -e %s ] && [ -e %s ] || [ \"$(sha256sum 2>/dev/null <%s)\" = '%s  -' ]"
+  host.command (file) { input = text, unless = is_so:format(M.done(what), file, file, crypto.sha256(text)),
+    run = ("umask 077; [ -e %s ] || rm -f %s; cat >%s.new && mv -f %s.new %s"):format(M.done(what), M.LOADING, file, file, file) }
 end
 
---- Declares the files on a host.
-function M.tasks(host, f)
+--- Declares the files on a host. what: "init" or "join". text: the encryption.yaml that the other control planes have.
+function M.tasks(host, f, what, text)
   host.directory "/etc/kubernetes" {}
   if f.audit then
     host.file "/etc/kubernetes/audit-policy.yaml" { content = yaml.encode(audit_policy()), mode = "0600" }
     host.directory "/var/log/kubernetes" { mode = "0700" }
   end
   if f.encryption_key then
-    host.file "/etc/kubernetes/encryption.yaml" { content = yaml.encode(encryption(f.encryption_key)), mode = "0600", secret = true }
+    encryption(host, text or encryption_keys.encode { { name = f.encryption_name, secret = f.encryption_key } }, what)
   end
 end
 

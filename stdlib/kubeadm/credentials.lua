@@ -1,6 +1,8 @@
 --- What is asked of a control plane when it is needed, and never kept: join tokens, certificate keys, the administrator's
--- credentials. `cluster` is the table of a kubeadm.init resource. Tasks that ask at once share one answer.
+-- credentials. `cluster` is the table of a kubeadm.init resource. Tasks that ask at once share one answer. What lets a node join is
+-- taken back when the last of those that join at a time has ended; where that cannot be done it expires.
 local connection = require "host.connection"
+local encryption_keys = require "kubeadm.encryption_keys"
 local etcd, shell = require "kubeadm.etcd", require "host.shell"
 local fail, task, yaml = require "fail", require "task", require "yaml"
 
@@ -8,7 +10,10 @@ local M = {}
 local asking = require "together"()
 local kept = {} -- cluster and what -> { value, until_ }
 
-local TOKEN_LIFE, REUSE = "20m", 600
+--- Seconds that a join may take, with what it waits for: a token that is handed out lives longer.
+M.PATIENCE = 900
+
+local TOKEN_LIFE, REUSE, TAKE_BACK = "30m", 600, 20
 
 local others = {} -- endpoint -> hosts of the cluster's other control planes, by address
 
@@ -68,7 +73,7 @@ local function shared(cluster, what, seconds, ask)
   end)
 end
 
---- A join token that lives for 20 minutes; nodes that join within ten share it.
+--- A join token that lives for half an hour; nodes that join within ten minutes share it. Within `joining` alone.
 function M.token(ctx, cluster)
   return shared(cluster, "token", REUSE, function()
     local token = run(ctx, cluster, "kubeadm token create --ttl " .. TOKEN_LIFE):match("(%w+%.%w+)%s*$")
@@ -77,7 +82,7 @@ function M.token(ctx, cluster)
   end)
 end
 
---- A key to the control plane's certificates, uploaded for two hours.
+--- A key to the control plane's certificates, uploaded for two hours. Within `joining` alone.
 function M.certificate_key(ctx, cluster)
   return shared(cluster, "certificate key", REUSE, function()
     local out = run(ctx, cluster, "kubeadm init phase upload-certs --upload-certs")
@@ -100,10 +105,52 @@ function M.remove_member(ctx, cluster, name, address)
   run(ctx, cluster, "sh -c " .. shell.quote(etcd.remove(name, address)))
 end
 
+local joins = {} -- address of the cluster's host -> how many nodes are joining
+
+local function delete_secret(api, name)
+  api:delete { apiVersion = "v1", kind = "Secret", metadata = { name = name, namespace = "kube-system" } }
+end
+
+-- The certificates go with a token without a use, whose end they wait for.
+local function take_back(ctx, cluster, token, certificates)
+  local api = require("kubernetes.connect").client(ctx, cluster)
+  if token then delete_secret(api, "bootstrap-token-" .. token:match("^%w+")) end
+  local uploaded = certificates and api:get("v1", "Secret", "kube-system", "kubeadm-certs")
+  for _, owner in ipairs(uploaded and uploaded.metadata.ownerReferences or {}) do delete_secret(api, owner.name) end
+  if uploaded then delete_secret(api, "kubeadm-certs") end
+  return true
+end
+
+--- A value to close when a node has joined, or has not: with the last one, what let them in is taken back.
+function M.joining(ctx, cluster)
+  local address = cluster.host.address
+  joins[address] = (joins[address] or 0) + 1
+  return setmetatable({}, { __close = function()
+    joins[address] = joins[address] - 1
+    if joins[address] > 0 then return end
+    local token, certificates = kept[address .. " token"], kept[address .. " certificate key"]
+    kept[address .. " token"], kept[address .. " certificate key"] = nil, nil
+    if not token and not certificates then return end
+    local ok, why = pcall(function()
+      fail.check(task.deadline(TAKE_BACK, function() return take_back(ctx, cluster, token and token.value, certificates) end))
+    end)
+    if not ok then ctx:progress(("what let nodes join was not taken back, and expires by itself: %s"):format(tostring(why))) end
+  end })
+end
+
+--- The encryption.yaml that the control planes have now; nil where they have none.
+function M.encryption(ctx, cluster)
+  local file = encryption_keys.FILE
+  local text = run(ctx, cluster, ("sh -c 'test -e /etc/kubernetes/admin.conf && { [ ! -e %s ] || cat %s; }'"):format(file, file))
+  return text ~= "" and text or nil
+end
+
 --- Forgets what is kept of a cluster: after its control plane was made anew.
 function M.forget(cluster)
   for key in pairs(kept) do
-    if key:sub(1, #cluster.host.address + 1) == cluster.host.address .. " " then kept[key] = nil end
+    local of = key:match("^(%S+)")
+    -- What let nodes in is taken back by those that join.
+    if of == cluster.host.address and ((joins[of] or 0) == 0 or key == of .. " admin") then kept[key] = nil end
   end
 end
 

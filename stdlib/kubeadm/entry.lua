@@ -71,8 +71,10 @@ end
 
 --- Declares the join itself.
 function M.join(host, f, ctx, what, joined)
-  host.command "kubeadm join" { timeout = 900, creates = control_plane.done(what), run = control_plane.once(what, JOIN),
-    input = (host.checking or joined) and "" or join_config(f, ctx) }
+  local joining <close> = not host.checking and not joined and credentials.joining(ctx, f.cluster) or nil
+  host.command "kubeadm join" { timeout = credentials.PATIENCE, creates = control_plane.done(what),
+    run = control_plane.once(what, JOIN), input = joining and join_config(f, ctx) or "" }
+  if joining then host.ask ":" end -- here and now, while they are valid
 end
 
 return M

@@ -5,8 +5,8 @@ local M = {}
 
 local FOLDER, KEPT = "/var/backups/etcd", 5
 
--- The client certificate is the health check's, which each control plane has.
-local CTL = [[etcdctl() { # ARGS...
+--- Shell text: a function `etcdctl`. The client certificate is the health check's, which each control plane has.
+M.CTL = [[etcdctl() { # ARGS...
   _id=$(crictl ps -q --name '^etcd$' | head -n 1)
   [ -n "$_id" ] || { echo 'no etcd runs on this host' >&2; return 1; }
   _pki=/etc/kubernetes/pki/etcd
@@ -18,7 +18,7 @@ local CTL = [[etcdctl() { # ARGS...
 --- Shell text that ends well as soon as all members of etcd are healthy, and fails with what it last said. (etcd tells nobody
 -- when that is so.)
 function M.healthy(seconds)
-  return CTL .. ([[end=$(($(date +%%s) + %d))
+  return M.CTL .. ([[end=$(($(date +%%s) + %d))
 until said=$(etcdctl endpoint health --cluster 2>&1); do
   [ "$(date +%%s)" -lt $end ] || { printf '%%s\n' "$said" >&2; exit 1; }
   sleep 1
@@ -27,7 +27,7 @@ end
 
 --- Shell text that takes the member with a name, or with the peer address of a machine, out of etcd, if there is one.
 function M.remove(name, address)
-  return CTL .. ([[set -e; list=$(etcdctl member list)
+  return M.CTL .. ([[set -e; list=$(etcdctl member list)
 printf '%%s\n' "$list" | while IFS= read -r line; do
   case "$line" in *', '%s', '* | *', https://'%s':2380, '*) etcdctl member remove "${line%%%%,*}" ;; esac
 done]]):format(shell.quote(name), shell.quote(address))
@@ -38,7 +38,7 @@ end
 function M.snapshot(host, cluster, from, to)
   local path = ("%s/%s-%s-before-%s.db"):format(FOLDER, cluster:gsub("[^%w.-]", "_"), from, to)
   host.directory (FOLDER) { mode = "0700" }
-  host.command "etcd snapshot" { creates = path, timeout = 400, run = CTL .. ([[set -e; umask 077
+  host.command "etcd snapshot" { creates = path, timeout = 400, run = M.CTL .. ([[set -e; umask 077
 data=$(sed -n 's/^ *- --data-dir=//p' /etc/kubernetes/manifests/etcd.yaml); data=${data:-/var/lib/etcd}
 trap 'rm -f "$data/vmrun-snapshot.db" "$data/vmrun-snapshot.db.part"' EXIT
 etcdctl snapshot save "$data/vmrun-snapshot.db"

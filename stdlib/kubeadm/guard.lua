@@ -1,8 +1,9 @@
 --- Before the first step of a plan: would it break a cluster of kubeadm? An upgrade that may not be, or has no healthy cluster to
--- begin with; control planes without which etcd loses its majority. What the plan's reads found out is used again; a plan
--- of a part (`--target`) that did not ask the cluster is judged by what the state says.
+-- begin with; a rotation of the key that not all control planes could follow; control planes without which etcd loses its majority.
+-- What the plan's reads found out is used again; a plan of a part (`--target`) that did not ask the cluster is judged by what the
+-- state says.
 local away, connect = require "kubeadm.away", require "kubernetes.connect"
-local json = require "json"
+local encryption_keys, json = require "kubeadm.encryption_keys", require "json"
 local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
 
 local M = {}
@@ -144,6 +145,13 @@ local function judge_packages(resources, state, told)
   return said
 end
 
+-- The key of Secrets in etcd: what its resource's read has found in the way.
+local function judge_rotation(row)
+  local cluster = row.kind == "kubeadm.encryption" and row.action == "update" and row.fields.cluster
+  local refusal = type(cluster) == "table" and encryption_keys.refusal(cluster.endpoint)
+  return refusal and deny(row, refusal.why, refusal.hint) or nil
+end
+
 -- etcd.
 
 -- The control planes that the state knows, by cluster: endpoint -> { init = row, names = { [name] = row } }.
@@ -239,7 +247,10 @@ function M.run(argument)
     if denial then said[#said + 1], told[group.version] = denial, true end
   end
   for _, denial in ipairs(judge_packages(argument.resources, argument.state, told)) do said[#said + 1] = denial end
-  for _, row in ipairs(argument.resources) do said[#said + 1] = judge_maintenance(row) end
+  for _, row in ipairs(argument.resources) do
+    said[#said + 1] = judge_maintenance(row)
+    said[#said + 1] = judge_rotation(row)
+  end
   for _, cluster in ipairs(clusters_of(argument.state)) do
     said[#said + 1] = judge_etcd(cluster, argument.resources)
   end

@@ -26,6 +26,9 @@ inputs.image_repository = field.string { doc = "Where the control plane's images
 inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controller-manager will take over the nodes." }
 
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
+-- kubeadm makes a token that lives for a day, which nobody waits for: who joins gets one of their own.
+local INIT = ([[kubeadm init --config %s --skip-token-print
+kubeadm token list | sed -n 's/^\([a-z0-9]\{6\}\)[.][a-z0-9]\{16\} .*/\1/p' | xargs -r kubeadm token delete]]):format(CONFIG)
 local READ_ONLY = "444" -- the mode of the file in the network of a container
 
 local function moves_to(ctx)
@@ -47,7 +50,7 @@ local function rejoin(ctx)
       names = f.names, cluster_name = f.cluster_name, ca = known.ca, ca_hash = known.ca_hash, server = known.server } }
   role.perform(JOINS, ctx, "apply", function(host)
     local joined = entry.prepare(host, joins, ctx, "init")
-    control_plane.tasks(host, f)
+    control_plane.tasks(host, f, "init", not joined and credentials.encryption(ctx, joins.cluster) or nil)
     if f.reach and not joined then host.host_entry (f.endpoint) { address = f.reach } end
     entry.join(host, joins, ctx, "init", joined)
   end)
@@ -64,7 +67,7 @@ return role "kubeadm.init" {
   moves = function(ctx) return life.moves(ctx, ctx.fields, ctx.prior.outputs) end,
   tasks = function(host, f, ctx)
     if not host.checking and moves_to(ctx) then rejoin(ctx) end
-    control_plane.tasks(host, f)
+    control_plane.tasks(host, f, "init")
     local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
       services = f.services, domain = f.domain, image_repository = f.image_repository, audit = f.audit,
@@ -72,8 +75,7 @@ return role "kubeadm.init" {
     host.file (CONFIG) { content = yaml.encode_all(documents), mode = "0600" }
     -- A load balancer does not send a control plane's own connection back to it, so its own API server answers to the name.
     host.host_entry (f.endpoint) { address = "127.0.0.1" }
-    host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init",
-      run = control_plane.once("init", ("kubeadm init --config %s --upload-certs --skip-token-print"):format(CONFIG)) }
+    host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init", run = control_plane.once("init", INIT) }
     host.service "kubelet" {}
     certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,

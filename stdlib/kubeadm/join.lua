@@ -34,7 +34,9 @@ return role "kubeadm.join" {
   end,
   tasks = function(host, f, ctx)
     local name, joined = f.cluster.endpoint, entry.prepare(host, f, ctx, "join")
-    if f.control_plane then control_plane.tasks(host, f) end
+    if f.control_plane then
+      control_plane.tasks(host, f, "join", not host.checking and credentials.encryption(ctx, f.cluster) or nil)
+    end
     if f.control_plane and not joined then
       host.command "api name" { run = ("printf '%%s %%s\\n' %s %s >> /etc/hosts"):format(f.endpoint_address, name),
         unless = ("[ -e %s ] || grep -qxF '%s %s' /etc/hosts"):format(control_plane.done "join", f.endpoint_address, name) }

@@ -50,7 +50,7 @@ local function add_pod(nodes, pod)
   node.control_plane = true
   node.pods = release.older(node.pods, version_of(pod))
   node.pods_ready = node.pods_ready ~= false and ready
-  if part == "kube-apiserver" then node.api_server = version_of(pod) end
+  if part == "kube-apiserver" then node.api_server, node.api_ready = version_of(pod), ready end
 end
 
 --- The version of the cluster that kubeadm keeps in its configuration; nil when it keeps none.
@@ -73,7 +73,7 @@ local function at_once(...)
 end
 
 --- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned, under_way (is it away for
--- something of ours?); of control planes also: api_server,
+-- something of ours?); of control planes also: api_server, api_ready,
 -- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
 function M.take(api)
   local nodes, pods, version = at_once(

@@ -46,24 +46,6 @@ workers_at_once() {
     { n = 0; for (x in away) n++; if (n > most) most = n } END { print most + 0 }' <<<"$out"
 }
 
-# kill_at PATTERN PARAMETER...: applies, and kills vmrun with SIGKILL when a line matches.
-kill_at() {
-  local pattern=$1 pid line seen=
-  shift
-  mkfifo "$work/lines"
-  timeout 100 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${usual[@]}" "$@" >"$work/lines" 2>&1 </dev/null &
-  pid=$!
-  while read -r line; do
-    if [[ $line =~ $pattern ]] && [ -z "$seen" ]; then
-      seen=1
-      pkill -9 -P "$pid" # timeout started vmrun as its only child
-    fi
-  done <"$work/lines"
-  rm "$work/lines"
-  code=0
-  wait "$pid" 2>/dev/null || code=$?
-}
-
 exits "a cluster" 0 keep
 config=$work/kubeconfig
 check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"
@@ -130,7 +112,7 @@ while IFS='|' read -r name pattern; do
   word=$((word + 1))
   second=$(boots)
   given=(packages="killed-$word" reboot=always)
-  kill_at "$pattern" "${given[@]}"
+  kill_after 1 "$pattern" "${given[@]}"
   same "$name: killed" "$code" 137
   exits "$name: the next run ends well" 0 keep "${given[@]}"
   same "$name: all were restarted" "$(restarted "$second" | wc -w)" 5
@@ -145,7 +127,7 @@ while a worker restarts|kubeadm\.maintenance\.worker: .*restarting
 while its Node is waited for|kubeadm\.maintenance\.worker: waiting for the Node
 STEPS
 # A word that was taken back: what was begun is ended.
-kill_at 'maintenance\.cp-1: draining' packages=lost
+kill_after 1 'maintenance\.cp-1: draining' packages=lost
 same "killed once more" "$(left_over)" "demo-cp-1 "
 exits "without the word it is seen" 2 look --unset packages
 has "as what it is" 'packages: "under way" -> '

@@ -1,4 +1,4 @@
---- etcdctl inside of an etcd container of an emulated machine: members, their health, snapshots.
+--- etcdctl inside of an etcd container of an emulated machine: members, their health, snapshots, what is stored of core kinds.
 local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"
@@ -78,6 +78,28 @@ verbs["snapshot save"] = function(call, cluster, words, _, _, machine, data)
   return 0
 end
 
+-- A key and its value: encrypted it begins with who can read it, and nothing can be read of the rest.
+verbs.get = function(call, cluster, words, flags)
+  local quorum, why = cluster:quorum()
+  if not quorum then
+    call:err("Error: rpc error: code = Unavailable desc = " .. why .. "\n")
+    return 1
+  end
+  local plural = (words[2] or ""):match("^/registry/([^/]+)/$")
+  if not plural or not flags.prefix then
+    call:err("Error: the emulator's etcdctl gets all of a kind: --prefix /registry/PLURAL/\n")
+    return 1
+  end
+  for _, object in ipairs(cluster.store:list("/" .. plural)) do
+    local m = object.metadata
+    local seal, text = cluster.store:seal("/" .. plural, m.namespace, m.name), json.encode(object)
+    local prefix = seal:match("^(k8s:enc:%w+:v1:[^:]+:)")
+    call:out(("/registry/%s/%s%s\n%s\n"):format(plural, m.namespace and m.namespace .. "/" or "", m.name,
+      prefix and prefix .. crypto.unhex(crypto.sha256(seal .. text)) or "k8s\0\n" .. text))
+  end
+  return 0
+end
+
 --- Runs `etcdctl ARGS` in a machine's etcd; entry: what runs of it, data: its data folder. Returns the exit code.
 function etcdctl.run(machine, call, args, entry, data)
   local flags, words = {}, {}
@@ -92,7 +114,7 @@ function etcdctl.run(machine, call, args, entry, data)
       return 1
     end
   end
-  local verb = verbs[(words[1] or "") .. " " .. (words[2] or "")]
+  local verb = verbs[(words[1] or "") .. " " .. (words[2] or "")] or verbs[words[1] or ""]
   if not verb then
     call:err(("Error: unknown command %q for \"etcdctl\"\n"):format(words[1] or ""))
     return 128

@@ -303,6 +303,7 @@ local function watch(ctx)
         local event = queue:pop(last > 0 and math.min(last, BOOKMARK_EVERY) or left)
         if event == false or ctx.server.closed then return end
         if event then
+          if ctx.server:unreadable(key, event.object) then return end
           local type_ = seen_by(event, matches)
           if type_ == "DELETED" and event.type ~= "DELETED" then
             local object = value.shallow(event.old)                -- it left the selection: its old form, the new revision
@@ -322,6 +323,7 @@ end
 local function write_options(ctx)
   local q = ctx.req.query
   return { namespace = ctx.namespace, user = ctx.user, manager = manager(ctx.req), validation = q.fieldValidation, dry = dry_run(q),
+    encryption = ctx.server.encryption,
     warnings = ctx.warnings, subresource = ctx.subresource }
 end
 
@@ -460,6 +462,17 @@ local function authorize(ctx, attributes)
   error(status.forbidden(ctx.res or { group = attributes.group, plural = attributes.resource }, attributes.name, why), 0)
 end
 
+-- What a request is about must be readable with the keys of this server.
+local function decrypt(ctx)
+  local store, key = ctx.cluster.store, ctx.res.key
+  if not store.sealed[key] and not ctx.server.encryption:covers(key) then return end
+  local list = not ctx.name and store:list(key, ctx.namespace) or { store:get(key, ctx.namespace, ctx.name) }
+  for _, object in ipairs(list) do
+    local why = ctx.server:unreadable(key, object)
+    if why then error(status.internal(why), 0) end
+  end
+end
+
 local function no_page()
   return plain(404, "404 page not found\n")
 end
@@ -500,25 +513,30 @@ local function resource_request(ctx)
   elseif not value.contains(res.verbs, verb) then
     error(status.method_not_supported(res, verb), 0)
   end
+  if verb ~= "create" then decrypt(ctx) end
   return handlers[verb](ctx)
 end
 
 local function health(ctx, path)
   local root, check = path:match("^/(%a+)/?(.*)$")
   local ok, why = ctx.server:healthy()
-  local checks = { "ping", "log", "etcd" }
-  if root == "readyz" then checks[#checks + 1] = "informer-sync" end
+  local checks, failing = { "ping", "log", "etcd" }, { etcd = not ok }
+  if root == "readyz" then
+    table.move({ "informer-sync", "shutdown" }, 1, 2, #checks + 1, checks)
+    failing["informer-sync"], failing.shutdown = not ctx.server:synced(), ctx.server.draining
+  end
   if check ~= "" then
     if not value.contains(checks, check) then return no_page() end
-    if check == "etcd" and not ok then return plain(500, "internal server error: etcd failed: reason withheld\n") end
+    if failing[check] then return plain(500, ("internal server error: %s failed: reason withheld\n"):format(check)) end
     return plain(200, "ok")
   end
   local lines = {}
   for _, name in ipairs(checks) do
-    lines[#lines + 1] = (name == "etcd" and not ok) and "[-]etcd failed: reason withheld" or "[+]" .. name .. " ok"
+    lines[#lines + 1] = failing[name] and ("[-]%s failed: reason withheld"):format(name) or "[+]" .. name .. " ok"
+    ok = ok and not failing[name]
   end
   if not ok then
-    log.debug("kubernetes: %s fails: %s", root, why)
+    log.debug("kubernetes: %s fails: %s", root, why or table.concat(lines, ", "))
     return plain(500, table.concat(lines, "\n") .. "\n" .. root .. " check failed\n")
   end
   if ctx.req.query.verbose ~= nil then return plain(200, table.concat(lines, "\n") .. "\n" .. root .. " check passed\n") end
@@ -627,7 +645,7 @@ local function with_warnings(ctx, answer)
 end
 
 --- The function that answers requests for one API server. server: cluster, healthy() -> ok, why; version() -> table;
--- watching(queue) -> a value to close; closed.
+-- watching(queue) -> a value to close; closed, draining; encryption, unreadable(key, object) -> why, synced().
 function api.handler(server)
   return function(req)
     local ctx = { req = req, server = server, cluster = server.cluster, warnings = {}, headers = {} }

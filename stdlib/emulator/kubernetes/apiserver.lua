@@ -4,9 +4,13 @@ local server = require "server"
 local task = require "task"
 local yaml = require "yaml"
 local api = require "emulator.kubernetes.api"
+local Encryption = require "emulator.kubernetes.encryption"
 
 local ApiServer = {}
 ApiServer.__index = ApiServer
+
+-- Real seconds: in which a load balancer here finds out by its probes, and in which answers are finished.
+local PROBED, GRACE = 0.5, 5
 
 local function go_date(version)
   local minor = tonumber(version:match("^v1%.(%d+)")) or 30
@@ -59,6 +63,8 @@ function ApiServer.start(cluster, machine, pod, flags, version)
   local files, why = read_files(machine, pod, flags)
   if not files then return nil, why end
   local self = setmetatable({ cluster = cluster, machine = machine, flags = flags, release = version, watches = {} }, ApiServer)
+  self.encryption, why = Encryption.read(files["encryption-provider-config"])
+  if not self.encryption then return nil, "Error: error while parsing file: " .. why end
   local port = tonumber(flags["secure-port"] or "6443")
   local listener, message = server.listen { host = machine.address, port = port,
     tls = { cert = files["tls-cert-file"], key = files["tls-private-key-file"], client_ca = files["client-ca-file"] },
@@ -68,6 +74,38 @@ function ApiServer.start(cluster, machine, pod, flags, version)
   cluster:configure { service_cidr = flags["service-cluster-ip-range"], issuer = flags["service-account-issuer"],
     service_key = files["service-account-signing-key-file"], ca = cluster.ca or { cert = files["client-ca-file"] } }
   return self
+end
+
+--- Why it cannot read an object of etcd: an error as storage gives it, or nil.
+function ApiServer:unreadable(key, object)
+  local m = object.metadata
+  local ok, why = self.encryption:reads(key, self.cluster.store:seal(key, m.namespace, m.name))
+  if ok then return nil end
+  local group, plural = key:match("^(.*)/(.+)$")
+  return ('unable to transform key "/registry/%s%s/%s%s": %s'):format(group ~= "" and group .. "/" or "", plural,
+    m.namespace and m.namespace .. "/" or "", m.name, why)
+end
+
+--- Have its own watches begun? One of them is of all Secrets.
+function ApiServer:synced()
+  if not self.has_synced then
+    for _, object in ipairs(self.cluster.store:list "/secrets") do
+      if self:unreadable("/secrets", object) then return false end
+    end
+    self.has_synced = true
+  end
+  return true
+end
+
+--- Does it take requests, as /readyz says?
+function ApiServer:ready() return not self.draining and self:synced() and (self:healthy()) end
+
+--- Ends as it does when it is told to: not ready any more, it serves on while clients find out.
+function ApiServer:shut_down()
+  self.draining = true
+  local delay = tonumber((self.flags["shutdown-delay-duration"] or "0s"):match("^(%d+)s$")) or 0
+  if delay > 0 then task.sleep(math.max(delay / self.cluster.factor, PROBED)) end
+  self:stop(GRACE)
 end
 
 --- Does it reach enough of etcd?
@@ -89,12 +127,13 @@ function ApiServer:watching(queue)
   return setmetatable({}, { __close = function() self.watches[queue] = nil end })
 end
 
---- Stops listening and ends all watches.
-function ApiServer:stop()
+--- Stops listening and ends all watches; what is being answered may take some seconds.
+function ApiServer:stop(grace)
   if self.closed then return end
   self.closed = true
   for queue in pairs(self.watches) do queue:push(false) end
   local listener = self.listener
+  if grace then return listener:close(grace) end
   task.spawn(function() listener:close(0) end)
 end
 

@@ -116,6 +116,12 @@ local function addresses(self)
   return out
 end
 
+--- How those write that speak to no API server of their own choice; nil while none runs.
+function Cluster:encryption()
+  local server = next(self.servers)
+  return server and server.encryption
+end
+
 --- An API server came up: the first one makes what every cluster begins with.
 function Cluster:server_started(server, address)
   self.servers[server] = address

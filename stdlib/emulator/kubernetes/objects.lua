@@ -120,13 +120,19 @@ local function begin(res, object, options)
   end
 end
 
+--- By what an object is written: whoever writes does so through an API server, a client through the one it speaks to.
+function Objects:seal(res, options)
+  local encryption = options.encryption or self.cluster:encryption()
+  return encryption and encryption:seal(res.key)
+end
+
 local function finish_create(self, res, object, options)
   if self.store:get(res.key, object.metadata.namespace, object.metadata.name) then
     error(status.exists(res, object.metadata.name), 0)
   end
   admission.allocate(self.cluster, res, object)
   if options.dry then return object end
-  return self.store:put(res.key, object)
+  return self.store:put(res.key, object, self:seal(res, options))
 end
 
 --- Creates an object. options: namespace, user, manager, validation ("Strict"...), warnings (list), dry.
@@ -237,10 +243,14 @@ local function commit(self, res, old, new, options, subresource)
   if not options.applied then apply.update(res.schema, old, new, writer(options, subresource, res)) end
   check(res, new, old)
   if res.key == "/services" and subresource == nil then admission.allocate(self.cluster, res, new, old) end
-  if same(old, new) then return old, false end
+  local seal = self:seal(res, options)
+  -- What is the same is written all the same where the key that writes is another now.
+  if same(old, new) and (options.dry or (seal or "") == self.store:seal(res.key, old.metadata.namespace, old.metadata.name)) then
+    return old, false
+  end
   if options.dry then return new, true end
   if released(new) then return self.store:remove(res.key, old.metadata.namespace, old.metadata.name), true end
-  return self.store:put(res.key, new), true
+  return self.store:put(res.key, new, seal), true
 end
 
 --- The object, or a NotFound.

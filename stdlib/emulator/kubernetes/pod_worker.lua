@@ -248,7 +248,7 @@ local function failing(k, namespace, name, uid)
   end
 end
 
-local function set_running(k, pod)
+local function set_running(k, pod, more)
   local address = pod.spec.hostNetwork and k.machine.private_ip or k:pod_address(pod.metadata.uid)
   local started = value.time()
   return set(k, pod, function(o)
@@ -260,6 +260,7 @@ local function set_running(k, pod)
     conditions.condition(s.conditions, "PodReadyToStartContainers", "True")
     conditions.condition(s.conditions, "ContainersReady", "True")
     conditions.condition(s.conditions, "Ready", "True")
+    if more then more(o) end
   end)
 end
 
@@ -334,6 +335,22 @@ function worker.run(k, namespace, name, uid)
   finish(k, namespace, name, uid)
 end
 
+-- A static pod's container that was started again is another one; it is ready when it says so.
+local function show_static(k, pod, entry)
+  local ready, id = not entry.ready or entry.ready(), "containerd://" .. entry.id
+  local before = value.get(pod, "status", "containerStatuses", 1)
+  if before and before.containerID == id and conditions.ready(pod) == ready then return end
+  set_running(k, pod, function(o)
+    for _, status in ipairs(o.status.containerStatuses) do
+      status.restartCount = (before and before.restartCount or 0) + (before and before.containerID ~= id and 1 or 0)
+      status.containerID, status.ready = id, ready
+    end
+    if ready then return end
+    conditions.condition(o.status.conditions, "ContainersReady", "False", "ContainersNotReady")
+    conditions.condition(o.status.conditions, "Ready", "False", "ContainersNotReady")
+  end)
+end
+
 --- Shows a static pod of the node as an object.
 function worker.mirror(k, s, name, entry)
   local full = name .. "-" .. s.name
@@ -344,7 +361,7 @@ function worker.mirror(k, s, name, entry)
     old = nil
   end
   if old then
-    if not conditions.ready(old) then set_running(k, old) end
+    show_static(k, old, entry)
     return
   end
   if not k.cluster.store:get("/namespaces", nil, namespace) then return end
@@ -364,7 +381,7 @@ function worker.mirror(k, s, name, entry)
   end)
   if created then
     for _, c in ipairs(created.spec.containers) do k:say(created, c.name, ("emulator: %s runs inside the emulator"):format(name)) end
-    set_running(k, created)
+    show_static(k, created, entry)
   end
 end
 

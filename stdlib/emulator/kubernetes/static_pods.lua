@@ -119,10 +119,14 @@ starters["kube-apiserver"] = function(self, pod, flags)
   local server, why = ApiServer.start(cluster, self.machine, pod, flags, version_of(pod) or "v1.30.0")
   if not server then return nil, why end
   cluster:server_started(server, flags["advertise-address"] or self.machine.private_ip)
-  return { cluster = cluster, server = server, stop = function()
+  local entry = { cluster = cluster, server = server }
+  function entry.ready() return server:ready() end
+  function entry.ending() server:shut_down() end
+  function entry.stop()
     server:stop()
     cluster:server_stopped(server)
-  end }
+  end
+  return entry
 end
 
 local function component(name)
@@ -170,6 +174,14 @@ function StaticPods:stop_one(name)
   entry.stop()
 end
 
+--- Ends one as its runtime does when it is asked to: with a signal, and the time to follow it.
+function StaticPods:end_one(name)
+  local entry = self.running[name]
+  if not entry then return end
+  if entry.ending then entry.ending() end
+  if self.running[name] == entry then self:stop_one(name) end
+end
+
 local function sorted(manifests)
   local out, seen = {}, {}
   for _, name in ipairs(order) do
@@ -201,7 +213,7 @@ function StaticPods:sync(journal)
       local m = manifests[name]
       local entry, why = (starters[name] or other)(self, m.pod, m.flags)
       if entry then
-        entry.digest, entry.pod, entry.since = m.digest, m.pod, os.time()
+        entry.id, entry.digest, entry.pod, entry.since = crypto.hex(crypto.random(32)), m.digest, m.pod, os.time()
         self.running[name] = entry
         self.failed[name] = nil
       else

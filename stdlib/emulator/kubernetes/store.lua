@@ -1,6 +1,9 @@
 --- The objects of one cluster: what etcd is to an API server. In memory, written through to a durable table; each write
 -- has a revision, and the last writes are kept so that a watch can begin in the past.
 --
+-- Of each object it knows the seal, which says with which key of an API server it was written (encryption.lua); `sealed` has the
+-- kinds of which some had one.
+--
 -- Objects are never changed in place: whoever wants to change one copies it. Keys of resources are "group/plural".
 local value = require "emulator.kubernetes.value"
 
@@ -18,12 +21,15 @@ end
 
 --- Opens a store. table_: durable table with put(key, value), delete(key), each() -> iterator of key, value; or nil.
 function Store.open(table_)
-  local self = setmetatable({ table = table_, data = {}, lists = {}, revision = 1, log = {}, first = 1, subscribers = {},
+  local self = setmetatable({ table = table_, data = {}, seals = {}, sealed = {}, lists = {}, revision = 1, log = {}, first = 1, subscribers = {},
     oldest = 1 }, Store)
   if table_ then
     for key, object in table_:each() do
       if key == "revision" then
         self.revision = math.max(self.revision, math.tointeger(tonumber(object)) or 1)
+      elseif key:find("^seal|") then
+        self.seals[key:sub(6)] = object
+        self.sealed[key:match("^seal|([^|]+)")] = true
       else
         local kind, where = key:match("^([^|]+)|(.+)$")
         self:bucket(kind)[where] = object
@@ -94,14 +100,29 @@ local function stamp(self, object)
   object.metadata.resourceVersion = tostring(self.revision)
 end
 
---- Adds or replaces an object; gives it its revision and tells the subscribers.
-function Store:put(kind, object)
+-- Says by what an object is written; "" or nil: it is not encrypted.
+local function set_seal(self, kind, where, seal)
+  local key = kind .. "|" .. where
+  seal = seal ~= "" and seal or nil
+  if self.seals[key] == seal then return end
+  self.seals[key] = seal
+  self.sealed[kind] = self.sealed[kind] or seal ~= nil
+  if not self.table then return end
+  if seal then self.table:put("seal|" .. key, seal) else self.table:delete("seal|" .. key) end
+end
+
+--- By what an object was written; "" when it is not encrypted.
+function Store:seal(kind, namespace, name) return self.seals[kind .. "|" .. id(namespace, name)] or "" end
+
+--- Adds or replaces an object, written with a seal; gives it its revision and tells the subscribers.
+function Store:put(kind, object, seal)
   local bucket = self:bucket(kind)
   local where = id(object.metadata.namespace, object.metadata.name)
   local old = bucket[where]
   stamp(self, object)
   bucket[where] = object
   persist(self, kind, where, object)
+  set_seal(self, kind, where, seal)
   publish(self, { type = old and "MODIFIED" or "ADDED", kind = kind, object = object, old = old, revision = self.revision })
   return object
 end
@@ -117,6 +138,7 @@ function Store:remove(kind, namespace, name)
   stamp(self, last)
   bucket[where] = nil
   persist(self, kind, where, nil)
+  set_seal(self, kind, where, nil)
   publish(self, { type = "DELETED", kind = kind, object = last, old = old, revision = self.revision })
   return last
 end
@@ -170,7 +192,7 @@ function Store:wipe()
     for key in self.table:each() do keys[#keys + 1] = key end
     for _, key in ipairs(keys) do self.table:delete(key) end
   end
-  self.data, self.lists, self.log, self.first = {}, {}, {}, 1
+  self.data, self.seals, self.sealed, self.lists, self.log, self.first = {}, {}, {}, {}, {}, 1
 end
 
 return Store

@@ -1,5 +1,4 @@
 --- crictl: whether the runtime answers, and of the containers those of the static pods: list, stop, run a command in etcd's.
-local crypto = require "crypto"
 local world = require "emulator.world"
 local etcdctl = require "emulator.kubeadm.etcdctl"
 
@@ -7,14 +6,10 @@ local function static_of(machine)
   return world.kubernetes:kubelet(machine).static
 end
 
--- A container started anew is another one.
-local function id_of(machine, name, entry)
-  return crypto.sha256(("%s %s %s"):format(machine.id, name, tostring(entry))):sub(1, 13)
-end
-
+-- By its whole id or the beginning of it.
 local function find(machine, id)
   for name, entry in pairs(static_of(machine).running) do
-    if id_of(machine, name, entry) == id then return name, entry end
+    if id and #id >= 12 and entry.id:sub(1, #id) == id then return name, entry end
   end
 end
 
@@ -43,8 +38,8 @@ function verbs.ps(machine, call)
   table.sort(names)
   if not quiet then call:out("CONTAINER           STATE               NAME\n") end
   for _, name in ipairs(names) do
-    local id = id_of(machine, name, static_of(machine).running[name])
-    call:out(quiet and id .. "\n" or ("%-20s%-20s%s\n"):format(id, "Running", name))
+    local id = static_of(machine).running[name].id
+    call:out(quiet and id .. "\n" or ("%-20s%-20s%s\n"):format(id:sub(1, 13), "Running", name))
   end
   return 0
 end
@@ -56,7 +51,7 @@ function verbs.stop(machine, call)
   for i = first, #call.argv do
     local name = find(machine, call.argv[i])
     if name then
-      static_of(machine):stop_one(name)
+      static_of(machine):end_one(name)
       call:out(call.argv[i] .. "\n")
     else
       call:err(('E stopping the container %q: rpc error: code = NotFound desc = an error occurred when try to find container\n')

@@ -1,0 +1,276 @@
+--- The key with which a cluster's Secrets are encrypted in etcd. Another one is brought in while the cluster is in use: it is added on
+-- each control plane, then made the one that writes, all Secrets are written anew, and the old one goes. Which step is next is what
+-- the hosts' files and etcd say (kubeadm.encryption_keys), so a run can end anywhere and the next goes on. In a recipe it comes
+-- `after` all that adds, upgrades or stops control planes.
+local client, connect, connection = require "kubernetes.client", require "kubernetes.connect", require "host.connection"
+local control_plane, etcd = require "kubeadm.control_plane", require "kubeadm.etcd"
+local encryption_keys, static_pods = require "kubeadm.encryption_keys", require "kubeadm.static_pods"
+local fail, field, json, kind, role = require "fail", require "field", require "json", require "kind", require "role"
+local survey, task = require "kubeadm.survey", require "task"
+
+local MARK = control_plane.LOADING
+local READY, PATIENCE = 600, 300 -- seconds for an API server that was started anew, and for one that is away by itself
+local PAGE, AT_ONCE, TOLD = 200, 8, 20 -- Secrets that are asked for, and written, at once; of how many it is told
+local ROUNDS = 3 -- of writing all Secrets anew
+
+local function name_of(host) return (host.hostname or host.name):lower() end
+
+local function shell(ctx, host, command)
+  local conn = connection.open(ctx.target, host)
+  local result, message, code = conn:exec((host.user == "root" and "" or "sudo -n ") .. "sh", { stdin = command, timeout = 60 })
+  if not result then error(fail { ("%s: %s"):format(host.address, message), code = code }) end
+  if result.code ~= 0 then
+    error(fail { ("%s: %s"):format(host.address, (result.stderr:gsub("%s+$", ""))), code = "encryption" })
+  end
+  return result.stdout
+end
+
+-- All at once: fn(item) for each; the results in order, or the first failure once all have ended.
+local function for_each(list, fn)
+  local running, results, failure = {}, {}, nil
+  for i, item in ipairs(list) do running[i] = task.spawn(fn, item) end
+  for i, one in ipairs(running) do
+    local ok, result = one:join()
+    results[i] = ok and result
+    if not ok then failure = failure or result end
+  end
+  if failure then error(failure, 0) end
+  return results
+end
+
+-- What the hosts have: { name, host, text, keys, loading }.
+local function look(ctx)
+  local ask = ("if [ -e %s ]; then echo loading; else echo; fi; cat %s 2>/dev/null || :"):format(MARK, encryption_keys.FILE)
+  return for_each(ctx.fields.hosts, function(host)
+    local mark, text = shell(ctx, host, ask):match("^([^\n]*)\n(.*)$")
+    text = text ~= "" and text or nil
+    return { name = name_of(host), host = host, loading = mark == "loading", text = text, keys = text and encryption_keys.decode(text) }
+  end)
+end
+
+-- Why the cluster is not fit for a step; nil when it is. An API server that we have stopped ourselves may be away.
+local function unfit(now, hosts)
+  local known = {}
+  for _, host in ipairs(hosts) do
+    known[host.name] = true
+    local node = now.nodes[host.name]
+    if not node then
+      return ("the cluster has no Node %s"):format(host.name), "let it join first"
+    elseif not host.loading and not (node.ready and node.api_ready) then
+      return ("control plane %s is not healthy: it could not follow a rotation of the key"):format(host.name),
+        "bring it back first: kubectl describe node " .. host.name
+    end
+  end
+  for name, node in pairs(now.nodes) do
+    if node.control_plane and not known[name] then
+      return ("control plane %s is not among the hosts of the rotation: it would not get the new key"):format(name),
+        "add it to the recipe, or take it out of the cluster"
+    end
+  end
+end
+
+local function raise(why, hint) error(fail { why, code = "encryption", hint = hint }) end
+
+-- Waits for control planes that are away for a moment.
+local function settle(ctx, api, hosts)
+  local deadline = task.now() + PATIENCE
+  while true do
+    local why, hint = unfit(survey.take(api), hosts)
+    if not why then return end
+    if task.now() > deadline then raise(why, hint) end
+    ctx:progress(why)
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, 10, function(event, pod)
+      return event == "MODIFIED" and client.condition(pod, "Ready") == "True"
+    end)
+  end
+end
+
+-- Steps.
+
+-- What was not loaded is known by a mark that is there before the file is, and goes when the API server is ready with it.
+local LOAD = static_pods.RESTART .. ([[set -e; umask 077
+mkdir -p /var/lib/vmrun; : >MARK
+cat >FILE.new
+if cmp -s FILE.new FILE; then rm -f FILE.new; else sync FILE.new MARK; mv -f FILE.new FILE; sync /etc/kubernetes; fi
+restart kube-apiserver
+end=$(($(date +%s) + 300))
+until [ -n "$(crictl ps -q --name '^kube-apiserver$' | head -n 1)" ]; do
+  [ "$(date +%s)" -lt $end ] || { echo 'kube-apiserver does not start' >&2; exit 1; }
+  sleep 1
+done
+]]):gsub("MARK", MARK):gsub("FILE", encryption_keys.FILE)
+
+local ID = "crictl ps -q --name '^kube-apiserver$' | head -n 1"
+
+local function container_of(pod)
+  for _, status in ipairs(pod and pod.status and pod.status.containerStatuses or {}) do
+    if status.name == "kube-apiserver" then return (status.containerID or ""):match("([^/]*)$"), status.ready end
+  end
+end
+
+-- Writes a host's file and starts its API server with it. It is ready only when it can read all Secrets: among its own watches
+-- is one of them.
+local function load(ctx, api, step)
+  local host = step.host
+  local on_host = setmetatable({ fields = { host = host.host } }, { __index = ctx })
+  local page = { name = "kubeadm.encryption", seconds = 700, asks = { id = ID } }
+  local _, answers = role.perform(page, on_host, "apply", function(declare)
+    declare.command "encryption.yaml" { run = LOAD, input = encryption_keys.encode(step.keys), timeout = 600 }
+  end)
+  ctx:progress(("waiting for the API server of %s"):format(host.name))
+  local id = (answers.id:gsub("%s+$", ""))
+  local pod = { apiVersion = "v1", kind = "Pod", metadata = { name = "kube-apiserver-" .. host.name, namespace = "kube-system" } }
+  local ok, err = pcall(api.wait, api, pod, function(now)
+    local running, ready = container_of(now)
+    return running == id and ready == true
+  end, READY, "to be ready with its new encryption.yaml")
+  if not ok then
+    if fail.is(err) and err.code == "timeout" then
+      err.hint = ("see why on %s: crictl logs %s; the other control planes were not touched"):format(host.name, id:sub(1, 13))
+    end
+    error(err, 0)
+  end
+  shell(ctx, host.host, "rm -f " .. MARK)
+end
+
+-- How many Secrets etcd has that are not encrypted with a key. Each value begins a line, as each key does.
+local function count(ctx, host, key)
+  local prefix = "k8s:enc:secretbox:v1:" .. key.name:gsub("%W", "[%0]") .. ":"
+  local page = { name = "kubeadm.encryption", seconds = 300, asks = { found = etcd.CTL .. ([[
+etcdctl get --prefix /registry/secrets/ | LC_ALL=C grep -aoE '^(/registry/secrets/|%s)' | sort | uniq -c
+etcdctl endpoint health >/dev/null && echo whole]]):format(prefix) } }
+  local on_host = setmetatable({ fields = { host = host.host } }, { __index = ctx })
+  local _, answers = role.perform(page, on_host, "apply", function() end)
+  if not answers.found:find("whole%s*$") then
+    raise(("etcd of %s does not tell what it has"):format(host.name), "is its member well? crictl logs of etcd says more")
+  end
+  local all = tonumber(answers.found:match("(%d+) /registry/secrets/")) or 0
+  return all - (tonumber(answers.found:match("(%d+) k8s:enc:")) or 0), all
+end
+
+-- A patch that changes nothing is a write where what etcd has is not encrypted with the first key; bodies are nobody's to see.
+local function rewrite_one(api, item)
+  api:request("PATCH", api:path("v1", "Secret", item.metadata.namespace, item.metadata.name), "{}",
+    { content_type = "application/merge-patch+json", ok = { [404] = true, [409] = true } })
+end
+
+-- The names of Secrets, page by page. A server that has forgotten the version of the pages gives a way to go on at its newest.
+local function pages(api)
+  local path, next_page, over = api:path("v1", "Secret"), nil, false
+  return function()
+    while not over do
+      local list, answer = api:request("GET", path .. "?limit=" .. PAGE .. (next_page and "&continue=" .. next_page or ""), nil,
+        { accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", ok = { [410] = true } })
+      local told = list or json.decode(answer.body)
+      next_page = told.metadata and told.metadata.continue
+      over = not next_page or next_page == ""
+      if list then return list.items ~= json.null and list.items or {}, list.metadata.remainingItemCount or 0 end
+    end
+  end
+end
+
+local function rewrite(ctx, api, key)
+  local done = 0
+  for items, left in pages(api) do
+    local at, total = 0, done + #items + left
+    for_each(table.move(items, 1, math.min(AT_ONCE, #items), 1, {}), function()
+      while at < #items do
+        at = at + 1
+        rewrite_one(api, items[at])
+        done = done + 1
+        if done % TOLD == 0 or done == total then
+          ctx:progress(("Secrets written with %s: %d of %d"):format(key.name, done, total))
+        end
+      end
+    end)
+  end
+end
+
+local WORDS = {
+  load = "%s: the API server reads its keys", add = "%s: key %s is added", first = "%s: key %s writes from here on",
+  remove = "%s: only key %s stays",
+}
+
+local function rotate(ctx)
+  local f, stale, rounds = ctx.fields, nil, 0
+  local flaw = encryption_keys.flaw(f.key)
+  if flaw then raise(("key %s cannot be a key of Secrets: %s"):format(f.name, flaw), "let vmrun make it: azure.vault_random") end
+  while true do
+    local hosts = look(ctx)
+    local target = { name = f.name, secret = f.key }
+    local why, hint = encryption_keys.objection(hosts, encryption_keys.named(hosts, target))
+    if why then raise(why, hint) end
+    target = encryption_keys.named(hosts, target)
+    local step = encryption_keys.next(hosts, target, stale)
+    if step.action == "done" then return {} end
+    local api = connect.client(ctx, f.cluster)
+    settle(ctx, api, hosts)
+    if step.action == "count" then
+      stale = count(ctx, hosts[1], target)
+    elseif step.action == "rewrite" then
+      rounds = rounds + 1
+      if rounds > ROUNDS then raise(("%d Secrets are still not written with key %s"):format(stale, target.name), "apply again") end
+      rewrite(ctx, api, target)
+      stale = count(ctx, hosts[1], target)
+    else
+      ctx:progress(WORDS[step.action]:format(step.host.name, target.name))
+      load(ctx, api, step)
+      survey.forget(api)
+    end
+  end
+end
+
+local function has_unknown(unknown)
+  for path in pairs(unknown or {}) do if path ~= "key" then return true end end
+  return false
+end
+
+-- What a plan says of it.
+local function differences(ctx, hosts)
+  local f, old, seen = ctx.fields, {}, {}
+  for _, host in ipairs(hosts) do
+    for _, key in ipairs(host.keys or {}) do
+      if not seen[key.name] then old[#old + 1], seen[key.name] = key.name, true end
+    end
+  end
+  return { { path = "name", old = table.concat(old, ", "), new = f.name } }
+end
+
+local function read(ctx)
+  local f = ctx.fields
+  if has_unknown(ctx.unknown) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
+  local hosts = look(ctx)
+  local given = { name = f.name, secret = not (ctx.unknown or {}).key and f.key or nil }
+  local target = encryption_keys.named(hosts, given)
+  encryption_keys.refuse(f.cluster.endpoint, nil)
+  if encryption_keys.is_done(hosts, target) and given.secret then return { fields = f, outputs = {}, changes = {} } end
+  local why, hint = encryption_keys.objection(hosts, target)
+  if not why then
+    local ok, now = pcall(survey.shared, ctx, f.cluster)
+    if ok then
+      why, hint = unfit(now, hosts)
+    else
+      why, hint = "the control planes' state is not known: " .. tostring(now), "a rotation begins with a healthy cluster"
+    end
+  end
+  if why then encryption_keys.refuse(f.cluster.endpoint, { why = why, hint = hint }) end
+  return { fields = f, outputs = {}, changes = differences(ctx, hosts) }
+end
+
+return kind "kubeadm.encryption" {
+  doc = "The key that encrypts a cluster's Secrets in etcd: another one is rotated to, on all control planes, with the API in use.",
+  timeouts = { create = 14400, update = 14400 },
+  fields = {
+    cluster = field.resource { "kubeadm.init", required = true, replace = true, doc = "The cluster." },
+    hosts = field.list { field.resource { "ssh.host" }, required = true, ignore = true, doc = "The hosts of all its control planes." },
+    name = field.string { required = true, match = "^[%w._-]+$", doc = "What the key is called in etcd; another key has another name." },
+    key = field.secret { required = true, doc = "32 bytes in base64." },
+  },
+  outputs = {},
+  identity = function(f)
+    local cluster = connect.identity(f.cluster)
+    return cluster and cluster .. "/encryption" or nil
+  end,
+  read = read, create = rotate, update = rotate,
+  delete = function() end, -- it goes with its cluster
+}

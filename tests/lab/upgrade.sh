@@ -60,7 +60,7 @@ part '.clusters[0].cluster["certificate-authority-data"]' | base64 -d >"$work/ap
 (umask 077 && part '.users[0].user | .["client-certificate-data"], .["client-key-data"]' | while read -r line; do base64 -d <<<"$line"; done >"$work/client.pem")
 name=$(part '.clusters[0].cluster["tls-server-name"]') balancer=$(part '.clusters[0].cluster.server | ltrimstr("https://")')
 api() { # PATH ARGS...
-  curl -sS --fail --max-time 30 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" "https://$name$1" "${@:2}"
+  curl -sS --fail --max-time 120 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" "https://$name$1" "${@:2}"
 }
 requests() {
   local turn=0 tries=0 failures=0 read

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Another `version` with real kubeadm: a cluster goes from 1.20.2 to 1.20.3 (the same source, with another release in it) under clients
 # that read and write through the load balancer, and through a run that is killed.
-. "$(dirname "$0")/../e2e/lib/cluster.sh"
+. "$(dirname "$0")/lib/cluster.sh"
 
 params=("${site[@]}" control_planes=3 workers=2)
 exits "three control planes and two workers of 1.20.2" 0 apply version=1.20.2

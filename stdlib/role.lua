@@ -16,8 +16,8 @@
 --       differs = function(answers, f) return changes, note end, -- what the answers say that a plan shall show
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
 --       seen = function(ctx) end,        -- hears of each read
---       moves = function(ctx) return changes, lives end, -- the thing may outlive its host: what a plan shows when it is not on the
---                                        -- host that there is now, or that there will be, and whether it lives
+--       moves = function(ctx) return changes, lives, outputs end, -- the thing may outlive its host: what a plan shows when it is not on
+--                                        -- the host that there is now, or that there will be, whether it lives, and what is known of it
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the
@@ -322,15 +322,16 @@ local function define(name, page)
     local made = ctx.prior and ctx.prior.outputs
     if has_unknown(ctx.unknown) then
       -- What the tasks will say hangs on values that come later.
-      local moves = made and page.moves and ctx.unknown["host.host_keys"]
-      return ctx.prior and { outputs = made, changes = moves and (page.moves(ctx)) or nil } or nil
+      if not made or not page.moves or not ctx.unknown["host.host_keys"] then return ctx.prior and { outputs = made } or nil end
+      local changes, _, known = page.moves(ctx)
+      return { outputs = known, changes = changes }
     end
     local changes, answers, titles, used = perform(page, ctx, "check", page.tasks)
     -- A create that did not end has no outputs yet: what it is about is not there.
     if #changes > 0 and (not made or (page.made and answers.made ~= "yes")) then
       if not made or not page.moves then return nil end
-      local moved, lives = page.moves(ctx)
-      return lives and { outputs = made, changes = moved } or nil
+      local moved, lives, known = page.moves(ctx)
+      return lives and { outputs = known, changes = moved } or nil
     end
     local more, note
     if made and page.differs then more, note = page.differs(answers, ctx.fields) end

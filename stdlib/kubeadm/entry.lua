@@ -5,10 +5,11 @@ local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local fail, yaml = require "fail", require "yaml"
-local survey = require "kubeadm.survey"
+local serving, survey = require "kubernetes.serving", require "kubeadm.survey"
 
 local M = {}
 
+local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
 local UPGRADE = 3000 -- seconds that it may take until no control plane is older than who joins
 
 -- The configuration holds a token, so it comes on the standard input and is on the disk only while kubeadm reads it.
@@ -75,6 +76,13 @@ function M.join(host, f, ctx, what, joined)
   host.command "kubeadm join" { timeout = credentials.PATIENCE, creates = control_plane.done(what),
     run = control_plane.once(what, JOIN), input = joining and join_config(f, ctx) or "" }
   if joining then host.ask ":" end -- here and now, while they are valid
+end
+
+--- Gives the kubelet of a Node that has joined its serving certificate: where its kubernetes.node was planned as one that stays.
+function M.certify(ctx, f)
+  local api = connect.client(ctx, f.cluster)
+  local node = api:get("v1", "Node", nil, name_of(f):lower())
+  if node then serving.settle(api, node, ASKS) end
 end
 
 return M

@@ -54,6 +54,7 @@ local function rejoin(ctx)
     if f.reach and not joined then host.host_entry (f.endpoint) { address = f.reach } end
     entry.join(host, joins, ctx, "init", joined)
   end)
+  entry.certify(ctx, joins)
 end
 
 return role "kubeadm.init" {

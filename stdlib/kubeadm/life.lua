@@ -27,12 +27,20 @@ function M.ask(ctx, f, known)
   return ok, not ok and tostring(why) or nil
 end
 
---- The changes of a plan in which the first control plane is another machine, and whether the cluster lives on without the old one;
--- where it does not, a new cluster would take its place.
+-- Whoever asks the cluster does so after the machine has joined, when it has the cluster's credentials.
+local function later(known)
+  local outputs = {}
+  for name, value in pairs(known) do outputs[name] = value end
+  outputs.server = { ["$unknown"] = "the cluster's server" }
+  return outputs
+end
+
+--- The changes of a plan in which the first control plane is another machine, whether the cluster lives on without the old one, and
+-- what is known of it until then; where it does not live, a new cluster would take its place.
 function M.moves(ctx, f, known)
   local lives = M.ask(ctx, f, known)
   return { { path = M.MOVES, old = "a machine that is no more", replace = not lives or nil,
-    new = lives and "another machine, which joins the cluster" or "another machine, with a new cluster" } }, lives
+    new = lives and "another machine, which joins the cluster" or "another machine, with a new cluster" } }, lives, lives and later(known) or known
 end
 
 return M

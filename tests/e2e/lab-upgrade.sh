@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Another `version` with real kubeadm: a cluster goes from 1.20.2 to 1.20.3 (the same source, with another release in it) under clients
 # that read and write through the load balancer, and through a run that is killed.
-. "$(dirname "$0")/../e2e/lib/cluster.sh"
+. "$(dirname "$0")/lib/cluster.sh"
 
 params=("${site[@]}" control_planes=3 workers=2)
 exits "three control planes and two workers of 1.20.2" 0 apply version=1.20.2
@@ -60,7 +60,7 @@ part '.clusters[0].cluster["certificate-authority-data"]' | base64 -d >"$work/ap
 (umask 077 && part '.users[0].user | .["client-certificate-data"], .["client-key-data"]' | while read -r line; do base64 -d <<<"$line"; done >"$work/client.pem")
 name=$(part '.clusters[0].cluster["tls-server-name"]') balancer=$(part '.clusters[0].cluster.server | ltrimstr("https://")')
 api() { # PATH ARGS...
-  curl -sS --fail --max-time 30 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" "https://$name$1" "${@:2}"
+  curl -sS --fail --max-time 120 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" "https://$name$1" "${@:2}"
 }
 requests() {
   local turn=0 tries=0 failures=0 read

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # recipes/cluster.lua with real kubeadm: up, the same again, services, what must not be seen, one worker more and less, a node that
 # joins anew, three control planes of which one fails, back to one, gone.
-. "$(dirname "$0")/../e2e/lib/cluster.sh"
+. "$(dirname "$0")/lib/cluster.sh"
 
 planned() { params=("${site[@]}" version=1.20.2 control_planes="$1" workers="$2"); }
 destroy() { patience=900 vmrun destroy "$recipe" --yes --include-unmanaged "${params[@]}"; }

@@ -1,4 +1,4 @@
-/* What ssh_session.c and ssh_channel.c share.
+/* What ssh_session.c, ssh_login.c, ssh_gate.c and ssh_channel.c share.
  *
  * libssh2 has two rules that shape this code. When a packet could be sent only in part, the very
  * same call must be made again before any other that sends: so a session has one `holder`, the
@@ -148,9 +148,32 @@ enum { STEP_NOTHING = 0, STEP_DONE = 1, STEP_WAIT = -1, STEP_OVER = 2 };
 
 /* ssh_session.c */
 void ssh_kick(struct vr_ssh *ssh); /* pump soon */
+void ssh_lose(struct vr_ssh *ssh); /* it is over, because of ssh->err */
+void ssh_lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void ssh_end_login(struct vr_ssh *ssh, enum ssh_phase phase);
 /* Whether rc (negative, of libssh2) is the end of the session rather than of one channel. */
 bool ssh_is_fatal(const struct vr_ssh *ssh, int rc);
-const char *ssh_last_error(const struct vr_ssh *ssh); /* in libssh2's words */
+const char *ssh_last_error(const struct vr_ssh *ssh);   /* in libssh2's words */
+const char *ssh_how_it_ended(const struct vr_ssh *ssh); /* the connection */
+
+/* ssh_login.c */
+void ssh_login_begin(struct vr_ssh *ssh);
+void ssh_login_go_on(struct vr_ssh *ssh);
+/* libssh2 gives back what a login in progress holds (the key exchange's secrets) only when that
+ * fails by itself: so it is called once more, without a connection. */
+void ssh_login_give_up(struct vr_ssh *ssh);
+
+/* ssh_gate.c */
+/* Whether it may go on at once; else it is let through later. Takes the address's text. */
+bool ssh_gate_enter(struct vr_ssh *ssh, char *address, void (*let_through)(void *payload));
+void ssh_gate_pass(struct vr_ssh *ssh); /* it has logged in: leaves soon */
+void ssh_gate_leave(struct vr_ssh *ssh);
+/* Those who stand in a line and wanted to go through this session. */
+void ssh_gate_forget_via(const struct vr_ssh *ssh);
+/* The line in front of the handshakes. */
+bool ssh_line_enter(struct vr_ssh *ssh, void (*let_in)(void *payload));
+void ssh_line_leave(struct vr_ssh *ssh);
 
 /* ssh_channel.c */
 int ssh_channel_step(struct vr_ssh_channel *channel); /* STEP_OVER: not the session's any more */

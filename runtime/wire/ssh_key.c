@@ -1,7 +1,7 @@
 /* A server looks at the algorithm of a signature and at the public key apart from each other, but
  * libssh2 1.10 takes one name for both out of the public key. So an RSA key is offered under the
  * name "rsa-sha2-256": OpenSSH reads a key of that name as the RSA key that it is. A server that
- * does not is asked once more under the old name (ssh_session.c). */
+ * does not is asked once more under the old name (ssh_login.c). */
 #include "wire/ssh_key.h"
 
 #include <openssl/bio.h>

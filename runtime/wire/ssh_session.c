@@ -26,72 +26,10 @@
 #define TUNNEL_LIMIT 262144 /* bytes queued in a tunnel */
 #define SMALL_PACKET 1024   /* bytes that are queued all the same */
 #define POKE_AFTER 5.0      /* seconds that they may lie there */
-#define PASSING 1.0         /* seconds that a host may take to have counted a login as one */
 #define SILENCES 3          /* times that a host may not answer the question whether it lives */
 #define DESCRIPTORS 16384   /* that a process with many hosts may have open */
 
-/* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of
- * milliseconds. */
-static const char *const our_kex =
-    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
-static const char *const our_ciphers = "aes128-ctr,aes256-ctr,aes192-ctr";
-static const char *const our_macs = "hmac-sha2-256,hmac-sha2-512";
-static const char *const our_host_keys =
-    "ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa";
-
-static struct vr_turnstile handshakes = {.limit = 32};
-static unsigned at_address = 8;
-static struct ssh_gate *gates;
-
 static void pump(struct vr_ssh *ssh);
-
-void vr_ssh_limit(unsigned handshakes_limit, unsigned at_address_limit)
-{
-    if (handshakes_limit)
-        vr_turnstile_limit(&handshakes, handshakes_limit);
-    if (!at_address_limit)
-        return;
-    at_address = at_address_limit;
-    for (struct ssh_gate *gate = gates; gate; gate = gate->next)
-        vr_turnstile_limit(&gate->turnstile, at_address);
-}
-
-/* --- gates --- */
-
-/* The gate of an address; takes the text. */
-static struct ssh_gate *gate_of(char *address)
-{
-    struct ssh_gate *gate = gates;
-    while (gate && strcmp(gate->address, address) != 0)
-        gate = gate->next;
-    if (gate) {
-        free(address);
-    } else {
-        gate = vr_alloc(sizeof(*gate));
-        *gate = (struct ssh_gate){.next = gates, .address = address, .turnstile.limit = at_address};
-        gates = gate;
-    }
-    gate->users++;
-    return gate;
-}
-
-static void leave_gate(struct vr_ssh *ssh)
-{
-    struct ssh_gate *gate = ssh->gate, **at = &gates;
-    if (!gate)
-        return;
-    ssh->gate = NULL;
-    vr_timer_cancel(ssh->passing);
-    ssh->passing = NULL;
-    vr_turnstile_leave(&gate->turnstile, &ssh->pass);
-    if (--gate->users > 0)
-        return;
-    while (*at != gate)
-        at = &(*at)->next;
-    *at = gate->next;
-    free(gate->address);
-    free(gate);
-}
 
 /* --- fifo --- */
 
@@ -223,44 +161,17 @@ static LIBSSH2_SEND_FUNC(on_send)
     return size;
 }
 
-/* Those who stand in a line and wanted to go through this session. */
-static void forget_via(const struct vr_ssh *ssh)
-{
-    for (struct ssh_gate *gate = gates; gate; gate = gate->next) {
-        for (struct vr_turnstile_ticket *t = gate->turnstile.first; t; t = t->next) {
-            struct vr_ssh *other = t->payload;
-            if (other->via == ssh)
-                other->via = NULL;
-        }
-    }
-}
-
 /* --- the end of a session --- */
-
-static int authenticate(struct vr_ssh *ssh);
-static int shake_hands(struct vr_ssh *ssh);
-
-/* libssh2 gives back what a login in progress holds (the key exchange's secrets) only when that
- * fails by itself: so it is called once more, without a connection. */
-static void fail_login(struct vr_ssh *ssh)
-{
-    if (!ssh->halfway)
-        return;
-    if (ssh->phase == HANDSHAKE)
-        shake_hands(ssh);
-    else if (ssh->phase == LOGIN)
-        authenticate(ssh);
-}
 
 /* Afterwards nothing of the session is on the loop. */
 static void tear_down(struct vr_ssh *ssh)
 {
     ssh->torn = true;
-    fail_login(ssh);
+    ssh_login_give_up(ssh);
     ssh->phase = LOST;
-    forget_via(ssh);
-    leave_gate(ssh);
-    vr_turnstile_leave(&handshakes, &ssh->ticket);
+    ssh_gate_forget_via(ssh);
+    ssh_gate_leave(ssh);
+    ssh_line_leave(ssh);
     vr_dial_cancel(ssh->dial);
     vr_timer_cancel(ssh->timer);
     vr_timer_cancel(ssh->poke);
@@ -286,27 +197,24 @@ static void tear_down(struct vr_ssh *ssh)
 }
 
 /* The session is over because of ssh->err. */
-static void lose(struct vr_ssh *ssh)
+void ssh_lose(struct vr_ssh *ssh)
 {
     tear_down(ssh);
     if (ssh->changed)
         ssh->changed(ssh->payload);
 }
 
-static void lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
+void ssh_lose_because(struct vr_ssh *ssh, const char *code, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vr_error_setv(&ssh->err, code, format, args);
     va_end(args);
-    lose(ssh);
+    ssh_lose(ssh);
 }
 
 /* What became of the connection, in words. */
-static const char *how_it_ended(const struct vr_ssh *ssh)
+const char *ssh_how_it_ended(const struct vr_ssh *ssh)
 {
     const struct vr_error *tunnel = ssh->tunnel ? vr_ssh_channel_error(ssh->tunnel) : NULL;
     if (tunnel && tunnel->message)
@@ -345,52 +253,11 @@ bool ssh_is_fatal(const struct vr_ssh *ssh, int rc)
 static void lose_connection(struct vr_ssh *ssh)
 {
     if (ssh->gone || ssh->fatal == LIBSSH2_ERROR_SOCKET_DISCONNECT)
-        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
-                     how_it_ended(ssh));
+        ssh_lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
+                         ssh_how_it_ended(ssh));
     else
-        lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
-                     ssh_last_error(ssh));
-}
-
-/* --- login --- */
-
-static void say_no_common(struct vr_ssh *ssh, const char *what, const char *ours,
-                          const char *theirs)
-{
-    vr_error_set(&ssh->err, "handshake",
-                 "%s and vmrun have no %s in common: the host has %s, vmrun has %s", ssh->label,
-                 what, *theirs ? theirs : "none", ours);
-    vr_error_hint(&ssh->err,
-                  "say transport = \"openssh\" for this host, or allow one of vmrun's in "
-                  "its sshd_config");
-    lose(ssh);
-}
-
-static void handshake_failed(struct vr_ssh *ssh)
-{
-    char *const *theirs = ssh->offer.lists;
-    struct {
-        int list;
-        const char *what, *ours;
-    } checks[] = {
-        {OFFER_KEX, "key exchange", our_kex},    {OFFER_HOST_KEY, "host key type", ssh->asked},
-        {OFFER_CIPHER, "cipher", our_ciphers},   {OFFER_CIPHER_BACK, "cipher", our_ciphers},
-        {OFFER_MAC, "message digest", our_macs}, {OFFER_MAC_BACK, "message digest", our_macs},
-    };
-    for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++) {
-        const char *list = theirs[checks[i].list];
-        if (list && !ssh_offer_common(checks[i].ours, list)) {
-            say_no_common(ssh, checks[i].what, checks[i].ours, list);
-            return;
-        }
-    }
-    if (ssh->gone)
-        lose_because(ssh, "unreachable",
-                     "%s ended the connection before the key exchange was done: %s", ssh->label,
-                     how_it_ended(ssh));
-    else
-        lose_because(ssh, "unreachable", "the key exchange with %s failed: %s", ssh->label,
-                     ssh_last_error(ssh));
+        ssh_lose_because(ssh, "lost", "the connection to %s was lost: %s", ssh->label,
+                         ssh_last_error(ssh));
 }
 
 /* Some silence: the host is asked for a channel of a kind that it does not have, which it refuses.
@@ -403,8 +270,8 @@ static void look_alive(void *payload)
     ssh->silent = ssh->heard ? 0 : ssh->silent + 1;
     ssh->heard = false;
     if (ssh->silent > SILENCES) {
-        lose_because(ssh, "lost", "the connection to %s was lost: no answer for %g s", ssh->label,
-                     ssh->keepalive * SILENCES);
+        ssh_lose_because(ssh, "lost", "the connection to %s was lost: no answer for %g s",
+                         ssh->label, ssh->keepalive * SILENCES);
         return;
     }
     if (ssh->silent == 1)
@@ -412,232 +279,20 @@ static void look_alive(void *payload)
     ssh->alive = vr_timer_start(ssh->loop, ssh->keepalive, look_alive, ssh);
 }
 
-static void has_passed(void *payload)
-{
-    struct vr_ssh *ssh = payload;
-    ssh->passing = NULL;
-    leave_gate(ssh);
-}
-
-/* The sshd that counts its strangers hears of a login a little later than we do: certainly before
- * it says anything more. */
-static void pass_gate(struct vr_ssh *ssh)
-{
-    ssh->heard = false;
-    ssh->passing = vr_timer_start(ssh->loop, PASSING, has_passed, ssh);
-}
-
-static void end_login(struct vr_ssh *ssh, enum ssh_phase phase)
+void ssh_end_login(struct vr_ssh *ssh, enum ssh_phase phase)
 {
     ssh->phase = phase;
     vr_timer_cancel(ssh->timer);
     ssh->timer = NULL;
     if (phase == READY)
-        pass_gate(ssh);
+        ssh_gate_pass(ssh);
     else
-        leave_gate(ssh);
-    vr_turnstile_leave(&handshakes, &ssh->ticket);
+        ssh_gate_leave(ssh);
+    ssh_line_leave(ssh);
     if (phase == READY && ssh->keepalive > 0)
         ssh->alive = vr_timer_start(ssh->loop, ssh->keepalive, look_alive, ssh);
     if (ssh->changed)
         ssh->changed(ssh->payload);
-}
-
-static const char *known_name(const struct vr_ssh *ssh)
-{
-    return ssh->known_as ? ssh->known_as : ssh->host;
-}
-
-static int known_port(const struct vr_ssh *ssh)
-{
-    return ssh->known_as ? 22 : ssh->port;
-}
-
-/* True: go on with the login. */
-static bool check_host_key(struct vr_ssh *ssh)
-{
-    size_t length = 0;
-    int type = 0;
-    const char *blob = libssh2_session_hostkey(ssh->raw, &length, &type);
-    ssh->host_key = blob ? vr_host_key_line(blob, length) : NULL;
-    if (!ssh->host_key) {
-        lose_because(ssh, "handshake", "%s has shown no host key", ssh->label);
-        return false;
-    }
-    if (ssh->scan) {
-        end_login(ssh, SCANNED);
-        return false;
-    }
-    if (!vr_known_hosts_check(ssh->known, known_name(ssh), known_port(ssh), blob, length,
-                              ssh->label, &ssh->err)) {
-        lose(ssh);
-        return false;
-    }
-    return true;
-}
-
-static const char *algorithm_of(const struct vr_ssh *ssh)
-{
-    const char *type = ssh->identities[ssh->at].type;
-    return ssh->old_rsa ? type : vr_ssh_key_algorithm(type);
-}
-
-/* What the owner signs, which takes as long as it takes: libssh2 asks again. */
-static int ask_owner(struct vr_ssh *ssh, unsigned char **out, size_t *out_length, const void *data,
-                     size_t length)
-{
-    if (!ssh->asks) {
-        ssh->asks = ssh->news = true;
-        vr_buf_free(&ssh->wanted);
-        vr_buf_add(&ssh->wanted, data, length);
-    }
-    if (!ssh->answered)
-        return LIBSSH2_ERROR_EAGAIN;
-    ssh->asks = ssh->answered = false;
-    *out_length = ssh->answer.length;
-    *out = (unsigned char *)vr_buf_steal(&ssh->answer);
-    if (*out_length > 0)
-        return 0;
-    free(*out);
-    *out = NULL;
-    return -1;
-}
-
-static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
-{
-    (void)session;
-    struct vr_ssh *ssh = *abstract;
-    const struct vr_ssh_key *key = ssh->identities[ssh->at].key;
-    if (ssh->torn)
-        return -1;
-    if (!key)
-        return ask_owner(ssh, sig, sig_len, data, data_len);
-    return vr_ssh_key_sign(key, algorithm_of(ssh), data, data_len, sig, sig_len) ? 0 : -1;
-}
-
-static int authenticate(struct vr_ssh *ssh)
-{
-    struct ssh_identity *identity = &ssh->identities[ssh->at];
-    struct vr_buf offer = {0};
-    vr_ssh_offer_as(identity->blob.data, identity->blob.length, algorithm_of(ssh), &offer);
-    ssh->self = ssh;
-    int rc = libssh2_userauth_publickey(ssh->raw, ssh->user, (unsigned char *)offer.data,
-                                        offer.length, sign, &ssh->self);
-    vr_buf_free(&offer);
-    return rc;
-}
-
-static void put_names(const struct vr_ssh *ssh, struct vr_buf *out)
-{
-    for (size_t i = 0; i < ssh->identity_count; i++) {
-        const struct ssh_identity *identity = &ssh->identities[i];
-        vr_buf_printf(out, "%s%s", i ? ", " : "", identity->name);
-        if (identity->unsigned_why)
-            vr_buf_printf(out, " (%s)", identity->unsigned_why);
-    }
-}
-
-/* Whether the host had nothing to refuse: none of the owners has signed. */
-static bool nobody_signed(const struct vr_ssh *ssh)
-{
-    for (size_t i = 0; i < ssh->identity_count; i++) {
-        if (!ssh->identities[i].unsigned_why)
-            return false;
-    }
-    return true;
-}
-
-/* All were refused, or (cut) the host has had enough of them. */
-static void refused(struct vr_ssh *ssh, bool cut)
-{
-    struct vr_buf names = {0};
-    bool many = ssh->identity_count > 1;
-    put_names(ssh, &names);
-    if (cut) {
-        vr_error_set(&ssh->err, "auth",
-                     "%s refused user '%s' with %zu of %zu keys and heard no more: %s", ssh->label,
-                     ssh->user, ssh->at, ssh->identity_count, names.data);
-        vr_error_hint(&ssh->err, "name the right key: the host has a limit (MaxAuthTries)");
-    } else if (nobody_signed(ssh)) {
-        vr_error_set(&ssh->err, "auth", "%s: user '%s' cannot log in: nobody has signed with %s %s",
-                     ssh->label, ssh->user, many ? "any of the keys" : "key", names.data);
-        vr_error_hint(&ssh->err,
-                      "is the ssh-agent locked (ssh-add -X unlocks it), or does it wait for "
-                      "somebody to confirm the key's use?");
-    } else {
-        vr_error_set(&ssh->err, "auth", "%s refused user '%s' with %s %s", ssh->label, ssh->user,
-                     many ? "each of the keys" : "key", names.data);
-        vr_error_hint(&ssh->err,
-                      "is the key's public half in the user's authorized_keys on the host? A host "
-                      "that wants certificates needs transport = \"openssh\" and `certificate`");
-    }
-    vr_buf_free(&names);
-    lose(ssh);
-}
-
-/* Whether no answer came: libssh2 has the same code for that as for a refusal. */
-static bool is_cut(const struct vr_ssh *ssh, int rc)
-{
-    return ssh_is_fatal(ssh, rc) || strncmp(ssh_last_error(ssh), "Waiting for", 11) == 0;
-}
-
-static void login_failed(struct vr_ssh *ssh, int rc)
-{
-    if (is_cut(ssh, rc)) {
-        if (ssh->at > 0)
-            refused(ssh, true);
-        else
-            lose_because(ssh, "unreachable", "%s ended the connection while '%s' logged in: %s",
-                         ssh->label, ssh->user, how_it_ended(ssh));
-        return;
-    }
-    ssh->asks = ssh->answered = false;
-    if (!ssh->old_rsa && ssh->identities[ssh->at].key &&
-        strcmp(ssh->identities[ssh->at].type, "ssh-rsa") == 0) {
-        ssh->old_rsa = true;
-    } else if (ssh->at + 1 < ssh->identity_count) {
-        ssh->at++;
-        ssh->old_rsa = false;
-    } else {
-        refused(ssh, false);
-        return;
-    }
-    ssh_kick(ssh);
-}
-
-/* libssh2 wants to see a socket, though it never uses it: that of the outermost connection. */
-static int shake_hands(struct vr_ssh *ssh)
-{
-    const struct vr_ssh *bottom = ssh;
-    while (bottom->tunnel && bottom->tunnel->ssh)
-        bottom = bottom->tunnel->ssh;
-    return libssh2_session_handshake(ssh->raw, bottom->fd);
-}
-
-static void go_on_login(struct vr_ssh *ssh)
-{
-    if (ssh->phase == HANDSHAKE) {
-        int rc = shake_hands(ssh);
-        ssh->halfway = rc == LIBSSH2_ERROR_EAGAIN;
-        if (ssh->halfway)
-            return;
-        if (rc < 0) {
-            handshake_failed(ssh);
-            return;
-        }
-        if (!check_host_key(ssh))
-            return;
-        ssh->phase = LOGIN;
-    }
-    int rc = authenticate(ssh);
-    ssh->halfway = rc == LIBSSH2_ERROR_EAGAIN;
-    if (rc == 0)
-        end_login(ssh, READY);
-    else if (rc != LIBSSH2_ERROR_EAGAIN)
-        login_failed(ssh, rc);
-    else if (ssh->news && ssh->changed)
-        ssh->changed(ssh->payload);
-    ssh->news = false;
 }
 
 /* --- the steps before --- */
@@ -650,7 +305,8 @@ static void too_late(void *payload)
                        : ssh->phase == BANNER    ? "it is connected but no SSH server speaks"
                        : ssh->phase == HANDSHAKE ? "the key exchange did not end"
                                                  : "the login did not end";
-    lose_because(ssh, "timeout", "%s: no login within %g s: %s", ssh->label, ssh->timeout, what);
+    ssh_lose_because(ssh, "timeout", "%s: no login within %g s: %s", ssh->label, ssh->timeout,
+                     what);
 }
 
 static void start_timer(struct vr_ssh *ssh)
@@ -690,19 +346,7 @@ static void start_handshake(struct vr_ssh *ssh)
     libssh2_session_set_blocking(ssh->raw, 0);
     libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_RECV, (void *)on_recv);
     libssh2_session_callback_set(ssh->raw, LIBSSH2_CALLBACK_SEND, (void *)on_send);
-    struct vr_buf order = {0};
-    if (ssh->scan)
-        vr_buf_puts(&order, ssh->scan);
-    else
-        vr_known_hosts_order(ssh->known, known_name(ssh), known_port(ssh), our_host_keys, &order);
-    ssh->asked = vr_buf_steal(&order);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_KEX, our_kex);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_HOSTKEY, ssh->asked);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_CRYPT_CS, our_ciphers);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_CRYPT_SC, our_ciphers);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_MAC_CS, our_macs);
-    libssh2_session_method_pref(ssh->raw, LIBSSH2_METHOD_MAC_SC, our_macs);
-    ssh->phase = HANDSHAKE;
+    ssh_login_begin(ssh);
 }
 
 static void let_in(void *payload)
@@ -743,8 +387,8 @@ static void await_banner(struct vr_ssh *ssh)
 {
     bool some = read_early(ssh);
     if (!some && ssh->gone) {
-        lose_because(ssh, "unreachable", "%s ended the connection before it said anything: %s",
-                     ssh->label, how_it_ended(ssh));
+        ssh_lose_because(ssh, "unreachable", "%s ended the connection before it said anything: %s",
+                         ssh->label, ssh_how_it_ended(ssh));
         return;
     }
     if (!some)
@@ -752,7 +396,7 @@ static void await_banner(struct vr_ssh *ssh)
     ssh->gone = false; /* what it said first may tell more: the handshake will meet the end again */
     stop_timer(ssh);
     ssh->phase = LINE;
-    if (vr_turnstile_enter(&handshakes, &ssh->ticket, let_in, ssh)) {
+    if (ssh_line_enter(ssh, let_in)) {
         start_timer(ssh);
         start_handshake(ssh);
     }
@@ -784,7 +428,7 @@ static void dialled(void *payload, int fd, struct vr_error *err)
     struct vr_ssh *ssh = payload;
     ssh->dial = NULL;
     if (fd < 0) {
-        lose_because(ssh, "unreachable", "%s: %s", ssh->label, err->message);
+        ssh_lose_because(ssh, "unreachable", "%s: %s", ssh->label, err->message);
         return;
     }
     ssh->fd = fd;
@@ -803,15 +447,15 @@ static void tunnel_changed(void *payload)
 static void await_tunnel(struct vr_ssh *ssh)
 {
     if (!ssh->tunnel) {
-        lose_because(ssh, "unreachable", "%s: the jump host is gone", ssh->label);
+        ssh_lose_because(ssh, "unreachable", "%s: the jump host is gone", ssh->label);
         return;
     }
     enum vr_ssh_channel_state state = vr_ssh_channel_state(ssh->tunnel);
     if (state == VR_SSH_OPENING)
         return;
     if (state == VR_SSH_BROKEN) {
-        lose_because(ssh, "unreachable", "%s: %s", ssh->label,
-                     vr_ssh_channel_error(ssh->tunnel)->message);
+        ssh_lose_because(ssh, "unreachable", "%s: %s", ssh->label,
+                         vr_ssh_channel_error(ssh->tunnel)->message);
         return;
     }
     ssh->phase = BANNER;
@@ -916,13 +560,13 @@ static void pump(struct vr_ssh *ssh)
     else if (ssh->phase == BANNER)
         await_banner(ssh);
     if (ssh->phase == HANDSHAKE || ssh->phase == LOGIN)
-        go_on_login(ssh);
+        ssh_login_go_on(ssh);
     if (ssh->phase == READY && ssh->first)
         work(ssh);
     if (ssh->phase == READY && !ssh->first)
         idle(ssh);
     if (ssh->phase == READY && ssh->gate && ssh->heard)
-        leave_gate(ssh);
+        ssh_gate_leave(ssh);
     listen_for(ssh);
 }
 
@@ -997,9 +641,9 @@ static void start(struct vr_ssh *ssh, const struct vr_ssh_options *o)
     ssh->through = o->via != NULL;
     ssh->phase = GATE;
     ssh->left = ssh->timeout;
-    ssh->gate = gate_of(
-        vr_format("%s/%s:%d", o->via ? o->via->label : "", ssh->address, ssh->address_port));
-    if (vr_turnstile_enter(&ssh->gate->turnstile, &ssh->pass, let_through, ssh))
+    char *address =
+        vr_format("%s/%s:%d", o->via ? o->via->label : "", ssh->address, ssh->address_port);
+    if (ssh_gate_enter(ssh, address, let_through))
         set_out(ssh);
 }
 
@@ -1056,39 +700,6 @@ struct vr_ssh *vr_ssh_connect(struct vr_loop *loop, const struct vr_ssh_options 
     ssh->label = make_label(ssh->host, ssh->port);
     start(ssh, o);
     return ssh;
-}
-
-const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *length)
-{
-    if (!ssh->asks || ssh->answered || ssh->phase != LOGIN)
-        return NULL;
-    *identity = ssh->at;
-    *length = ssh->wanted.length;
-    return ssh->wanted.data;
-}
-
-static bool take_answer(struct vr_ssh *ssh)
-{
-    if (!ssh->asks || ssh->answered)
-        return false;
-    ssh->answered = true;
-    vr_buf_free(&ssh->answer);
-    ssh_kick(ssh);
-    return true;
-}
-
-void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
-{
-    if (take_answer(ssh))
-        vr_buf_add(&ssh->answer, signature, length);
-}
-
-void vr_ssh_refuse(struct vr_ssh *ssh, const char *why)
-{
-    if (!take_answer(ssh))
-        return;
-    free(ssh->identities[ssh->at].unsigned_why);
-    ssh->identities[ssh->at].unsigned_why = vr_strdup(why);
 }
 
 void vr_ssh_close(struct vr_ssh *ssh)

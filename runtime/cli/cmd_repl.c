@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "cli/session.h"
+#include "cli/tool.h"
 #include "net/loop.h"
 #include "script/program.h"
 
@@ -115,13 +116,35 @@ static char *plain_line(void)
     return line;
 }
 
+/* Evaluates a line. Where it wants values of resources, {"values": addresses}, it gets them first.
+ */
+static json_t *feed(const char *line, struct vr_error *err)
+{
+    struct vr_session *session = repl.session;
+    json_t *answer = vr_session_call(session, "cli.repl", "feed", json_string(line), err);
+    json_t *chosen = json_object_get(answer, "values");
+    if (!chosen)
+        return answer;
+    json_t *values = vr_tool_values(session, chosen, err);
+    json_decref(answer);
+    if (!values)
+        return NULL;
+    json_t *given =
+        json_pack("{s:o, s:o}", "session", vr_session_describe(session), "values", values);
+    answer = vr_session_call(session, "cli.repl", "give", given, err);
+    if (!answer)
+        return NULL;
+    json_decref(answer);
+    return vr_session_call(session, "cli.repl", "feed", json_string(line), err);
+}
+
 static int loop_over(bool terminal, struct vr_error *err)
 {
     int code = VR_EXIT_OK;
     const char *prompt = "vmrun> ";
     char *line;
     while ((line = terminal ? edit_line(prompt) : plain_line())) {
-        json_t *answer = vr_session_call(repl.session, "cli.repl", "feed", json_string(line), err);
+        json_t *answer = feed(line, err);
         free(line);
         if (!answer && err->code && strcmp(err->code, "cancelled") == 0) {
             fprintf(stderr, "cancelled\n");

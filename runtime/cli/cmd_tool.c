@@ -102,9 +102,10 @@ static json_t *plain(json_t *value)
     return json_incref(value);
 }
 
-/* {address: value} of the chosen resources and what they need, read now. */
-static json_t *fetch(struct vr_session *session, const json_t *chosen, struct vr_error *err)
+json_t *vr_tool_values(struct vr_session *session, const json_t *chosen, struct vr_error *err)
 {
+    if (!vr_session_target(session, err))
+        return NULL;
     size_t count = json_array_size(chosen);
     const char **targets = vr_alloc((count + 1) * sizeof(*targets));
     for (size_t i = 0; i < count; i++)
@@ -146,10 +147,8 @@ static int run_tool(struct vr_session *session, const char *name, struct vr_erro
         goto out;
     json_t *values = NULL;
     if (vr_script_has(session->script, module, "choose")) {
-        if (!vr_session_target(session, err))
-            goto out;
         json_t *chosen = vr_session_call(session, module, "choose", call_of(session), err);
-        values = chosen ? fetch(session, chosen, err) : NULL;
+        values = chosen ? vr_tool_values(session, chosen, err) : NULL;
         json_decref(chosen);
         if (!values)
             goto out;

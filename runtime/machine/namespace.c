@@ -92,8 +92,8 @@ static void make_devices(int fd, const char *root)
         vr_report_fail(fd, "/dev/shm");
 }
 
-/* A start of the machine is a boot of its own, whatever the kernel says: where its memory has a boot
- * id, that is it. */
+/* A start of the machine is a boot of its own, whatever the kernel says: where its memory has a
+ * boot id, that is it. */
 static void show_boot(int fd, const char *root)
 {
     char path[4200];

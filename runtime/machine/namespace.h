@@ -15,8 +15,9 @@ struct vr_namespace {
 
 /* Makes namespaces whose root is the folder `root`, with the machine's own commands from `commands`
  * at /usr/local/sbin and the rest of /usr from this system, read-only; /dev, /proc and /sys are
- * there, /proc/sys read-only, with the boot id of ROOT/run/machine-boot-id if that is a file. The user in there is root, and outside still who we are. False with
- * an error (code "namespace") that says what the kernel refused. */
+ * there, /proc/sys read-only, with the boot id of ROOT/run/machine-boot-id if that is a file. The
+ * user in there is root, and outside still who we are. False with an error (code "namespace") that
+ * says what the kernel refused. */
 bool vr_namespace_new(struct vr_namespace *space, const char *root, const char *commands,
                       const char *hostname, struct vr_error *err);
 void vr_namespace_free(struct vr_namespace *space);

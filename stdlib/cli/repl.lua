@@ -8,7 +8,7 @@ local M = {}
 local MODULES = { "crypto", "dial", "fail", "fs", "git", "http", "json", "log", "process", "server", "ssh", "stream", "task", "wait",
   "yaml", "kubernetes" }
 
-local env, pending
+local env, pending, opened
 
 -- Values as text.
 
@@ -109,13 +109,15 @@ An expression is evaluated and shown; a statement runs. What waits can be called
   resources["ADDRESS"]   fields and outputs of a resource of the stack       outputs    the stack's outputs
   session                the stack: rows, target, folder                     help       this text
   kinds.azure.subnet     what a kind takes; kinds.azure.subnet { cidr = "10.0.0.0/24" } checks fields; Tab completes them
+  nodes.list(), nodes.reboot(PATTERN), nodes.maintain(PATTERN, { security = true, reboot = "always" })
+                         the stack's Nodes, one at a time: drained, upgraded, restarted; PATTERN as of `vmrun exec`
   azure.list(TYPE, GROUP), azure.get(ID), azure.request(METHOD, PATH, BODY)  of the stack's target
 modules: ]] .. table.concat(MODULES, ", ")
 
 --- Begins a session. `session` is what vr_session_describe gives, or null.
 function M.open(session)
   session = type(session) == "table" and session or {}
-  pending = ""
+  pending, opened = "", session
   local words = { session = session, resources = resources_of(session), outputs = session.outputs or {}, target = session.target,
     help = setmetatable({}, { __tostring = function() return HELP end }) }
   local known = {}
@@ -159,7 +161,23 @@ local function run(chunk)
   return true
 end
 
---- One line. "more" when the statement goes on, "ok", or "failed".
+-- Operations need what no state has, such as keys: a line that names them is evaluated once that was fetched.
+local function wants_nodes(text)
+  if rawget(env, "nodes") then return false end
+  for before in text:gmatch "()%f[%w_]nodes%s*%." do
+    if not text:sub(1, before - 1):find "[%.:]%s*$" then return true end
+  end
+  return false
+end
+
+--- What a line wanted: { session =, values = }, see cli/nodes.lua.
+function M.give(given)
+  rawset(env, "nodes", require "cli.nodes".new(given.session, given.values))
+  return json.null
+end
+
+--- One line. "more" when the statement goes on, "ok", or "failed"; { values = addresses } when it is to be given (`give`) the values
+-- of these resources, and then to be fed again.
 function M.feed(line)
   local text = pending .. line
   if text:find("^%s*$") then
@@ -174,6 +192,13 @@ function M.feed(line)
     end
     pending = ""
     io.stderr:write((message:gsub("^repl:%d+: ", "")), "\n")
+    return "failed"
+  end
+  if wants_nodes(text) then
+    local ok, chosen = pcall(require "cli.nodes".choose, opened)
+    if ok then return { values = chosen } end
+    pending = ""
+    io.stderr:write(tostring(chosen.message or chosen), "\n")
     return "failed"
   end
   pending = ""
@@ -207,7 +232,7 @@ local function names_of(word)
   if type(mt) == "table" and type(mt.__index) == "table" then add(mt.__index) end
   if holder == env then
     add(_G)
-    for _, name in ipairs { "kinds", table.unpack(MODULES) } do
+    for _, name in ipairs { "kinds", "nodes", table.unpack(MODULES) } do
       if name:sub(1, #last) == last then found[path .. name] = true end
     end
   end

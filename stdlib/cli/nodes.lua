@@ -1,0 +1,133 @@
+--- The Nodes of a stack whose machines are ours, for the REPL: looked at, restarted and upgraded one at a time.
+local connect, connection = require "kubernetes.connect", require "host.connection"
+local survey, upkeep = require "kubeadm.survey", require "kubeadm.upkeep"
+local fail, field, hosts, json, task = require "fail", require "field", require "cli.hosts", require "json", require "task"
+
+local M = {}
+
+local function reference(value) return type(value) == "table" and value["$ref"] or nil end
+
+-- The rows of those who are in a cluster, by the address of their host: { init = row of the cluster's kubeadm.init, name =
+-- the Node's if it was given, control_plane = }.
+local function members_of(session)
+  local by_address, members = {}, {}
+  for _, row in ipairs(session.rows or {}) do
+    local f = row.fields
+    if row.kind == "kubeadm.init" then
+      by_address[row.address] = row
+      members[reference(f.host) or ""] = { init = row, name = f.node_name, control_plane = true }
+    end
+  end
+  for _, row in ipairs(session.rows or {}) do
+    local f = row.fields
+    local init = row.kind == "kubeadm.join" and by_address[reference(f.cluster) or ""]
+    if init then members[reference(f.host) or ""] = { init = init, name = f.node_name, control_plane = f.control_plane == true } end
+  end
+  return members
+end
+
+--- The addresses of the resources whose values are needed: the hosts.
+function M.choose(session)
+  connection.later = true
+  local list = json.array {}
+  for address in pairs(members_of(session)) do list[#list + 1] = address end
+  if #list == 0 then error(fail { "the stack has no cluster of kubeadm", code = "nodes", hint = "start with a recipe that was applied" }) end
+  table.sort(list)
+  return list
+end
+
+local function said(name) return function(_, text) io.stderr:write(name, ": ", text, "\n") end end
+
+-- As verbs of kinds have it.
+local function context(self, host, more)
+  local member, init = host.member, host.member.init
+  local cluster = {}
+  for _, part in ipairs { init.fields, init.outputs } do
+    for name, value in pairs(part) do cluster[name] = value end
+  end
+  cluster.host = self.values[reference(init.fields.host)]
+  local value = self.values[host.row]
+  if type(value) ~= "table" or type(cluster.host) ~= "table" then
+    error(fail { ("%s is not known"):format(host.row), code = "nodes", hint = "see what 'vmrun plan' says of it" })
+  end
+  local fields = { name = host.node, host = value, cluster = cluster, control_plane = member.control_plane, max_unavailable = "1" }
+  for key, one in pairs(more or {}) do fields[key] = one end
+  return { fields = fields, target = self.session.target, verb = "update", progress = said(host.node), output = said(host.node) }
+end
+
+-- Control planes first, each kind by name.
+local function chosen(self, pattern)
+  local list = {}
+  for _, host in ipairs(hosts.match(self.session, pattern or "all")) do
+    host.member = self.members[host.row]
+    local value = self.values[host.row]
+    if host.member then
+      host.node = (host.member.name or type(value) == "table" and value.hostname or host.name):lower()
+      list[#list + 1] = host
+    end
+  end
+  if #list == 0 then error(fail { ("no host of '%s' is in a cluster"):format(pattern or "all"), code = "nodes" }) end
+  table.sort(list, function(a, b)
+    if a.member.control_plane ~= b.member.control_plane then return a.member.control_plane end
+    return a.node < b.node
+  end)
+  return list
+end
+
+local OPTIONS = { security = field.boolean {}, reboot = field.choice { "needed", "always", "never", default = "needed" } }
+
+-- Another text each time: whoever says so again means it.
+local function word() return os.date "!by hand %Y-%m-%dT%H:%M:%SZ " .. ("%06d"):format(math.floor(task.now() * 1e6) % 1000000) end
+
+local function one_by_one(self, pattern, fields)
+  local done = json.array {}
+  for _, host in ipairs(chosen(self, pattern)) do
+    local ctx = context(self, host, fields)
+    upkeep.bring(ctx, connect.client(ctx, ctx.fields.cluster))
+    done[#done + 1] = host.node
+    said(host.node)(nil, "done")
+  end
+  return done
+end
+
+local function look(self, host)
+  local ctx = context(self, host)
+  local node = survey.shared(ctx, ctx.fields.cluster).nodes[host.node]
+  local told = { name = host.node, control_plane = host.member.control_plane, ready = node ~= nil and node.ready,
+    version = node and node.kubelet, cordoned = node and node.cordoned or nil }
+  local ok, _, waiting, restart = pcall(upkeep.ask, ctx, word())
+  if ok then told.packages, told.restart = waiting, restart else told.host = tostring(_) end
+  return told
+end
+
+--- session: what vr_session_describe gives; values: those of the chosen resources. Gives `list(PATTERN)`, `reboot(PATTERN)` and
+-- `maintain(PATTERN, { security =, reboot = })`; a pattern is one of `vmrun exec`, and all unless said.
+function M.new(session, values)
+  local self = { session = session, values = values, members = members_of(session) }
+  local nodes = {}
+
+  function nodes.list(pattern)
+    local running, list = {}, json.array {}
+    for i, host in ipairs(chosen(self, pattern)) do running[i] = task.spawn(look, self, host) end
+    for i, asking in ipairs(running) do
+      local ok, told = asking:join()
+      if not ok then error(told, 0) end
+      list[i] = told
+    end
+    return list
+  end
+
+  function nodes.reboot(pattern) return one_by_one(self, pattern, { restart = word() }) end
+
+  function nodes.maintain(pattern, options)
+    local problems = {}
+    local fields = field.check_fields(OPTIONS, options or {}, {}, problems)
+    if problems[1] then error(fail { "nodes.maintain: " .. problems[1].text, code = "nodes" }) end
+    fields.packages = word()
+    return one_by_one(self, pattern, fields)
+  end
+
+  return nodes
+end
+
+return M

@@ -3,7 +3,7 @@ local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
-local crypto, field, yaml = require "crypto", require "field", require "yaml"
+local crypto, fail, field, yaml = require "crypto", require "fail", require "field", require "yaml"
 local quorum, role = require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
@@ -20,10 +20,26 @@ inputs.pods = field.cidr { default = "10.244.0.0/16" }
 inputs.services = field.cidr { default = "10.96.0.0/12" }
 inputs.domain = field.string { default = "cluster.local" }
 inputs.image_repository = field.string { doc = "Where the control plane's images come from; registry.k8s.io unless given." }
-inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controller-manager will take over the nodes." }
+inputs.cloud_provider = field.boolean { default = false,
+  doc = "The kubelets of the cluster wait for a cloud provider to say what their machines are, and so does kube-controller-manager. For a new cluster: it cannot be turned on or off later." }
 
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 local READ_ONLY = "444" -- the mode of the file in the network of a container
+
+-- How its kubelet was started: kubeadm wrote that down once.
+local CLOUD = [[[ ! -e /var/lib/kubelet/kubeadm-flags.env ] || if grep -q -e --cloud-provider=external /var/lib/kubelet/kubeadm-flags.env
+then echo external; else echo none; fi]]
+
+-- A Node gets the taint that its cloud provider looks for when it registers, and the id of its machine once and for all; flags of
+-- kubelets and of kube-controller-manager are kubeadm's at that time, too. All Nodes would have to be made anew.
+local function check_cloud(is, f)
+  if is ~= "external" and is ~= "none" or (is == "external") == f.cloud_provider then return end
+  local is_on = is == "external"
+  error(fail { ("the cluster was made %s a cloud provider, and cloud_provider cannot be turned %s later: its Nodes were registered "
+    .. "%s"):format(is_on and "with" or "without", is_on and "off" or "on",
+    is_on and "to be set up by one" or "without what one starts from (kubelet --cloud-provider=external)"), code = "cloud_provider",
+    hint = ("leave cloud_provider = %s, or make a new cluster"):format(tostring(is_on)) })
+end
 
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
@@ -48,8 +64,11 @@ return role "kubeadm.init" {
     certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
-  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK },
-  differs = certificates.differs,
+  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK, cloud = CLOUD },
+  differs = function(answers, f)
+    check_cloud(answers.cloud, f)
+    return certificates.differs(answers, f)
+  end,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

@@ -17,7 +17,6 @@ inputs.control_plane = field.boolean { default = false, doc = "Join as a control
 inputs.node_name = field.string { doc = "The Node's name; the host's unless given." }
 inputs.address = field.ip { required = true, doc = "The host's address." }
 inputs.endpoint_address = field.ip { required = true, doc = "The address that the API's name stands for." }
-inputs.cloud_provider = field.boolean { default = false }
 
 -- The configuration holds a token, so it comes on the standard input and is on the disk only while kubeadm reads it.
 local JOIN = [[umask 077; trap 'rm -f /run/vmrun-join.yaml' EXIT; trap 'exit 1' HUP INT TERM
@@ -26,7 +25,7 @@ kubeadm join --config /run/vmrun-join.yaml]]
 
 local function join_config(f, ctx)
   return yaml.encode(config.join { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
-    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cloud_provider, ca_hash = f.cluster.ca_hash,
+    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cluster.cloud_provider, ca_hash = f.cluster.ca_hash,
     token = credentials.token(ctx, f.cluster),
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end

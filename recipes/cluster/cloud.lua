@@ -1,5 +1,5 @@
 -- Azure's cloud provider, where it is wanted: Services get load balancers, claims get disks, Nodes
--- say their machine, zone and size. It is an identity of its own, that control planes have, with the
+-- say their machine, zone and size. It is an identity of its own that control planes have, with the
 -- roles that it needs on what the cluster is made of. Not wanted, all of these do nothing.
 local azure, cloud_provider = use("azure", "cloud_provider")
 

@@ -115,7 +115,7 @@ return set.define "cloud_provider.azure_disk" {
   },
   check = function(f, problem)
     local version = f.provider ~= nil and f.provider.version
-    if type(version) == "string" and not versions.disk(version) then problem("provider", versions.objection(version)) end
+    if type(version) == "string" and not versions.disk(version) then problem("provider", "no version of the driver is known for Kubernetes " .. version) end
   end,
   objects = function(ctx)
     local f = ctx.fields

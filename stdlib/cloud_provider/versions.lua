@@ -43,11 +43,10 @@ function M.provider(version)
   return { controller = at .. "azure-cloud-controller-manager:" .. tag, node = at .. "azure-cloud-node-manager:" .. tag }
 end
 
---- The images of the driver and of the programs beside it, by what they are, with `attributes` and `port`; nil for a release of
--- which none is known.
+--- The images of the driver and of the programs beside it, by what they are, with `attributes` and `port`; nil for a release that
+-- is older than all of them. Newer releases take the newest, as its own table says.
 function M.disk(version)
   local minor = release.minor(version)
-  if minor > NEWEST then return nil end
   for _, row in ipairs(DISK) do
     if minor >= row[1] then
       local images = { attributes = row.attributes, port = row.port }

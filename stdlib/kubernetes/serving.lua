@@ -50,6 +50,10 @@ function M.approve(api, node)
   local open = M.requests(api, node.metadata.name)
   for _, request in ipairs(open) do
     local why = objection(request, node)
+    if why then -- it may know of an address that came since the Node was read
+      node = api:get("v1", "Node", nil, node.metadata.name) or node
+      why = objection(request, node)
+    end
     if why then
       error(fail { ("the kubelet of node %s asks for a serving certificate that it must not have (%s): %s"):format(node.metadata.name,
         request.metadata.name, why), code = "serving", hint = "look at it: kubectl describe csr " .. request.metadata.name })

@@ -30,6 +30,9 @@ end
 -- Waits for a change of the node's pods or of configuration, at most so long.
 local function wait(k, seconds) k.pods_changed:wait(seconds) end
 
+-- What is no file of a machine's root, and is on every machine.
+local KERNEL = { ["/dev"] = true, ["/proc"] = true, ["/sys"] = true }
+
 local function missing_source(k, pod)
   local namespace = pod.metadata.namespace
   local function need(key, name, optional, volume)
@@ -45,7 +48,7 @@ local function missing_source(k, pod)
       why = why or s.configMap and need("/configmaps", s.configMap.name, s.configMap.optional, v.name)
         or s.secret and need("/secrets", s.secret.name, s.secret.optional, v.name)
     end
-    if v.hostPath and not why then
+    if v.hostPath and not why and not KERNEL[v.hostPath.path:match("^/[^/]*")] then
       local stat = fs.stat(k.machine.root .. v.hostPath.path, { follow = true })
       local type_ = v.hostPath.type
       if (type_ == "File" or type_ == "Directory") and not stat then

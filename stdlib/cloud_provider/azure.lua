@@ -117,7 +117,7 @@ return set.define "cloud_provider.azure" {
     subnet = field.resource { "azure.subnet", "azure.existing", required = true, doc = "The machines' subnet." },
     security_group = field.resource { "azure.network_security_group", "azure.existing",
       doc = "The security group of the subnet, into which it writes rules for load balancers." },
-    machines = field.choice { "vmss", "vmssflex", "standard", doc = "Scale sets of any kind, Flexible ones only, or none." },
+    machines = field.choice { "vmss", "vmssflex", "standard", default = "vmss", doc = "Scale sets of any kind, Flexible ones only, or none." },
     identity = field.resource { "azure.user_assigned_identity", required = true,
       doc = "Who it is to Azure: an identity that the control planes have, with roles for what it does." },
     disable_outbound_snat = field.boolean { default = false,

@@ -60,14 +60,13 @@ local function node(images)
   main.env = json.array { part.field_env("NODE_NAME", "spec.nodeName") }
   main.securityContext = { privileged = true }
   main.volumeMounts = json.array { mount, { name = "kubelet", mountPath = KUBELET, mountPropagation = "Bidirectional" },
-    { name = "dev", mountPath = "/dev" }, { name = "scsi", mountPath = "/sys/bus/scsi/devices" },
-    { name = "class", mountPath = "/sys/class" } }
+    { name = "dev", mountPath = "/dev" }, { name = "sys", mountPath = "/sys" } }
   return part.on_nodes(NODE, {
     containers = json.array { probe(images, NODE_PORT), registrar, main },
     volumes = json.array { part.host_path("socket", plugin, "DirectoryOrCreate"),
       part.host_path("kubelet", KUBELET, "DirectoryOrCreate"),
       part.host_path("registration", KUBELET .. "/plugins_registry", "DirectoryOrCreate"), part.host_path("dev", "/dev", "Directory"),
-      part.host_path("scsi", "/sys/bus/scsi/devices", "Directory"), part.host_path("class", "/sys/class", "Directory") },
+      part.host_path("sys", "/sys", "Directory") }, -- whatever buses the machine's disks are on
   })
 end
 
@@ -110,7 +109,7 @@ return set.define "cloud_provider.azure_disk" {
     class = field.string { default = "managed-csi", doc = "The name of the class." },
     default = field.boolean { default = true, doc = "Claims that name no class are of this one." },
     disks = field.choice { "StandardSSD_LRS", "Premium_LRS", "Standard_LRS", "StandardSSD_ZRS", "Premium_ZRS",
-      doc = "What disks are made; Kubernetes changes no class that exists." },
+      default = "StandardSSD_LRS", doc = "What disks are made; Kubernetes changes no class that exists." },
     encryption_set = field.resource { "azure.disk_encryption_set", "azure.existing", doc = "Whose key encrypts the disks." },
   },
   check = function(f, problem)

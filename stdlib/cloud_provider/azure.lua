@@ -107,11 +107,7 @@ return set.define "cloud_provider.azure" {
   fields = {
     version = field.string { required = true, match = "^%d+%.%d+%.%d+$", doc = "The cluster's release, such as 1.36.1: it says which images." },
     cluster_name = field.string { default = "kubernetes", match = "^[%w][%w-]*$",
-      doc = "The name of the load balancers that it makes; it must not be that of one of ours.",
-      check = function(name)
-        if name:find("-internal$") then return nil, "the name ends in -internal, which it calls its own load balancers" end
-        return true
-      end },
+      doc = "The name of the load balancers that it makes; it must not be that of one of ours." },
     group = field.resource { "azure.resource_group", "azure.existing", required = true, doc = "Where the machines are." },
     location = field.string { doc = "Their region; the group's unless given." },
     subnet = field.resource { "azure.subnet", "azure.existing", required = true, doc = "The machines' subnet." },
@@ -127,9 +123,13 @@ return set.define "cloud_provider.azure" {
     node_image = field.string { doc = "The same for the node manager." },
   },
   check = function(f, problem)
+    if type(f.cluster_name) == "string" and f.cluster_name:find("%-internal$") then
+      problem("cluster_name", "'cluster_name' ends in -internal, which it adds itself for load balancers inside of the network")
+    end
     local known = type(f.version) ~= "string" or not versions.objection(f.version)
     if known or (f.controller_image and f.node_image) then return end
-    problem("version", versions.objection(f.version) .. "; or give 'controller_image' and 'node_image'")
+    problem("version", ("has the 'version' %s: %s; or give 'controller_image' and 'node_image'"):format(f.version,
+      versions.objection(f.version)))
   end,
   before = function(ctx, api) survey.wait_for(ctx, api, ctx.fields.version, UPGRADE) end,
   objects = function(ctx)

@@ -114,7 +114,7 @@ return set.define "cloud_provider.azure_disk" {
   },
   check = function(f, problem)
     local version = f.provider ~= nil and f.provider.version
-    if type(version) == "string" and not versions.disk(version) then problem("provider", "no version of the driver is known for Kubernetes " .. version) end
+    if type(version) == "string" and not versions.disk(version) then problem("provider", "has the 'provider' of a release that no version of the driver is known for: " .. version) end
   end,
   objects = function(ctx)
     local f = ctx.fields

@@ -32,7 +32,7 @@ same "size, region and zone" "$(nodes '.metadata.labels | [.["node.kubernetes.io
   '["Standard_D2s_v5 westus2 0"]'
 same "and waits for nothing" "$(nodes '[.spec.taints[]?.key] | join(" ")')" '["","node-role.kubernetes.io/control-plane"]'
 same "the control plane has the load balancer's address, too" "$(k get node demo-cp-1 -o json | jq -c '[.status.addresses[].type]')" '["Hostname","InternalIP","ExternalIP"]'
-same "so its kubelet asked twice, and no request is open" "$(k get csr -o json | jq -c '[[.items[] | select(.spec.username == "system:node:demo-cp-1")] | length,
+same "so its kubelet asked twice, and no request is open" "$(k get csr -o json | jq -c '[([.items[] | select(.spec.username == "system:node:demo-cp-1")] | length),
   ([.items[] | select(.status.conditions == null)] | length)]')" '[2,0]'
 same "claims get disks of a class of ours" "$(k get storageclass -o json | jq -c '[.items[] | [.metadata.name, .provisioner, .metadata.annotations["storageclass.kubernetes.io/is-default-class"]]]')" \
   '[["managed-csi","disk.csi.azure.com","true"]]'

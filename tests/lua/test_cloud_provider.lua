@@ -68,11 +68,12 @@ test("each release has images of its own, and what is not known is refused", fun
     kind.check(f, function(path, text) list[#list + 1] = path .. ": " .. text end)
     return list
   end
-  t.eq(refusals(provider, fields { version = "1.37.0" }), { "version: no version of cloud-provider-azure is known for Kubernetes 1.37.0; "
-    .. "known are those for 1.20 to 1.36; or give 'controller_image' and 'node_image'" })
+  t.eq(refusals(provider, fields { version = "1.37.0" }), { "version: has the 'version' 1.37.0: no version of cloud-provider-azure is known "
+    .. "for Kubernetes 1.37.0; known are those for 1.20 to 1.36; or give 'controller_image' and 'node_image'" })
   t.eq(refusals(provider, fields { version = "1.37.0", controller_image = "a:1", node_image = "b:1" }), {})
-  t.eq(refusals(provider, fields { version = "1.19.0" })[1]:match("^version: no version"), "version: no version")
-  t.eq(refusals(disk, { provider = fields { version = "1.19.0" } }), { "provider: no version of the driver is known for Kubernetes 1.19.0" })
+  t.eq(refusals(provider, fields { version = "1.19.0" })[1]:match("no version of"), "no version of")
+  t.eq(refusals(disk, { provider = fields { version = "1.19.0" } }), {
+    "provider: has the 'provider' of a release that no version of the driver is known for: 1.19.0" })
 end)
 
 test("azure.json says where the cluster is, and holds no secret", function(t)
@@ -149,6 +150,55 @@ test("its accounts may no more than the projects' own, and secrets are one Secre
       end
     end
   end
+end)
+
+-- What the main recipe declares with the parameters: { [address] = { [address that it needs] = true } }.
+local function declared(...)
+  local root = arg[0]:match("^(.*)/tests/lua/") or "."
+  local result = assert(process.run { argv = { process.self(), "graph", root .. "/recipes/cluster.lua", "--format", "json", ... }, timeout = 30 })
+  assert(result.code == 0, result.stderr)
+  local graph, needs = json.decode(result.stdout), {}
+  for _, item in ipairs(graph.nodes) do needs[item.address] = {} end
+  for _, edge in ipairs(graph.edges) do
+    if needs[edge.from] then needs[edge.from][edge.to] = true end
+  end
+  return needs
+end
+
+local function added(...)
+  local without, list = declared(), {}
+  for address in pairs(declared("cloud_provider=true", ...)) do
+    if not without[address] then list[#list + 1] = address end
+  end
+  table.sort(list)
+  return list
+end
+
+test("the main recipe has it by parameter, in an order that cannot wait for itself", function(t)
+  local always = { "azure.role_assignment.cloud-machines", "azure.role_assignment.cloud-network", "azure.user_assigned_identity.cloud",
+    "cloud_provider.azure.azure", "cloud_provider.azure_disk.disks" }
+  t.eq(added(), always)
+  local graph = declared "cloud_provider=true"
+  for address in pairs(graph) do
+    t.ok(not (address:find "^kubernetes%.node" and graph[address]["cloud_provider.azure.azure"]), address .. " waits for its programs")
+  end
+  for address in pairs(graph["cloud_provider.azure.azure"]) do
+    t.ok(not address:find "kubernetes%.node" and not address:find "kubeadm%.join", "its programs wait for " .. address)
+  end
+  t.ok(graph["cloud_provider.azure.azure"]["azure.role_assignment.cloud-network"], "roles come first")
+  t.ok(graph["flux.bootstrap.flux"]["cloud_provider.azure_disk.disks"], "what needs pods comes after")
+  t.ok(graph["azure.virtual_machine.cp-1"]["azure.user_assigned_identity.cloud"], "control planes have the identity")
+  t.ok(not graph["azure.virtual_machine_scale_set.worker"]["azure.user_assigned_identity.cloud"], "workers have it not")
+end)
+
+test("somebody else's subnet and rules, and a key of our own, want a role more each", function(t)
+  local network = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/x/providers/Microsoft.Network/virtualNetworks/y"
+  local list = added("subnet_id=" .. network .. "/subnets/z", "disk_encryption=customer")
+  local roles = {}
+  for _, address in ipairs(list) do
+    if address:find "role_assignment%.cloud" then roles[#roles + 1] = address:match "[^.]+$" end
+  end
+  t.eq(roles, { "cloud-encryption", "cloud-machines", "cloud-network", "cloud-rules", "cloud-subnet" })
 end)
 
 -- A cluster whose kubelet waits for a cloud provider, on a machine as Azure would tell of it.

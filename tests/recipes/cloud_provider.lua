@@ -11,5 +11,5 @@ local provider = cloud_provider.azure "provider" {
 cloud_provider.azure "name" {
   cluster = cluster, version = "1.36.0", group = group, subnet = subnet, identity = identity, cluster_name = "demo-internal",
 }
-cloud_provider.azure "less" { cluster = cluster, version = "1.36.0", group = group }
+cloud_provider.azure "less" { cluster = cluster, version = "1.36.0", group = group, subnet = subnet }
 cloud_provider.azure_disk "disks" { cluster = cluster, provider = provider, disks = "Premium" }

@@ -37,6 +37,7 @@ local p = params {
   encryption_key = param.string  { optional = true, match = "^[%l%d-]+$", help = "new: rotates" },
   monitoring     = param.boolean { default = false, help = "logs and metrics to Azure Monitor" },
   log_days       = param.integer { default = 30, min = 7, max = 730, help = "that logs are kept" },
+  cloud_provider = param.boolean { default = false, help = "Azure makes load balancers, disks" },
   environment    = param.choice  { "production", "staging", "development", help = "what it runs" },
   git_url        = param.string  { optional = true, help = "else the emulator makes one" },
   git_branch     = param.string  { default = "main", help = "the branch to follow" },
@@ -107,6 +108,8 @@ monitor.resources { vault = vault, balancer = balancer, rules = rules }
 local control_identity = azure.user_assigned_identity "control" (own("control", {}))
 local worker_identity = azure.user_assigned_identity "worker" (own("worker", {}))
 azure.role_assignment "control" { scope = group, principal = control_identity, role = "Reader" }
+local cloud = require "cluster.cloud" (p, own, { group = group, network = given_network,
+  subnet = subnet, rules = rules, encryption = disks.set })
 
 -- Machines. Control planes are known by name before they exist; of workers Azure says how many.
 local function machine(suffix, fields)
@@ -138,7 +141,8 @@ for i = 1, p.control_planes do
     nat_rules = entry and { balancer.nat_rule_ids.ssh } or nil,
   }))
   local vm = azure.virtual_machine(name) (machine(name, {
-    scale_set = control_set, interface = interface, identities = { control_identity },
+    scale_set = control_set, interface = interface,
+    identities = cloud.identities { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
     size_apart = true,
   }))
@@ -153,6 +157,7 @@ for i = 1, p.control_planes do
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
+    fields.cloud_provider = p.cloud_provider
     cluster = kubeadm.init "cluster" (fields)
     last = cluster
   else
@@ -167,25 +172,21 @@ kubeadm.encryption "secrets" { cluster = cluster, hosts = hosts, name = etcd.nam
 each(worker_set.instances, function(vm)
   local worker = node "worker" { machine_id = vm.resource_id, hostname = vm.hostname,
     address = vm.private_ip, group = "worker", jump = jump }
-  local joined = kubeadm.join "join" {
-    host = worker.host, node = worker.tools, cluster = cluster, address = vm.private_ip,
-    endpoint_address = api_ip.ip,
-  }
+  local joined = kubeadm.join "join" { host = worker.host, node = worker.tools,
+    cluster = cluster, address = vm.private_ip, endpoint_address = api_ip.ip }
   life.worker(cluster, vm, worker.host, concat({ joined, worker.tools }, changed))
 end)
 flannel.network "flannel" { cluster = cluster, pods = cluster.pods }
+local provider = cloud.manage(cluster)
 
 -- Git and Flux: the layout is written once and then the team's; only flux-system/ stays ours.
 local repo = p.git_url and git.repository "cluster" {
   url = p.git_url, branch = p.git_branch, key = p.git_key, known_hosts = p.git_hosts,
 } or git.emulator_repository "cluster" { branch = p.git_branch }
-local layout = git.files "layout" {
-  repository = repo, files = files("cluster/gitops"), keep_existing = true,
-  message = "Add the clusters, the infrastructure and the apps",
-}
-local gitops = flux.bootstrap "flux" {
-  cluster = cluster, repository = repo, path = "clusters/" .. p.environment, after = { layout },
-}
+local layout = git.files "layout" { repository = repo, files = files("cluster/gitops"),
+  keep_existing = true, message = "Add the clusters, the infrastructure and the apps" }
+local gitops = flux.bootstrap "flux" { cluster = cluster, repository = repo,
+  path = "clusters/" .. p.environment, after = { layout, provider } }
 outputs {
   resource_group_id = group.id, resource_group_name = group.name, subnet_name = subnet.name,
   virtual_network_name = network.name, load_balancer_ip = api_ip.ip, vmss_name = worker_set.name,

@@ -25,7 +25,7 @@ return function(own, p)
   local set = azure.disk_encryption_set "disks" (own("disks", { key = key, auto_rotate = true }))
   local reader = may("disks", "Key Vault Crypto Service Encryption User", set.principal_id)
   -- A machine's disk cannot be made before the set may use the key.
-  return vault, writer, { encrypted = function(fields)
+  return vault, writer, { set = set, encrypted = function(fields)
     fields.encryption_set, fields.after = set, { reader }
     return fields
   end }, etcd

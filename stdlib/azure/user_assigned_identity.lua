@@ -9,5 +9,6 @@ return statement.define {
   outputs = {
     principal_id = field.string { arm = "properties.principalId", doc = "The object id of its service principal." },
     client_id = field.string { arm = "properties.clientId", doc = "Its application id." },
+    tenant_id = field.string { arm = "properties.tenantId", doc = "The directory that it is in." },
   },
 }

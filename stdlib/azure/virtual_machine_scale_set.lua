@@ -33,10 +33,21 @@ fields.extensions = extension.field()
 fields.health = field.object { { protocol = field.choice { "tcp", "http", "https" }, port = field.integer { required = true },
   path = field.string {} }, doc = "The application health extension." }
 
-local function instance_ids(list)
-  local items = {}
-  for i, id in ipairs(list or {}) do items[i] = { id = id } end
-  return json.array(items)
+-- The pools that instances join: ours, and those that others let them join (a cloud provider does). `current`: the model as it is;
+-- `left`: pools that were ours, in small letters.
+local function pools_of(f, current)
+  local items, have = {}, {}
+  local function add(id)
+    if not have[id:lower()] then items[#items + 1] = { id = id } end
+    have[id:lower()] = true
+  end
+  for _, id in ipairs(f.pools or {}) do add(id) end
+  local interfaces = current and statement.get(current, "networkProfile.networkInterfaceConfigurations") or {}
+  local configurations = interfaces[1] and statement.get(interfaces[1], "properties.ipConfigurations") or {}
+  for _, pool in ipairs(configurations[1] and statement.get(configurations[1], "properties.loadBalancerBackendAddressPools") or {}) do
+    if not (f.left and f.left[pool.id:lower()]) then add(pool.id) end
+  end
+  return (f.pools or items[1]) and json.array(items) or nil
 end
 
 -- Ours in the form of the model, the health extension with them.
@@ -57,7 +68,7 @@ local function machine_profile(f, current)
     name = f.name .. "-nic",
     properties = { primary = true, enableIPForwarding = false, deleteOption = f.mode ~= "Uniform" and "Delete" or nil,
       ipConfigurations = json.array { { name = "ipconfig1", properties = { primary = true, subnet = { id = f.subnet.id },
-        loadBalancerBackendAddressPools = f.pools and instance_ids(f.pools) or nil } } } },
+        loadBalancerBackendAddressPools = pools_of(f, current) } } } },
   }
   local network = { networkInterfaceConfigurations = json.array { interface } }
   if f.mode ~= "Uniform" then network.networkApiVersion = "2020-11-01" end
@@ -268,7 +279,8 @@ return statement.define {
       reference = ctx.first_image or reference
     end
     if f.capacity ~= nil then f.version = image_version.resolve(ctx, client, f, f.location, reference) end
-    f.gone = extension.gone(ctx)
+    f.gone, f.left = extension.gone(ctx), {}
+    for _, id in ipairs(ctx.prior and ctx.prior.fields and ctx.prior.fields.pools or {}) do f.left[id:lower()] = true end
     local had = ctx.prior and ctx.prior.fields and ctx.prior.fields.health
     if had and not f.health then f.gone[HEALTH] = true end
   end,

@@ -237,6 +237,26 @@ local function members(id, key)
   return list
 end
 
+--- The public addresses of load balancers that send connections to a machine's first interface, sorted.
+function fabric.public_addresses(machine)
+  local endpoint, pools, list = endpoint_of_machine(machine), {}, {}
+  for _, pool in ipairs(endpoint and endpoint.properties.loadBalancerBackendAddressPools or {}) do pools[pool.id:lower()] = true end
+  for record in records.each("Microsoft.Network/loadBalancers") do
+    for _, frontend in ipairs(record.body.properties.frontendIPConfigurations or {}) do
+      local public = records.get(at(frontend, "properties", "publicIPAddress", "id") or "/")
+      for _, rule in ipairs(public and record.body.properties.loadBalancingRules or {}) do
+        local p = rule.properties
+        if pools[(at(p, "backendAddressPool", "id") or ""):lower()] and same(at(p, "frontendIPConfiguration", "id"), id_of_frontend(record, frontend)) then
+          list[#list + 1] = public.body.properties.ipAddress
+          break
+        end
+      end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
 local turn = 0
 
 --- The machine that a rule sends a connection to: a healthy member of its pool, in turn, or the NAT rule's own.

@@ -44,15 +44,35 @@ local function choose(q, machine)
   return nil
 end
 
+local NOT_FOUND = { status = 404, json = { error = "Not found" } }
+
+-- Its first interface. The public address of a Standard load balancer is not among what it shows: that is asked for apart.
+local function interface(machine)
+  local at = world.fabric.interface(machine)
+  if not at then return json.array {} end
+  local address, length = at.prefix:match("^([^/]+)/(%d+)$")
+  return json.array { { ipv4 = { ipAddress = json.array { { privateIpAddress = at.ip, publicIpAddress = "" } },
+    subnet = json.array { { address = address, prefix = length } } }, ipv6 = { ipAddress = json.array {} } } }
+end
+
 local function instance(machine)
   local record = machine and world.arm.get(machine)
-  if not record then return { status = 404, json = { error = "Not found" } } end
+  if not record then return NOT_FOUND end
   local p = record.body.properties
   return { status = 200, json = { compute = { azEnvironment = "AzurePublicCloud", location = record.body.location, name = record.name,
     resourceId = record.id, resourceGroupName = record.id:match("/resource[gG]roups/([^/]+)"), subscriptionId = world.subscription,
     vmId = p.vmId, vmSize = p.hardwareProfile and p.hardwareProfile.vmSize, osType = "Linux",
     vmScaleSetName = record.set and record.set:match("[^/]+$") or "", zone = record.body.zones and record.body.zones[1] or "",
-    tagsList = json.array {} }, network = { interface = json.array {} } } }
+    platformFaultDomain = "0", platformUpdateDomain = "0", tagsList = json.array {} }, network = { interface = interface(machine) } } }
+end
+
+-- The public addresses behind which a machine stands.
+local function balancers(machine)
+  local public = machine and world.fabric.public_addresses(machine) or {}
+  if #public == 0 then return NOT_FOUND end
+  local own, list = world.fabric.interface(machine).ip, json.array {}
+  for i, address in ipairs(public) do list[i] = { frontendIpAddress = address, privateIpAddress = own } end
+  return { status = 200, json = { loadbalancer = { publicIpAddresses = list, inboundRules = json.array {}, outboundRules = json.array {} } } }
 end
 
 local function handle(req)
@@ -62,6 +82,7 @@ local function handle(req)
     return refuse(400, "invalid_request", "Required metadata header not specified")
   end
   if path:find("^/metadata/instance") then return instance(machine) end
+  if path:find("^/metadata/loadbalancer") then return balancers(machine) end
   if not path:find("^/metadata/identity/oauth2/token/?$") then return { status = 404, json = { error = "Not found" } } end
   -- The older of Azure's clients post a form.
   local asked = req.method == "POST" and world.entra.decode_form(req.body) or req.query

@@ -21,7 +21,7 @@ local function name_of(f) return f.node_name or f.host.hostname end
 
 local function join_config(f, ctx)
   return yaml.encode(config.join { version = f.node.version, node_name = name_of(f), address = f.address,
-    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cloud_provider, ca_hash = f.cluster.ca_hash,
+    endpoint = f.cluster.endpoint, port = f.cluster.port, cloud_provider = f.cluster.cloud_provider, ca_hash = f.cluster.ca_hash,
     token = credentials.token(ctx, f.cluster),
     certificate_key = f.control_plane and credentials.certificate_key(ctx, f.cluster) or nil })
 end

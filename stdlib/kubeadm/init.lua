@@ -23,7 +23,8 @@ inputs.pods = field.cidr { default = "10.244.0.0/16" }
 inputs.services = field.cidr { default = "10.96.0.0/12" }
 inputs.domain = field.string { default = "cluster.local" }
 inputs.image_repository = field.string { doc = "Where the control plane's images come from; registry.k8s.io unless given." }
-inputs.cloud_provider = field.boolean { default = false, doc = "A cloud-controller-manager will take over the nodes." }
+inputs.cloud_provider = field.boolean { default = false,
+  doc = "The kubelets of the cluster wait for a cloud provider to say what their machines are, and so does kube-controller-manager. For a new cluster: it cannot be turned on or off later." }
 
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 -- kubeadm makes a token that lives for a day, which nobody waits for: who joins gets one of their own.
@@ -46,8 +47,8 @@ local function rejoin(ctx)
       code = "quorum", hint = "bring its other control planes back first; a new, empty cluster is made with --replace" })
   end
   local joins = { host = f.host, node = f.node, node_name = f.node_name, address = f.address, control_plane = true,
-    cloud_provider = f.cloud_provider, cluster = { host = f.host, endpoint = f.endpoint, port = f.port, reach = f.reach,
-      names = f.names, cluster_name = f.cluster_name, ca = known.ca, ca_hash = known.ca_hash, server = known.server } }
+    cluster = { host = f.host, endpoint = f.endpoint, port = f.port, reach = f.reach, names = f.names, cluster_name = f.cluster_name,
+      cloud_provider = f.cloud_provider, ca = known.ca, ca_hash = known.ca_hash, server = known.server } }
   role.perform(JOINS, ctx, "apply", function(host)
     local joined = entry.prepare(host, joins, ctx, "init")
     control_plane.tasks(host, f, "init", not joined and credentials.encryption(ctx, joins.cluster) or nil)
@@ -55,6 +56,21 @@ local function rejoin(ctx)
     entry.join(host, joins, ctx, "init", joined)
   end)
   entry.certify(ctx, joins)
+end
+
+-- How its kubelet was started: kubeadm wrote that down once.
+local CLOUD = [[[ ! -e /var/lib/kubelet/kubeadm-flags.env ] || if grep -q -e --cloud-provider=external /var/lib/kubelet/kubeadm-flags.env
+then echo external; else echo none; fi]]
+
+-- A Node gets the taint that its cloud provider looks for when it registers, and the id of its machine once and for all; flags of
+-- kubelets and of kube-controller-manager are kubeadm's at that time, too. All Nodes would have to be made anew.
+local function check_cloud(is, f)
+  if is ~= "external" and is ~= "none" or (is == "external") == f.cloud_provider then return end
+  local is_on = is == "external"
+  error(fail { ("the cluster was made %s a cloud provider, and cloud_provider cannot be turned %s later: its Nodes were registered "
+    .. "%s"):format(is_on and "with" or "without", is_on and "off" or "on",
+    is_on and "to be set up by one" or "without what one starts from (kubelet --cloud-provider=external)"), code = "cloud_provider",
+    hint = ("leave cloud_provider = %s, or make a new cluster"):format(tostring(is_on)) })
 end
 
 return role "kubeadm.init" {
@@ -81,8 +97,11 @@ return role "kubeadm.init" {
     certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
-  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK },
-  differs = certificates.differs,
+  asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK, cloud = CLOUD },
+  differs = function(answers, f)
+    check_cloud(answers.cloud, f)
+    return certificates.differs(answers, f)
+  end,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

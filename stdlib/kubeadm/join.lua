@@ -12,7 +12,6 @@ inputs.control_plane = field.boolean { default = false, doc = "Join as a control
 inputs.node_name = field.string { doc = "The Node's name; the host's unless given." }
 inputs.address = field.ip { required = true, doc = "The host's address." }
 inputs.endpoint_address = field.ip { required = true, doc = "The address that the API's name stands for." }
-inputs.cloud_provider = field.boolean { default = false }
 
 -- `kubeadm reset` finds by its Node which member of etcd a control plane is: where the Node is gone the member stays, counts as
 -- lost, and the others are soon too few. So a control plane's Node goes after it (see kubernetes.node).

@@ -4,7 +4,10 @@ local fail, field, kind = require "fail", require "field", require "kind"
 local serving = require "kubernetes.serving"
 
 local LAST_WORDS = 5 -- seconds for the API of a cluster that goes as a whole, and may have lost its majority on the way
-local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
+local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate, and again when its addresses are others
+
+-- A kubelet that waits for a cloud provider registers its Node with this taint.
+local UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
 
 local function get(api, name) return api:get("v1", "Node", nil, name) end
 
@@ -16,6 +19,17 @@ local function told(node)
 end
 
 local function taint_key(taint) return taint.key .. ":" .. taint.effect end
+
+local function is_initialized(node)
+  for _, taint in ipairs(node.spec.taints or {}) do if taint.key == UNINITIALIZED then return false end end
+  return true
+end
+
+-- Why a Node takes no pods yet; nil: it does.
+local function waits(node)
+  if client.condition(node, "Ready") ~= "True" then return "not ready" end
+  return not is_initialized(node) and "not set up by its cloud provider" or nil
+end
 
 -- Labels and taints are maps of ours among others'; only those that we name are looked at.
 local function observe(f, node)
@@ -66,6 +80,19 @@ local function look(ctx)
   return node and node.object, require("kubeadm.upgrade").runs(now, f.name), api
 end
 
+-- Waits until the cloud provider has said what the machine is. It may come with what is applied beside this.
+local function initialized(ctx, api, node)
+  if is_initialized(node) then return node end
+  local name, seconds = node.metadata.name, ctx.fields.seconds
+  ctx:progress("waiting for the cloud provider to set the Node up")
+  local ok, done, now = pcall(api.wait, api, handle(name), function(now) return now and is_initialized(now) end, seconds)
+  if ok then return now end
+  if not (fail.is(done) and done.code == "timeout") then error(done, 0) end
+  error(fail { ("Node %s is Ready, but after %g s it still has the taint %s: no cloud provider has set it up"):format(name, seconds,
+    UNINITIALIZED), code = "timeout",
+    hint = "see the pod of the cloud-node-manager on it: kubectl -n kube-system get pods -o wide, and its logs" })
+end
+
 local function settle(ctx)
   local f = ctx.fields
   local api = connect.client(ctx, f.cluster)
@@ -73,6 +100,7 @@ local function settle(ctx)
   local _, node = api:wait(handle(f.name), function(now)
     return now and (not f.ready or client.condition(now, "Ready") == "True")
   end, f.seconds)
+  if f.ready then node = initialized(ctx, api, node) end
   local change = { metadata = f.labels and { labels = f.labels } or nil }
   if f.taints then
     local taints, ours = {}, {}
@@ -137,7 +165,8 @@ return kind "kubernetes.node" {
     max_unavailable = field.string { default = "1", match = "^[1-9]%d*%%?$", ignore = true,
       doc = "How many workers may be away at once for an upgrade: a number, or a share such as 25%." },
     serving = field.boolean { default = true, doc = "Approve what its kubelet asks for to serve logs and exec: a certificate for its own addresses." },
-    ready = field.boolean { default = true, ignore = true, doc = "Wait until it is Ready." },
+    ready = field.boolean { default = true, ignore = true,
+      doc = "Wait until it is Ready and, where its kubelet waits for a cloud provider, set up by that." },
     seconds = field.number { default = 300, min = 1, ignore = true, doc = "How long to wait." },
   },
   outputs = { uid = field.string {}, version = field.string { volatile = true, doc = "The kubelet's version." } },
@@ -156,7 +185,7 @@ return kind "kubernetes.node" {
     if certifies(f) and #serving.requests(api, f.name) > 0 then fields.serving = false end
     for name, value in pairs(f) do if fields[name] == nil then fields[name] = value end end
     return { fields = fields, outputs = told(node),
-      status = client.condition(node, "Ready") ~= "True" and "not ready" or nil }
+      status = waits(node) }
   end,
   create = settle, update = update,
   delete = function(ctx)

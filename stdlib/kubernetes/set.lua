@@ -1,5 +1,6 @@
 --- Kinds that stand for a set of objects in a cluster: `kubernetes.manifest`, `flannel.network` and their like differ only in
--- where the objects come from. `set.define "name" { doc =, fields =, objects = function(ctx) -> list of objects }`.
+-- where the objects come from. `set.define "name" { doc =, fields =, objects = function(ctx) -> list of objects }`; `before(ctx, api)`
+-- may wait for what has to be so before they are applied.
 local connect = require "kubernetes.connect"
 local field, json, kind = require "field", require "json", require "kind"
 local objects = require "kubernetes.objects"
@@ -66,6 +67,7 @@ end
 local function apply(page, ctx)
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
   declare(ctx, list)
+  if page.before then page.before(ctx, api) end
   local options = options_of(ctx.fields)
   options.unsettled = not ctx.fields.wait
   -- Old servers write an object anew though nothing of it changes; what is as declared is left alone.

@@ -142,8 +142,10 @@ end
 local function status_of(self, s, old)
   local list, ready = conditions(self, old and old.conditions)
   local runtime = self.machine:package("containerd.io") or self.machine:package("containerd") or "1.6.20"
-  return { capacity = capacity(self.machine), allocatable = capacity(self.machine), conditions = list,
-    addresses = json.array { { type = "InternalIP", address = s.node_ip }, { type = "Hostname", address = s.name } },
+  -- What a cloud provider has said of its addresses stays.
+  local addresses = s.cloud == "external" and old and old.addresses
+    or json.array { { type = "InternalIP", address = s.node_ip }, { type = "Hostname", address = s.name } }
+  return { capacity = capacity(self.machine), allocatable = capacity(self.machine), conditions = list, addresses = addresses,
     daemonEndpoints = { kubeletEndpoint = { Port = 10250 } },
     nodeInfo = { machineID = machine_uuid(self.machine, "id"):gsub("-", ""), systemUUID = machine_uuid(self.machine, "system"),
       bootID = boot_id(self.machine), kernelVersion = "6.1.0-40-cloud-amd64",
@@ -253,7 +255,8 @@ local function register(self, client, s)
   local labels = { ["kubernetes.io/hostname"] = s.name, ["kubernetes.io/os"] = "linux", ["kubernetes.io/arch"] = "amd64",
     ["beta.kubernetes.io/os"] = "linux", ["beta.kubernetes.io/arch"] = "amd64" }
   return client:call("POST", "/api/v1/nodes", { apiVersion = "v1", kind = "Node", metadata = { name = s.name, labels = labels,
-      annotations = { ["volumes.kubernetes.io/controller-managed-attach-detach"] = "true" } },
+      annotations = { ["volumes.kubernetes.io/controller-managed-attach-detach"] = "true",
+        ["alpha.kubernetes.io/provided-node-ip"] = s.cloud == "external" and s.node_ip or nil } },
     spec = { taints = taints(s) }, status = (status_of(self, s)) })
 end
 
@@ -269,10 +272,47 @@ local function renew(self, client, s)
     spec = { holderIdentity = s.name, leaseDurationSeconds = 40, renewTime = now } })
 end
 
+-- The names and addresses of its Node, as a certificate has them.
+local function names_of(node)
+  local names = { dns = {}, ip = {} }
+  for _, address in ipairs(value.get(node, "status", "addresses") or {}) do
+    table.insert(address.type:find("IP$") and names.ip or names.dns, address.address)
+  end
+  return names
+end
+
+local function holds(certificate, names)
+  for key, list in pairs(names) do
+    for _, name in ipairs(list) do
+      if not value.contains(certificate[key], name) then return false end
+    end
+  end
+  return true
+end
+
+-- With serverTLSBootstrap it asks for a certificate to serve with, unless it has one that is still good for all its addresses. A
+-- request that is too old to name them all is given up.
+local function serve(self, client, s, node)
+  local names = names_of(node)
+  if not s.config.serverTLSBootstrap or (self.serving and holds(self.asked, names)) then return end
+  local kept = kept_pair(self, "kubelet-server")
+  local told = kept and crypto.x509_read(kept)
+  local ends = told and (tonumber(told.not_after) or value.seconds(told.not_after))
+  if ends and ends > task.time() and holds(told, names) then return end
+  if self.serving then self.serving:cancel("its addresses are others") end
+  self.asked = names
+  self.serving = task.spawn(function()
+    local pair, why = request_certificate(self, client, s, "kubelet-serving", { "digital signature", "server auth" }, names)
+    if pair then keep_pair(self, "kubelet-server", pair) else self:journal(('"Certificate request failed" err="%s"'):format(tostring(why))) end
+    self.serving = nil
+  end)
+end
+
 local function post_status(self, client, s)
   local node, why, code = client:call("GET", "/api/v1/nodes/" .. s.name)
   if not node then return nil, why, code end
   local new, ready = status_of(self, s, node.status)
+  serve(self, client, s, node)
   local ok, message, reason = client:call("PATCH", "/api/v1/nodes/" .. s.name .. "/status", { status = new },
     "application/strategic-merge-patch+json")
   if not ok then return nil, message, reason end
@@ -290,21 +330,6 @@ function Kubelet:event(object, kind, reason, message)
 end
 
 -- Pods
-
--- With serverTLSBootstrap it asks for a certificate to serve with, unless it has one that is still good.
-local function serve(self, client, s)
-  if not s.config.serverTLSBootstrap or self.serving then return end
-  local kept = kept_pair(self, "kubelet-server")
-  local told = kept and crypto.x509_read(kept)
-  local ends = told and (tonumber(told.not_after) or value.seconds(told.not_after))
-  if ends and ends > task.time() then return end
-  self.serving = task.spawn(function()
-    local pair, why = request_certificate(self, client, s, "kubelet-serving", { "digital signature", "server auth" },
-      { dns = { s.name }, ip = { s.node_ip } })
-    if pair then keep_pair(self, "kubelet-server", pair) else self:journal(('"Certificate request failed" err="%s"'):format(tostring(why))) end
-    self.serving = nil
-  end)
-end
 
 --- Lines that a container of a pod wrote, or nil and why.
 function Kubelet:log(pod, container)
@@ -396,7 +421,9 @@ local function attach(self, cluster, s)
       changed:set()
       if event.type ~= "MODIFIED" or not event.old.spec.nodeName then self.wake:set() end
     elseif event.kind == "/nodes" and event.object.metadata.name == s.name and event.type == "MODIFIED"
-      and value.get(event.old, "spec", "podCIDR") ~= value.get(event.object, "spec", "podCIDR") then
+      and (value.get(event.old, "spec", "podCIDR") ~= value.get(event.object, "spec", "podCIDR")
+        or not value.equal(value.get(event.old, "status", "addresses"), value.get(event.object, "status", "addresses"))) then
+      self.posted = nil
       self.wake:set()
     elseif event.kind == "/configmaps" or event.kind == "/secrets" then
       local changed = self.pods_changed
@@ -422,7 +449,7 @@ local function report(self, client, s)
     self.node_uid = node.metadata.uid
     attach(self, self.kubernetes:cluster_of_ca(client.options.ca), s)
     self:event(node, "Normal", "Starting", "Starting kubelet.")
-    serve(self, client, s)
+    serve(self, client, s, node)
   end
   local ok, why = renew(self, client, s)
   if not ok then return false, why end

@@ -1,12 +1,13 @@
 --- One pod on its node: mounts, the network, init containers, containers, and their end. No container runs; what a pod
 -- would wait for is waited for, and the few things that other parts of the emulation need really happen (an init container
--- that copies a file of a ConfigMap to the host, as Flannel's does with the CNI configuration).
+-- that copies a file of a ConfigMap to the host, as Flannel's does with the CNI configuration; programs of `program.lua`).
 local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"
 local task = require "task"
 local value = require "emulator.kubernetes.value"
 local conditions = require "emulator.kubernetes.controllers.pods"
+local program = require "emulator.kubernetes.program"
 
 local worker = {}
 
@@ -29,6 +30,9 @@ end
 -- Waits for a change of the node's pods or of configuration, at most so long.
 local function wait(k, seconds) k.pods_changed:wait(seconds) end
 
+-- What is no file of a machine's root, and is on every machine.
+local KERNEL = { ["/dev"] = true, ["/proc"] = true, ["/sys"] = true }
+
 local function missing_source(k, pod)
   local namespace = pod.metadata.namespace
   local function need(key, name, optional, volume)
@@ -44,7 +48,7 @@ local function missing_source(k, pod)
       why = why or s.configMap and need("/configmaps", s.configMap.name, s.configMap.optional, v.name)
         or s.secret and need("/secrets", s.secret.name, s.secret.optional, v.name)
     end
-    if v.hostPath and not why then
+    if v.hostPath and not why and not KERNEL[v.hostPath.path:match("^/[^/]*")] then
       local stat = fs.stat(k.machine.root .. v.hostPath.path, { follow = true })
       local type_ = v.hostPath.type
       if (type_ == "File" or type_ == "Directory") and not stat then
@@ -223,7 +227,7 @@ local function failing(k, namespace, name, uid)
     for _, c in ipairs(pod.spec.containers) do
       why = missing_env(k, pod, c)
       config = why ~= nil
-      why = why or crash(k, pod, c)
+      why = why or crash(k, pod, c) or program.crash(k, pod, c)
       if why then broken = c; break end
     end
     if not broken then return pod end
@@ -332,6 +336,8 @@ function worker.run(k, namespace, name, uid)
     local address = value.get(pod, "status", "podIP")
     if address and not pod.spec.hostNetwork then k.pod_addresses[uid] = address end
   end
+  pod = fresh(k, namespace, name, uid)
+  local programs <close> = pod and value.get(pod, "status", "phase") == "Running" and program.start(k, pod) or nil
   finish(k, namespace, name, uid)
 end
 

@@ -143,11 +143,22 @@ exec /usr/local/bin/vmrun lua /srv/flannel.lua "$@"
 SH
 cp "$here/image/cni-flannel" "$lab/flannel"
 chmod 755 "$lab/opt/bin/flanneld" "$lab/flannel" "$lab/srv/run"
+for name in controller node; do # their pods start them by name
+  printf '#!/bin/sh\nexec /srv/run /usr/local/bin/vmrun lua /srv/cloud.lua %s "$@"\n' $name >"$lab/usr/local/bin/cloud-$name-manager"
+done
+chmod 755 "$lab"/usr/local/bin/cloud-*-manager
 image lab coredns:1.7.0 "" /srv/run /usr/local/bin/vmrun lua /srv/dns.lua
 image lab flannel-io/flannel:v0.28.9 "" /opt/bin/flanneld
 image lab flannel-io/flannel-cni-plugin:v1.9.1-flannel3 "" /bin/cp
 for name in source-controller kustomize-controller; do
   image lab "fluxcd/$name:v1.9.4" 65534:65534 /srv/run /usr/local/bin/vmrun lua /srv/flux.lua $name
+done
+for name in controller node; do
+  image lab "oss/kubernetes/azure-cloud-$name-manager:v0.7.6" "" "/usr/local/bin/cloud-$name-manager"
+done
+image lab oss/kubernetes-csi/livenessprobe:v2.6.0 "" /srv/run /usr/local/bin/vmrun lua /srv/cloud.lua probe
+for name in azuredisk-csi:v1.18.0 csi-provisioner:v3.1.0 csi-attacher:v3.4.0 csi-resizer:v1.4.0 csi-node-driver-registrar:v2.5.0; do
+  image lab "oss/kubernetes-csi/$name" "" /srv/run /usr/local/bin/vmrun lua /srv/cloud.lua stay
 done
 image lab library/nginx:1.28-alpine "" /srv/run /bin/httpd -f -p 80 -h /srv
 image lab library/busybox:1.36 "" /bin/sh

@@ -40,4 +40,4 @@ jq -nc --arg packages "$packages" --arg images "$images" \
     -H @<(echo "Authorization: Bearer $(endpoint token)") --data @- >/dev/null
 
 printf '%s\n' version=1.20.2 containerd=containerd kubernetes_repository=http://packages.lab.test \
-  registry_mirrors=registry.k8s.io=http://images.lab.test,ghcr.io=http://images.lab.test,docker.io=http://images.lab.test
+  registry_mirrors=registry.k8s.io=http://images.lab.test,ghcr.io=http://images.lab.test,docker.io=http://images.lab.test,mcr.microsoft.com=http://images.lab.test

@@ -16,8 +16,8 @@
 --       differs = function(answers, f) return changes, note end, -- what the answers say that a plan shall show
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
 --       seen = function(ctx) end,        -- hears of each read
---       moves = function(ctx) return changes, lives, outputs end, -- the thing may outlive its host: what a plan shows when it is not on
---                                        -- the host that there is now, or that there will be, whether it lives, and what is known of it
+--       moves = function(ctx) return changes, lives, outputs end, -- the thing may outlive its host: what a plan shows when it is
+--                                        -- not on the host that there is now, or will be; whether it lives; what is known of it
 --     }
 --
 -- `host` declares tasks (stdlib/host/task/), in order. `host.ask(snippet)` brings the tasks so far about and returns what the

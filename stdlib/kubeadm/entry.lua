@@ -1,5 +1,5 @@
---- How a host becomes a node of a cluster that is there: what is in the way goes first, then `kubeadm join`. For kubeadm.join, and for
--- a first control plane whose machine was made anew.
+--- How a host becomes a node of a cluster that is there: what is in the way goes first, then `kubeadm join`. For kubeadm.join,
+-- and for a first control plane whose machine was made anew.
 local config = require "kubeadm.config"
 local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"

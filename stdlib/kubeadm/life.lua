@@ -1,5 +1,5 @@
---- Does a cluster live on without the machine of its first control plane? Its API says so to anybody, by a certificate of the cluster's
--- own authority: that takes neither credentials nor a host to get them from.
+--- Does a cluster live on without the machine of its first control plane? Its API says so to anybody, by a certificate of the
+-- cluster's own authority: that takes neither credentials nor a host to get them from.
 local client = require "kubernetes.client"
 local dial = require "dial"
 local fail = require "fail"
@@ -35,12 +35,13 @@ local function later(known)
   return outputs
 end
 
---- The changes of a plan in which the first control plane is another machine, whether the cluster lives on without the old one, and
--- what is known of it until then; where it does not live, a new cluster would take its place.
+--- The changes of a plan in which the first control plane is another machine, whether the cluster lives on without the old one,
+-- and what is known of it until then; where it does not live, a new cluster would take its place.
 function M.moves(ctx, f, known)
   local lives = M.ask(ctx, f, known)
-  return { { path = M.MOVES, old = "a machine that is no more", replace = not lives or nil,
-    new = lives and "another machine, which joins the cluster" or "another machine, with a new cluster" } }, lives, lives and later(known) or known
+  local new = lives and "another machine, which joins the cluster" or "another machine, with a new cluster"
+  local change = { path = M.MOVES, old = "a machine that is no more", new = new, replace = not lives or nil }
+  return { change }, lives, lives and later(known) or known
 end
 
 return M

@@ -8,7 +8,7 @@ local function sh(script, options)
 end
 
 local function gone(pid)
-  local stop = task.now() + 3
+  local stop = task.now() + 10
   while process.alive(pid) and task.now() < stop do task.sleep(0.005) end
   return not process.alive(pid)
 end
@@ -52,9 +52,14 @@ end)
 
 test("a timeout kills the whole group", function(t)
   local path = t.tmp() .. "/pid"
-  local message = t.err("timeout", sh("sleep 100 & echo $! > " .. path .. "; wait", { timeout = 0.1 }))
-  t.eq(message, "sh: not done within 0.1 s")
-  t.ok(gone(tonumber(fs.read(path))))
+  local pid
+  for _, seconds in ipairs { 0.1, 1, 10 } do -- a busy machine may not have come so far
+    local message = t.err("timeout", sh("sleep 100 & echo $! > " .. path .. "; wait", { timeout = seconds }))
+    t.eq(message, ("sh: not done within %g s"):format(seconds))
+    pid = tonumber(fs.read(path) or "")
+    if pid then break end
+  end
+  t.ok(gone(pid))
 end)
 
 test("a cancel kills the whole group", function(t)
@@ -71,10 +76,10 @@ test("too much output is an error and not all memory", function(t)
 end)
 
 test("a child that stays in the background does not hold run", function(t)
-  local start = task.now()
-  local result = sh "sleep 5 & echo $!"
-  t.ok(task.now() - start < 3)
-  process.kill(tonumber(result.stdout), "KILL")
+  local result = sh "sleep 100 & echo $!"
+  local pid = tonumber(result.stdout)
+  t.ok(process.alive(pid), "it was waited for")
+  process.kill(pid, "KILL")
 end)
 
 test("spawn: write, read, wait", function(t)

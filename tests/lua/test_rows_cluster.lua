@@ -87,14 +87,16 @@ end)
 test("the API is waited for while it is not there", function(t)
   local client = require "kubernetes.client"
   local server, stream = require "server", require "stream"
-  local listener = stream.listen { host = "127.0.0.1", port = 0 }
+  -- On an address of its own nobody else takes the port meanwhile.
+  local host = ("127.97.%d.%d"):format(process.pid() // 250 % 250, process.pid() % 250 + 1)
+  local listener = stream.listen { host = host, port = 0 }
   local port = listener:port()
   listener:close()
-  local api = client.new { server = ("http://127.0.0.1:%d"):format(port) }
+  local api = client.new { server = ("http://%s:%d"):format(host, port) }
   local asked = task.spawn(function() return api:request("GET", "/version", nil, { patience = 20 }) end)
   task.sleep(0.3)
   local calls = 0
-  local s = assert(server.listen { port = port, handler = function()
+  local s = assert(server.listen { host = host, port = port, handler = function()
     calls = calls + 1
     if calls == 1 then return { status = 503, headers = {}, body = "" } end
     return { status = 200, headers = {}, body = '{"minor":"36"}' }

@@ -1,5 +1,6 @@
 local test = require "tap"
 local task, stream, fs = require "task", require "stream", require "fs"
+local process = require "process"
 
 --- A pair of connected streams.
 local function pair(t)
@@ -55,14 +56,15 @@ test("unix sockets", function(t)
 end)
 
 test("failures to connect and listen say where", function(t)
-  local port
+  -- On an address of its own nobody else takes the port meanwhile.
+  local host, port = ("127.96.%d.%d"):format(process.pid() // 250 % 250, process.pid() % 250 + 1), nil
   do
-    local l <close> = stream.listen {}
+    local l <close> = stream.listen { host = host }
     port = l:port()
-    t.err("in_use", stream.listen { port = port })
+    t.err("in_use", stream.listen { host = host, port = port })
   end
-  t.eq(t.err("refused", stream.connect { host = "127.0.0.1", port = port }),
-    "cannot connect to 127.0.0.1:" .. port .. ": connection refused")
+  t.eq(t.err("refused", stream.connect { host = host, port = port }),
+    ("cannot connect to %s:%d: connection refused"):format(host, port))
   t.has(t.err("value", stream.listen { host = "not an address" }), "not an address and a port")
   t.fails("needs a port", stream.connect, { host = "x" })
   t.fails("needs host and port", stream.connect, {})
@@ -146,10 +148,11 @@ test("a pipe whose one side is reset ends, and the other with it", function(t)
   local a, inner_a = pair(t)
   local b, inner_b = pair(t)
   local pump = task.spawn(stream.pipe, inner_a, inner_b)
-  b:write "nobody reads this"
-  task.sleep(0.02)
-  a:close() -- with data unread: the peer sees a reset, no end
+  local writer = task.spawn(function() b:write(string.rep("nobody reads this", 1 << 18)) end)
+  t.ok(a:read())
+  a:close() -- with data unread, and more to come: the peer sees a reset, no end
   t.ok((pump:join()))
+  writer:join()
   t.eq(b:read(5), nil)
 end)
 

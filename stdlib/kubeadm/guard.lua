@@ -121,6 +121,24 @@ local function judge_rotation(row)
   return refusal and deny(row, refusal.why, refusal.hint) or nil
 end
 
+-- A key that goes from where it is kept, while the plan does not bring the control planes to another: it is what a backup is read by.
+local function judge_keys(resources, state)
+  local used, said = {}, {}
+  for _, row in ipairs(state) do
+    if row.kind == "kubeadm.encryption" and text(row.fields.name) then used[row.fields.name] = row.address end
+  end
+  for _, row in ipairs(resources) do if row.kind == "kubeadm.encryption" then return said end end
+  for _, row in ipairs(resources) do
+    local change = row.action == "replace" and change_of(row, "name")
+    local name = change and text(change.before) or row.action == "delete" and text((row.fields or {}).name)
+    if row.kind == "azure.vault_random" and used[name or ""] then
+      said[#said + 1] = deny(row, ("the control planes use the key %s, and this plan does not rotate it"):format(name),
+        "let the plan have " .. used[name])
+    end
+  end
+  return said
+end
+
 -- etcd.
 
 -- The control planes that the state knows, by cluster: endpoint -> { init = row, names = { [name] = row } }.
@@ -217,6 +235,7 @@ function M.run(argument)
   end
   for _, denial in ipairs(judge_packages(argument.resources, argument.state, told)) do said[#said + 1] = denial end
   for _, row in ipairs(argument.resources) do said[#said + 1] = judge_rotation(row) end
+  for _, denial in ipairs(judge_keys(argument.resources, argument.state)) do said[#said + 1] = denial end
   for _, cluster in ipairs(clusters_of(argument.state)) do
     said[#said + 1] = judge_etcd(cluster, argument.resources)
   end

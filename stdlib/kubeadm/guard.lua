@@ -1,7 +1,7 @@
 --- Before the first step of a plan: would it break a cluster of kubeadm? An upgrade that may not be, or has no healthy cluster to
--- begin with; a rotation of the key that not all control planes could follow; control planes without which etcd loses its majority.
--- What the plan's reads found out is used again; a plan of a part (`--target`) that did not ask the cluster is judged by what the
--- state says.
+-- begin with; a rotation of the key that not all control planes could follow; control planes without which etcd loses its
+-- majority. What the plan's reads found out is used again; a plan of a part (`--target`) that did not ask the cluster is judged
+-- by what the state says.
 local connect = require "kubernetes.connect"
 local encryption_keys, json = require "kubeadm.encryption_keys", require "json"
 local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
@@ -121,7 +121,8 @@ local function judge_rotation(row)
   return refusal and deny(row, refusal.why, refusal.hint) or nil
 end
 
--- A key that goes from where it is kept, while the plan does not bring the control planes to another: it is what a backup is read by.
+-- A key that goes from where it is kept, while the plan does not bring the control planes to another: it is what a backup is read
+-- by.
 local function judge_keys(resources, state)
   local used, said = {}, {}
   for _, row in ipairs(state) do

@@ -28,7 +28,8 @@ local function join_config(f, ctx)
   local cluster = f.cluster
   return yaml.encode(config.join { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
     endpoint = cluster.endpoint, port = cluster.port, cloud_provider = f.cloud_provider, ca_hash = cluster.ca_hash,
-    token = credentials.token(ctx, cluster), certificate_key = f.control_plane and credentials.certificate_key(ctx, cluster) or nil })
+    token = credentials.token(ctx, cluster),
+    certificate_key = f.control_plane and credentials.certificate_key(ctx, cluster) or nil })
 end
 
 -- Where the API does not answer, kubeadm says best what is wrong.

@@ -2,8 +2,8 @@
 
 local M = {}
 
---- Shell text: a function `restart PART` that ends the container of a static pod, if it runs, and waits until the kubelet has started
--- another, which reads its files anew.
+--- Shell text: a function `restart PART` that ends the container of a static pod, if it runs, and waits until the kubelet has
+-- started another, which reads its files anew.
 M.RESTART = [[restart() { # PART
   old=$(crictl ps -q --name "^$1\$" | head -n 1); [ -n "$old" ] || return 0
   crictl stop --timeout 20 "$old"

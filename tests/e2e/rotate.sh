@@ -42,7 +42,7 @@ read_on() {
     sleep 0.02
   done
 }
-many=60 reader=''
+many=130 reader=''
 start_reading() {
   : >"$work/unread"
   : >"$work/reads"

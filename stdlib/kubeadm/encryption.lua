@@ -35,6 +35,12 @@ local function look(ctx)
   end)
 end
 
+local function with_file(hosts)
+  local list = {}
+  for _, host in ipairs(hosts) do if host.text then list[#list + 1] = host end end
+  return list
+end
+
 -- Why the cluster is not fit for a step; nil when it is. An API server that we have stopped ourselves may be away.
 local function unfit(now, hosts)
   local known = {}
@@ -55,6 +61,9 @@ local function unfit(now, hosts)
     end
   end
 end
+
+-- The only API server is away for our sake: nobody can be asked, and nobody else would be harmed.
+local function is_down(hosts) return #hosts == 1 and hosts[1].loading end
 
 local function raise(why, hint) error(fail { why, code = "encryption", hint = hint }) end
 
@@ -147,13 +156,13 @@ local function rotate(ctx)
   while true do
     local hosts = look(ctx)
     local target = { name = f.name, secret = f.key }
-    local why, hint = encryption_keys.objection(hosts, encryption_keys.named(hosts, target))
+    local why, hint = encryption_keys.objection(hosts, encryption_keys.named(with_file(hosts), target))
     if why then raise(why, hint) end
     target = encryption_keys.named(hosts, target)
     local step = encryption_keys.next(hosts, target, stale)
     if step.action == "done" then return {} end
     local api = connect.client(ctx, f.cluster)
-    settle(ctx, api, hosts)
+    if not is_down(hosts) then settle(ctx, api, hosts) end
     if step.action == "count" then
       stale = count(ctx, hosts[1], target)
     elseif step.action == "rewrite" then
@@ -192,11 +201,12 @@ local function read(ctx)
   if has_unknown(ctx.unknown) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
   local hosts = look(ctx)
   local given = { name = f.name, secret = not (ctx.unknown or {}).key and f.key or nil }
-  local target = encryption_keys.named(hosts, given)
+  local target = encryption_keys.named(with_file(hosts), given)
   encryption_keys.refuse(f.cluster.endpoint, nil)
   if encryption_keys.is_done(hosts, target) and given.secret then return { fields = f, outputs = {}, changes = {} } end
-  local why, hint = encryption_keys.objection(hosts, target)
-  if not why then
+  -- A file that is not there comes back before the rotation.
+  local why, hint = encryption_keys.objection(with_file(hosts), target)
+  if not why and not is_down(hosts) then
     local ok, now = pcall(survey.shared, ctx, f.cluster)
     if ok then
       why, hint = unfit(now, hosts)

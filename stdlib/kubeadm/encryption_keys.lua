@@ -52,7 +52,7 @@ end
 local function all_of(hosts)
   local list = {}
   for _, host in ipairs(hosts) do
-    for _, key in ipairs(host.keys) do if not has(list, key) then list[#list + 1] = key end end
+    for _, key in ipairs(host.keys or {}) do if not has(list, key) then list[#list + 1] = key end end
   end
   return list
 end

@@ -166,6 +166,12 @@ exits "an apply mends it" 0 apply encryption_key=five
 stop_reading "while it is mended"
 rotated_to "after that" five "${three[@]}"
 
+check "a control plane loses its file" on demo-cp-2 "rm /etc/kubernetes/encryption.yaml"
+exits "a plan sees that" 2 plan encryption_key=five --detailed-exitcode
+exits "and it gets that of the others" 0 apply encryption_key=five
+rotated_to "with its file again" five "${three[@]}"
+exits "which is all" 0 plan encryption_key=five --detailed-exitcode
+
 # The secret in the vault is another one, under the same name.
 was=$(vault GET /secrets/encryption-five | jq -r .value)
 check "somebody writes another key into the vault" vault PUT /secrets/encryption-five "{\"value\": \"$(head -c 32 /dev/urandom | base64)\"}"

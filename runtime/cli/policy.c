@@ -37,11 +37,11 @@ static bool is_of_azure(const char *kind)
     return starts_with(kind, "azure.");
 }
 
-/* What a cluster of kubeadm stands on: its members, their machines. */
+/* What a cluster of kubeadm stands on: its members, their machines, the key of its Secrets. */
 static bool is_of_cluster(const char *kind)
 {
     return starts_with(kind, "kubeadm.") || starts_with(kind, "kubernetes.node") ||
-           starts_with(kind, "azure.virtual_machine");
+           starts_with(kind, "azure.virtual_machine") || strcmp(kind, "azure.vault_random") == 0;
 }
 
 /* The rows that write a resource of such a kind. */

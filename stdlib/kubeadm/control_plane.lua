@@ -11,8 +11,8 @@ M.LOADING = "/var/lib/vmrun/encryption.loading"
 function M.inputs()
   return {
     encryption_key = field.secret { ignore = true,
-      doc = "32 bytes in base64: Secrets are encrypted with it in etcd, from the first on. Another one is a matter of kubeadm.encryption." },
-    encryption_name = field.string { default = "key1", match = "^[%w._-]+$", ignore = true, doc = "What that key is called in etcd." },
+      doc = "32 bytes in base64: Secrets are encrypted with it in etcd. To another one kubeadm.encryption rotates." },
+    encryption_name = field.string { default = "key1", match = "^[%w._-]+$", ignore = true, doc = "What etcd calls that key." },
     audit = field.boolean { default = true, doc = "Keep an audit log of the API." },
     renew = field.boolean { default = true, doc = "Renew the control plane's certificates when they end within 30 days." },
   }
@@ -30,8 +30,8 @@ local function audit_policy()
     } }
 end
 
--- What a file says that is there is a matter of kubeadm.encryption alone: an API server that is started with a key less cannot read
--- what the others write. One of an earlier membership is of no more use.
+-- What a file says that is there is a matter of kubeadm.encryption alone: an API server that is started with a key less cannot
+-- read what the others write. One of an earlier membership is of no more use.
 local function encryption(host, text, what)
   local file, is_so = encryption_keys.FILE, "[ -e %s ] && [ -e %s ] || [ \"$(sha256sum 2>/dev/null <%s)\" = '%s  -' ]"
   host.command (file) { input = text, unless = is_so:format(M.done(what), file, file, crypto.sha256(text)),

@@ -1,6 +1,6 @@
 --- What is asked of a control plane when it is needed, and never kept: join tokens, certificate keys, the administrator's
--- credentials. `cluster` is the table of a kubeadm.init resource. Tasks that ask at once share one answer. What lets a node join is
--- taken back when the last of those that join at a time has ended; where that cannot be done it expires.
+-- credentials. `cluster` is the table of a kubeadm.init resource. Tasks that ask at once share one answer. What lets a node join
+-- is taken back when the last of those that join at a time has ended; where that cannot be done it expires.
 local connection = require "host.connection"
 local encryption_keys = require "kubeadm.encryption_keys"
 local etcd, shell = require "kubeadm.etcd", require "host.shell"

@@ -1,16 +1,15 @@
---- The key with which a cluster's Secrets are encrypted in etcd. Another one is brought in while the cluster is in use: it is added on
--- each control plane, then made the one that writes, all Secrets are written anew, and the old one goes. Which step is next is what
--- the hosts' files and etcd say (kubeadm.encryption_keys), so a run can end anywhere and the next goes on. In a recipe it comes
--- `after` all that adds, upgrades or stops control planes.
+--- The key with which a cluster's Secrets are encrypted in etcd. Another one is brought in while the cluster is in use: it is
+-- added on each control plane, then made the one that writes, all Secrets are written anew, and the old one goes. Which step is
+-- next is what the hosts' files and etcd say (kubeadm.encryption_keys), so a run can end anywhere and the next goes on. In a
+-- recipe it comes `after` all that adds, upgrades or stops control planes.
 local client, connect, connection = require "kubernetes.client", require "kubernetes.connect", require "host.connection"
 local control_plane, etcd = require "kubeadm.control_plane", require "kubeadm.etcd"
 local encryption_keys, static_pods = require "kubeadm.encryption_keys", require "kubeadm.static_pods"
-local fail, field, json, kind, role = require "fail", require "field", require "json", require "kind", require "role"
-local survey, task = require "kubeadm.survey", require "task"
+local fail, field, kind, role = require "fail", require "field", require "kind", require "role"
+local rewrite, survey, task = require "kubeadm.rewrite", require "kubeadm.survey", require "task"
 
 local MARK = control_plane.LOADING
 local READY, PATIENCE = 600, 300 -- seconds for an API server that was started anew, and for one that is away by itself
-local PAGE, AT_ONCE, TOLD = 200, 8, 20 -- Secrets that are asked for, and written, at once; of how many it is told
 local ROUNDS = 3 -- of writing all Secrets anew
 
 local function name_of(host) return (host.hostname or host.name):lower() end
@@ -25,27 +24,21 @@ local function shell(ctx, host, command)
   return result.stdout
 end
 
--- All at once: fn(item) for each; the results in order, or the first failure once all have ended.
-local function for_each(list, fn)
-  local running, results, failure = {}, {}, nil
-  for i, item in ipairs(list) do running[i] = task.spawn(fn, item) end
-  for i, one in ipairs(running) do
-    local ok, result = one:join()
-    results[i] = ok and result
-    if not ok then failure = failure or result end
-  end
-  if failure then error(failure, 0) end
-  return results
-end
-
 -- What the hosts have: { name, host, text, keys, loading }.
 local function look(ctx)
   local ask = ("if [ -e %s ]; then echo loading; else echo; fi; cat %s 2>/dev/null || :"):format(MARK, encryption_keys.FILE)
-  return for_each(ctx.fields.hosts, function(host)
+  return rewrite.for_each(ctx.fields.hosts, function(host)
     local mark, text = shell(ctx, host, ask):match("^([^\n]*)\n(.*)$")
     text = text ~= "" and text or nil
-    return { name = name_of(host), host = host, loading = mark == "loading", text = text, keys = text and encryption_keys.decode(text) }
+    return { name = name_of(host), host = host, loading = mark == "loading", text = text,
+      keys = text and encryption_keys.decode(text) }
   end)
+end
+
+local function with_file(hosts)
+  local list = {}
+  for _, host in ipairs(hosts) do if host.text then list[#list + 1] = host end end
+  return list
 end
 
 -- Why the cluster is not fit for a step; nil when it is. An API server that we have stopped ourselves may be away.
@@ -68,6 +61,9 @@ local function unfit(now, hosts)
     end
   end
 end
+
+-- The only API server is away for our sake: nobody can be asked, and nobody else would be harmed.
+local function is_down(hosts) return #hosts == 1 and hosts[1].loading end
 
 local function raise(why, hint) error(fail { why, code = "encryption", hint = hint }) end
 
@@ -148,44 +144,6 @@ etcdctl endpoint health >/dev/null && echo whole]]):format(prefix) } }
   return all - (tonumber(answers.found:match("(%d+) k8s:enc:")) or 0), all
 end
 
--- A patch that changes nothing is a write where what etcd has is not encrypted with the first key; bodies are nobody's to see.
-local function rewrite_one(api, item)
-  api:request("PATCH", api:path("v1", "Secret", item.metadata.namespace, item.metadata.name), "{}",
-    { content_type = "application/merge-patch+json", ok = { [404] = true, [409] = true } })
-end
-
--- The names of Secrets, page by page. A server that has forgotten the version of the pages gives a way to go on at its newest.
-local function pages(api)
-  local path, next_page, over = api:path("v1", "Secret"), nil, false
-  return function()
-    while not over do
-      local list, answer = api:request("GET", path .. "?limit=" .. PAGE .. (next_page and "&continue=" .. next_page or ""), nil,
-        { accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1", ok = { [410] = true } })
-      local told = list or json.decode(answer.body)
-      next_page = told.metadata and told.metadata.continue
-      over = not next_page or next_page == ""
-      if list then return list.items ~= json.null and list.items or {}, list.metadata.remainingItemCount or 0 end
-    end
-  end
-end
-
-local function rewrite(ctx, api, key)
-  local done = 0
-  for items, left in pages(api) do
-    local at, total = 0, done + #items + left
-    for_each(table.move(items, 1, math.min(AT_ONCE, #items), 1, {}), function()
-      while at < #items do
-        at = at + 1
-        rewrite_one(api, items[at])
-        done = done + 1
-        if done % TOLD == 0 or done == total then
-          ctx:progress(("Secrets written with %s: %d of %d"):format(key.name, done, total))
-        end
-      end
-    end)
-  end
-end
-
 local WORDS = {
   load = "%s: the API server reads its keys", add = "%s: key %s is added", first = "%s: key %s writes from here on",
   remove = "%s: only key %s stays",
@@ -198,19 +156,21 @@ local function rotate(ctx)
   while true do
     local hosts = look(ctx)
     local target = { name = f.name, secret = f.key }
-    local why, hint = encryption_keys.objection(hosts, encryption_keys.named(hosts, target))
+    local why, hint = encryption_keys.objection(hosts, encryption_keys.named(with_file(hosts), target))
     if why then raise(why, hint) end
     target = encryption_keys.named(hosts, target)
     local step = encryption_keys.next(hosts, target, stale)
     if step.action == "done" then return {} end
     local api = connect.client(ctx, f.cluster)
-    settle(ctx, api, hosts)
+    if not is_down(hosts) then settle(ctx, api, hosts) end
     if step.action == "count" then
       stale = count(ctx, hosts[1], target)
     elseif step.action == "rewrite" then
       rounds = rounds + 1
-      if rounds > ROUNDS then raise(("%d Secrets are still not written with key %s"):format(stale, target.name), "apply again") end
-      rewrite(ctx, api, target)
+      if rounds > ROUNDS then raise(("%d Secrets are not written with key %s yet"):format(stale, target.name), "apply again") end
+      rewrite.secrets(api, function(done, total)
+        ctx:progress(("Secrets written with %s: %d of %d"):format(target.name, done, total))
+      end)
       stale = count(ctx, hosts[1], target)
     else
       ctx:progress(WORDS[step.action]:format(step.host.name, target.name))
@@ -241,11 +201,12 @@ local function read(ctx)
   if has_unknown(ctx.unknown) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
   local hosts = look(ctx)
   local given = { name = f.name, secret = not (ctx.unknown or {}).key and f.key or nil }
-  local target = encryption_keys.named(hosts, given)
+  local target = encryption_keys.named(with_file(hosts), given)
   encryption_keys.refuse(f.cluster.endpoint, nil)
   if encryption_keys.is_done(hosts, target) and given.secret then return { fields = f, outputs = {}, changes = {} } end
-  local why, hint = encryption_keys.objection(hosts, target)
-  if not why then
+  -- A file that is not there comes back before the rotation.
+  local why, hint = encryption_keys.objection(with_file(hosts), target)
+  if not why and not is_down(hosts) then
     local ok, now = pcall(survey.shared, ctx, f.cluster)
     if ok then
       why, hint = unfit(now, hosts)
@@ -258,12 +219,12 @@ local function read(ctx)
 end
 
 return kind "kubeadm.encryption" {
-  doc = "The key that encrypts a cluster's Secrets in etcd: another one is rotated to, on all control planes, with the API in use.",
+  doc = "The key that encrypts a cluster's Secrets in etcd: another one is rotated to, with the API in use.",
   timeouts = { create = 14400, update = 14400 },
   fields = {
     cluster = field.resource { "kubeadm.init", required = true, replace = true, doc = "The cluster." },
-    hosts = field.list { field.resource { "ssh.host" }, required = true, ignore = true, doc = "The hosts of all its control planes." },
-    name = field.string { required = true, match = "^[%w._-]+$", doc = "What the key is called in etcd; another key has another name." },
+    hosts = field.list { field.resource { "ssh.host" }, required = true, ignore = true, doc = "Of all control planes." },
+    name = field.string { required = true, match = "^[%w._-]+$", doc = "What etcd calls the key; another key has another name." },
     key = field.secret { required = true, doc = "32 bytes in base64." },
   },
   outputs = {},

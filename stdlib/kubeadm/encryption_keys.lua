@@ -1,5 +1,5 @@
---- The keys in the encryption.yaml of control planes, and which step of a rotation comes next. Any API server writes with the first
--- key of its file and reads with all of them, so in each step all of them can read what any of them writes.
+--- The keys in the encryption.yaml of control planes, and which step of a rotation comes next. Any API server writes with the
+-- first key of its file and reads with all of them, so in each step all of them can read what any of them writes.
 local crypto, json, yaml = require "crypto", require "json", require "yaml"
 
 local M = {}
@@ -52,7 +52,7 @@ end
 local function all_of(hosts)
   local list = {}
   for _, host in ipairs(hosts) do
-    for _, key in ipairs(host.keys) do if not has(list, key) then list[#list + 1] = key end end
+    for _, key in ipairs(host.keys or {}) do if not has(list, key) then list[#list + 1] = key end end
   end
   return list
 end
@@ -78,7 +78,7 @@ function M.objection(hosts, target)
   end
   if by_name[target.name] and by_name[target.name] ~= target.secret then
     return ("the control planes have another key of the name %s than the one that is given"):format(target.name),
-      "what is encrypted could not be read with it: give the new key a name of its own (encryption_key), or bring the old one back"
+      "what is encrypted could not be read with it: give the new key a name of its own (encryption_key), or the old one back"
   end
 end
 
@@ -113,10 +113,11 @@ local function add_missing(hosts, all)
   end
 end
 
---- The next step, by what the hosts have now: { action, host, keys (those that its file gets) }. Actions: "load" (an API server is to
--- read the file that is there), "add", "first", "count" (asked again with what it finds), "rewrite", "remove", "done".
+--- The next step, by what the hosts have now: { action, host, keys (those that its file gets) }. Actions: "load" (an API server
+-- is to read the file that is there), "add", "first", "count" (asked again with what it finds), "rewrite", "remove", "done".
 -- hosts: { name, keys, loading (was the API server not yet started with the file?) }; target: { name, secret }; stale: how many
--- Secrets in etcd are not encrypted with the target, nil when that was not counted since the last step. There must be no objection.
+-- Secrets in etcd are not encrypted with the target, nil when that was not counted since the last step. There must be no
+-- objection.
 function M.next(hosts, target, stale)
   target = M.named(hosts, target)
   if M.is_done(hosts, target) then return step "done" end

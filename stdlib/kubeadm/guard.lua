@@ -1,7 +1,7 @@
 --- Before the first step of a plan: would it break a cluster of kubeadm? An upgrade that may not be, or has no healthy cluster to
--- begin with; a rotation of the key that not all control planes could follow; control planes without which etcd loses its majority.
--- What the plan's reads found out is used again; a plan of a part (`--target`) that did not ask the cluster is judged by what the
--- state says.
+-- begin with; a rotation of the key that not all control planes could follow; control planes without which etcd loses its
+-- majority. What the plan's reads found out is used again; a plan of a part (`--target`) that did not ask the cluster is judged
+-- by what the state says.
 local away, connect = require "kubeadm.away", require "kubernetes.connect"
 local encryption_keys, json = require "kubeadm.encryption_keys", require "json"
 local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
@@ -152,6 +152,25 @@ local function judge_rotation(row)
   return refusal and deny(row, refusal.why, refusal.hint) or nil
 end
 
+-- A key that goes from where it is kept, while the plan does not bring the control planes to another: it is what a backup is read
+-- by.
+local function judge_keys(resources, state)
+  local used, said = {}, {}
+  for _, row in ipairs(state) do
+    if row.kind == "kubeadm.encryption" and text(row.fields.name) then used[row.fields.name] = row.address end
+  end
+  for _, row in ipairs(resources) do if row.kind == "kubeadm.encryption" then return said end end
+  for _, row in ipairs(resources) do
+    local change = row.action == "replace" and change_of(row, "name")
+    local name = change and text(change.before) or row.action == "delete" and text((row.fields or {}).name)
+    if row.kind == "azure.vault_random" and used[name or ""] then
+      said[#said + 1] = deny(row, ("the control planes use the key %s, and this plan does not rotate it"):format(name),
+        "let the plan have " .. used[name])
+    end
+  end
+  return said
+end
+
 -- etcd.
 
 -- The control planes that the state knows, by cluster: endpoint -> { init = row, names = { [name] = row } }.
@@ -251,6 +270,7 @@ function M.run(argument)
     said[#said + 1] = judge_maintenance(row)
     said[#said + 1] = judge_rotation(row)
   end
+  for _, denial in ipairs(judge_keys(argument.resources, argument.state)) do said[#said + 1] = denial end
   for _, cluster in ipairs(clusters_of(argument.state)) do
     said[#said + 1] = judge_etcd(cluster, argument.resources)
   end

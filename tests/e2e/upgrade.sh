@@ -139,20 +139,34 @@ exits "and the next run ends well" 0 apply version="$next" "${given[@]}"
 upgraded_to "after a failure" "$next" "" "${given[@]}"
 now=$next next=1.36.$((patch + 2))
 
-# Certificates that are about to end: those of the second control plane, made for ten days.
+# Certificates that are about to end: those of the first and the second control plane, made for ten days.
 config_map() { k get configmap -n kube-system kubeadm-config -o jsonpath='{.data.ClusterConfiguration}'; }
 configured() { k patch configmap -n kube-system kubeadm-config --type merge -p "$(jq -n --arg c "$1" '{data: {ClusterConfiguration: $c}}')"; }
 was=$(config_map)
 check "certificates are to live for ten days" configured "$was
 certificateValidityPeriod: 240h0m0s"
-exits "those of a control plane are made" 0 vmrun exec "$recipe" demo-cp-2 -- sudo -n kubeadm certs renew all
+for node in demo-cp-1 demo-cp-2; do
+  exits "those of $node are made" 0 vmrun exec "$recipe" "$node" -- "sudo -n kubeadm certs renew all && sudo -n crictl stop \$(sudo -n crictl ps -q --name '^kube-apiserver\$') >/dev/null"
+done
 check "and those to come for a year" configured "$was"
 ends=$(date -u -d '+10 days' +%F)
+served() { # NODE: the day on which the certificate ends that its API server shows
+  local address
+  address=$(vmrun emulator list --json | jq -r --arg name "$1" '.machines[] | select(.hostname == $name) | .address')
+  date -u -d "$(openssl s_client -connect "$address:6443" </dev/null 2>/dev/null | openssl x509 -noout -enddate | cut -d= -f2)" +%F
+}
+shows() { [ "$(served "$1")" = "$2" ]; }
+check "the API servers show them" until_true 20 shows demo-cp-1 "$ends"
+check "both" until_true 20 shows demo-cp-2 "$ends"
 exits "a plan says so" 2 plan version="$now" "${given[@]}" --detailed-exitcode
 has "which, and when" "\"end $ends: admin.conf, apiserver, apiserver-etcd-client"
 has "of which control plane" "kubeadm.join.cp-2: 10 certificates of this control plane end within 30 days, admin.conf on $ends; they are to be renewed"
-has "and no other" "Plan: 0 to add, 1 to change, 0 to destroy."
+matches "of the first, too" "kubeadm.init.cluster: [0-9]+ certificates of this control plane end within 30 days, admin.conf on $ends"
+has "and no other" "Plan: 0 to add, 2 to change, 0 to destroy."
 exits "an apply renews them" 0 apply version="$now" "${given[@]}"
+same "one control plane after the other" "$(grep -oE 'kubeadm\.(init\.cluster|join\.cp-2): (command certificates|changed)' <<<"$out" | paste -sd,)" \
+  "kubeadm.init.cluster: command certificates,kubeadm.init.cluster: changed,kubeadm.join.cp-2: command certificates,kubeadm.join.cp-2: changed"
+same "the API servers show new ones" "$(served demo-cp-1) $(served demo-cp-2)" "$(date -u -d '+365 days' +%F) $(date -u -d '+365 days' +%F)"
 exits "and they are new" 0 plan version="$now" "${given[@]}" --detailed-exitcode
 lacks "nothing is said any more" "certificate"
 check "the API server answers with the new one" k get --raw /readyz

@@ -9,7 +9,7 @@ sealed() { # CONTROL-PLANE
     crictl exec \$(crictl ps -q --name \"^etcd\$\") etcdctl --cacert=\$pki/ca.crt --cert=\$pki/healthcheck-client.crt \
       --key=\$pki/healthcheck-client.key get --prefix /registry/secrets/ | LC_ALL=C grep -aoE \"^k8s(:enc:[^:]*:v1:[^:]*:|.)\" | sort -u'"
 }
-keys() { said "$1" sudo sed -n "'s/^ *- name: //p'" /etc/kubernetes/encryption.yaml | paste -sd,; }
+keys() { said "$1" "sudo sed -n 's/^ *- name: //p' /etc/kubernetes/encryption.yaml" | paste -sd,; }
 
 # rotate WORD CONTROL-PLANE...: to another key, which has that word in its name.
 rotate() {
@@ -59,7 +59,7 @@ wrong_order() { # CONTROL-PLANE
   check "a key of its own" on_root "$1" "cp -p $file $file.good; sed -i 's/name: encryption.*/name: lonely/; s|secret: .*|secret: $(head -c 32 /dev/urandom | base64)|' $file; $reload"
   refused() { said "$1" "sudo $ask/api/v1/namespaces/default/secrets" | grep -q 'unable to transform key'; }
   check "its API server cannot read" until_true 60 refused "$1"
-  out=$(said "$1" "sudo $ask/api/v1/namespaces/default/secrets")
+  out=$(said "$1" "sudo $ask/api/v1/namespaces/default/secrets" | grep message)
   has "in these words" 'Internal error occurred: unable to transform key \"/registry/secrets/default/'
   has "for want of the key" "no matching key was found for the provided Secretbox transformer"
   out=$(said "$1" "sudo $ask/readyz")

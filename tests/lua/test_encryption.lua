@@ -1,5 +1,6 @@
---- Rotations of the key of Secrets without a cluster: which step is next, that no order of deaths, writes, joins and other wishes leaves
--- an API server that cannot read what is there, and what is refused; join tokens; what the emulator's API servers make of a file.
+--- Rotations of the key of Secrets without a cluster: which step is next, that no order of deaths, writes, joins and other wishes
+-- leaves an API server that cannot read what is there, and what is refused; join tokens; what the emulator's API servers make of
+-- a file.
 local test = require "tap"
 local crypto, json = require "crypto", require "json"
 local keys = require "kubeadm.encryption_keys"
@@ -112,8 +113,8 @@ test("what is in the way of a rotation", function(t)
   t.eq(keys.objection(hosts_of { "a", "a" }, { name = "b" }), nil)
 end)
 
--- All that can happen to three hosts (the third joins at some time) from the first key on: a run takes one small step (the mark, the
--- file, the API server), dies, or goes on to another key; each API server writes. `data`: the keys of what etcd has.
+-- All that can happen to three hosts (the third joins at some time) from the first key on: a run takes one small step (the mark,
+-- the file, the API server), dies, or goes on to another key; each API server writes. `data`: the keys of what etcd has.
 
 local WANTED = { "b", "c" }
 
@@ -275,6 +276,49 @@ test("a wrong order would be found", function(t)
     local ok, count, why = pcall(explore, quiet, beginning(), 2000000)
     t.ok(ok and not count and why or not ok and tostring(count):find " is not ", what .. ": " .. tostring(count))
   end
+end)
+
+-- Writing Secrets anew.
+
+test("all Secrets are written anew, page by page, by patches of nothing", function(t)
+  local NAMES, written, asked, told = 230, {}, {}, {}
+  local function items(first, last)
+    local list = json.array {}
+    for i = first, last do list[#list + 1] = { metadata = { name = "s" .. i, namespace = "n" } } end
+    return list
+  end
+  local forgotten = false
+  local api = {
+    path = function(_, _, _, namespace, name) return "/api/v1" .. (name and ("/namespaces/%s/secrets/%s"):format(namespace, name) or "/secrets") end,
+    request = function(_, method, path, body, options)
+      if method == "PATCH" then
+        t.eq({ body, options.content_type, options.ok[404], options.ok[409] }, { "{}", "application/merge-patch+json", true, true })
+        written[path:match "[^/]+$"] = (written[path:match "[^/]+$"] or 0) + 1
+        return nil, { status = path:find "s7$" and 409 or 404 }
+      end
+      t.has(options.accept, "PartialObjectMetadataList")
+      asked[#asked + 1] = path
+      local from = tonumber(path:match "continue=[a-z]+(%d+)") or 0
+      if from == 100 and not forgotten then
+        forgotten = true
+        t.ok(options.ok[410])
+        return nil, { status = 410, body = json.encode { kind = "Status", code = 410, metadata = { continue = "newest100" } } }
+      end
+      local last = math.min(from + 100, NAMES)
+      return { metadata = { continue = last < NAMES and "page" .. last or "", remainingItemCount = last < NAMES and NAMES - last or nil }, items = items(from + 1, last) }
+    end,
+  }
+  require("kubeadm.rewrite").secrets(api, function(done, total) told[#told + 1] = done .. "/" .. total end)
+  for i = 1, NAMES do t.eq(written["s" .. i], 1, "s" .. i) end
+  t.eq(asked, { "/api/v1/secrets?limit=100", "/api/v1/secrets?limit=100&continue=page100", "/api/v1/secrets?limit=100&continue=newest100",
+    "/api/v1/secrets?limit=100&continue=page200" })
+  t.eq({ told[1], told[5], told[#told] }, { "20/230", "100/230", "230/230" })
+  api.request = function(_, method)
+    if method == "PATCH" then error("refused by a webhook", 0) end
+    return { metadata = {}, items = items(1, 20) }
+  end
+  local ok, why = pcall(require("kubeadm.rewrite").secrets, api, function() end)
+  t.eq({ ok, why }, { false, "refused by a webhook" })
 end)
 
 -- Join tokens.

@@ -1,5 +1,6 @@
 --- Upgrades and etcd's majority without a cluster: the rules, what a plan is refused for, whose turn it is, which certificates end.
 local test = require "tap"
+local encryption_keys = require "kubeadm.encryption_keys"
 local certificates, guard, quorum = require "kubeadm.certificates", require "kubeadm.guard", require "kubeadm.quorum"
 local release = require "kubernetes.release"
 local skew, survey, turn = require "kubeadm.skew", require "kubeadm.survey", require "kubeadm.turn"
@@ -272,6 +273,29 @@ test("after one has failed none is begun, until the next plan", function(t)
   t.eq(ran, { "w1" })
   t.eq(errors, { w1 = "broken", w2 = "the upgrade of node w2 was not begun: that of w1 has failed",
     w3 = "the upgrade of node w3 was not begun: that of w1 has failed" })
+end)
+
+test("a key that is in use stays where it is kept, unless the plan rotates it", function(t)
+  local state = { { address = "kubeadm.encryption.secrets", kind = "kubeadm.encryption", fields = { name = "old", cluster = { ["$ref"] = "kubeadm.init.x" } } } }
+  local function key(action, name, from)
+    return { address = "azure.vault_random.k", kind = "azure.vault_random", action = action, fields = { name = name },
+      changes = from and { { path = "name", before = from, after = name } } }
+  end
+  local rotation = { address = "kubeadm.encryption.secrets", kind = "kubeadm.encryption", action = "update", fields = { name = "new", cluster = { endpoint = "api.test" } } }
+  local WHY = "azure.vault_random.k: the control planes use the key old, and this plan does not rotate it"
+  t.eq(judged(t, nil, { key("replace", "new", "old") }, state), WHY)
+  t.eq(judged(t, nil, { key("delete", "old") }, state), WHY, "what a run left that died")
+  t.eq(judged(t, nil, { key("replace", "new", "older") }, state), "", "another one")
+  t.eq(judged(t, nil, { key("create", "new") }, state), "")
+  t.eq(judged(t, nil, { key("replace", "new", "old"), rotation }, state), "")
+  rotation.action = "delete"
+  t.eq(judged(t, nil, { key("delete", "old"), rotation }, state), "", "all of it goes")
+  rotation.action = "update"
+  encryption_keys.refuse("api.test", { why = "control plane b is not healthy", hint = "bring it back" })
+  t.after(function() encryption_keys.refuse("api.test", nil) end)
+  t.eq(judged(t, nil, { rotation }, state), "kubeadm.encryption.secrets: control plane b is not healthy", "what its read has found")
+  rotation.action = "delete"
+  t.eq(judged(t, nil, { rotation }, state), "")
 end)
 
 test("certificates that end within 30 days are named, the first to end first", function(t)

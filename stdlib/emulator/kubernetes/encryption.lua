@@ -1,5 +1,5 @@
---- What an API server's --encryption-provider-config says: which resources are encrypted in etcd, with which key they are written, and
--- which it can read. Nothing is encrypted here; of each object the store knows by what it was written (its seal).
+--- What an API server's --encryption-provider-config says: which resources are encrypted in etcd, with which key they are
+-- written, and which it can read. Nothing is encrypted here; of each object the store knows by what it was written (its seal).
 local crypto, yaml = require "crypto", require "yaml"
 
 local Encryption = {}
@@ -28,8 +28,8 @@ local function seals_of(entry, path)
     local bytes = crypto.unbase64(key.secret or "")
     if not bytes then return nil, at .. ".secret: Invalid value: \"REDACTED\": secrets must be base64 encoded" end
     if not sized(name, bytes) then
-      return nil, ("%s.secret: Invalid value: \"REDACTED\": secret is not of the expected length, got %d, expected one of [%s]"):format(at,
-        #bytes, table.concat(KEYED[name].sizes, " "))
+      local words = "%s.secret: Invalid value: \"REDACTED\": secret is not of the expected length, got %d, expected one of [%s]"
+      return nil, words:format(at, #bytes, table.concat(KEYED[name].sizes, " "))
     end
     list[i] = ("k8s:enc:%s:v1:%s:%s"):format(name, key.name, crypto.sha256(bytes))
   end
@@ -52,7 +52,9 @@ function Encryption.read(text)
         seals[seal] = true
       end
     end
-    if #seals == 0 then return nil, ("resources[%d].providers: Required value: at least one provider is required"):format(i - 1) end
+    if #seals == 0 then
+      return nil, ("resources[%d].providers: Required value: at least one provider is required"):format(i - 1)
+    end
     for _, name in ipairs(group.resources or {}) do self.resources[name] = self.resources[name] or seals end
   end
   return self

@@ -21,8 +21,8 @@ end
 
 --- Opens a store. table_: durable table with put(key, value), delete(key), each() -> iterator of key, value; or nil.
 function Store.open(table_)
-  local self = setmetatable({ table = table_, data = {}, seals = {}, sealed = {}, lists = {}, revision = 1, log = {}, first = 1, subscribers = {},
-    oldest = 1 }, Store)
+  local self = setmetatable({ table = table_, data = {}, seals = {}, sealed = {}, lists = {}, revision = 1, log = {}, first = 1,
+    subscribers = {}, oldest = 1 }, Store)
   if table_ then
     for key, object in table_:each() do
       if key == "revision" then

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func run(ctx context.Context, runtime cri.RuntimeServiceClient, id string, comma
 
 func main() {
 	socket, words := "unix:///run/containerd/containerd.sock", []string{}
-	name, all, quiet := regexp.MustCompile(""), false, false
+	name, all, quiet, seconds := regexp.MustCompile(""), false, false, int64(0)
 	for i := 1; i < len(os.Args); i++ {
 		switch word := os.Args[i]; {
 		case len(words) > 1 && words[0] == "exec": // what follows the container is its command
@@ -75,6 +76,11 @@ func main() {
 			var err error
 			name, err = regexp.Compile(os.Args[i])
 			must(name, err)
+		case (word == "-t" || word == "--timeout") && i+1 < len(os.Args):
+			i++
+			var err error
+			seconds, err = strconv.ParseInt(os.Args[i], 10, 64)
+			must(seconds, err)
 		case word == "-a" || word == "--all":
 			all = true
 		case word == "-q" || word == "--quiet":
@@ -84,7 +90,7 @@ func main() {
 		}
 	}
 	if len(words) == 0 {
-		fail(fmt.Errorf("one of info, version, pods, ps, exec, stopp, rmp, pull, inspecti, rmi, each with what it is for"))
+		fail(fmt.Errorf("one of info, version, pods, ps, exec, stop, stopp, rmp, pull, inspecti, rmi, each with what it is for"))
 	}
 	if !strings.HasPrefix(socket, "unix://") {
 		socket = "unix://" + socket
@@ -109,6 +115,11 @@ func main() {
 			fail(fmt.Errorf("exec takes a container and a command"))
 		}
 		run(ctx, runtime, ids[0], ids[1:])
+	case "stop":
+		for _, id := range ids {
+			must(runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: id, Timeout: seconds}))
+			fmt.Println(id)
+		}
 	case "stopp":
 		for _, id := range ids {
 			must(runtime.StopPodSandbox(ctx, &cri.StopPodSandboxRequest{PodSandboxId: id}))

@@ -212,6 +212,8 @@ static void build_root(int fd, const struct vr_system_plan *plan, const struct v
     guard_kernel(fd);
     if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
         vr_report_fail(fd, "pivot_root");
+    /* As on any machine: a driver of volumes hands on what it mounts below /var/lib/kubelet. */
+    must_mount(fd, NULL, "/", NULL, MS_REC | MS_SHARED, NULL);
     if (sethostname(plan->hostname, strlen(plan->hostname)) != 0)
         vr_report_fail(fd, "sethostname");
 }

@@ -100,6 +100,12 @@ local function accounts()
   return table.move(more, 1, #more, #list + 1, list)
 end
 
+-- Whether a recipe gives it a cluster of ours whose kubelets wait for nobody: it would have nothing to do.
+local function is_not_awaited(cluster)
+  local class, of = field.classify(cluster)
+  return class == "resource" and of == "kubeadm.init" and not cluster.cloud_provider
+end
+
 return set.define "cloud_provider.azure" {
   doc = "Azure's cloud provider in a cluster whose kubelets wait for one (`cloud_provider` of kubeadm.init).",
   -- A new release waits for the control planes to be at it.
@@ -125,6 +131,9 @@ return set.define "cloud_provider.azure" {
   check = function(f, problem)
     if type(f.cluster_name) == "string" and f.cluster_name:find("%-internal$") then
       problem("cluster_name", "'cluster_name' ends in -internal, which it adds itself for load balancers inside of the network")
+    end
+    if is_not_awaited(f.cluster) then
+      problem("cluster", "has a 'cluster' whose kubelets wait for no cloud provider: give its kubeadm.init cloud_provider = true")
     end
     local known = type(f.version) ~= "string" or not versions.objection(f.version)
     if known or (f.controller_image and f.node_image) then return end

@@ -2,22 +2,22 @@
 # cloud_provider of recipes/cluster.lua: Nodes are set up by it, Services get load balancers that we leave alone, a role that is missing shows
 # and is mended, and it is there from the start or not at all.
 . "$(dirname "$0")/lib/story.sh"
-on=(control_planes=1 workers=1 cloud_provider=true)
+on=(control_planes=1 workers=1 cloud_provider=true version=1.35.4)
 network=/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Network
 nsg=$network/networkSecurityGroups/demo-nsg
 set=/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachineScaleSets/demo-worker
 get() { arm GET "$1" "${2:-2025-05-01}"; }
 k() { timeout 20 kubectl --kubeconfig "$work/kubeconfig" "$@"; }
 
-exits "a release of which no provider is known is refused" 1 vmrun check "$recipe" "${on[@]}" version=1.37.0
+exits "a release of which no provider is known is refused" 1 vmrun check "$recipe" "${on[@]/1.35.4/1.37.0}"
 has "by the release" "no version of cloud-provider-azure is known for Kubernetes 1.37.0; known are those for 1.20 to 1.36"
 
 # A cluster that was made without one cannot get one.
-exits "a cluster without it" 0 apply control_planes=1 workers=0 --target kubeadm.init.cluster
+exits "a cluster without it" 0 apply control_planes=1 workers=0 version=1.35.4 --target kubeadm.init.cluster
 exits "turned on" 1 plan "${on[@]}" workers=0 --target kubeadm.init.cluster
 has "is refused" "the cluster was made without a cloud provider, and cloud_provider cannot be turned on later"
 has "with what to do" "leave cloud_provider = false, or make a new cluster"
-exits "left as it was" 0 plan control_planes=1 workers=0 cloud_provider=false --target kubeadm.init.cluster --detailed-exitcode
+exits "left as it was" 0 plan control_planes=1 workers=0 cloud_provider=false version=1.35.4 --target kubeadm.init.cluster --detailed-exitcode
 exits "it goes" 0 vmrun destroy "$recipe" --yes --include-unmanaged
 [ "$failed" -eq 0 ] || exit
 
@@ -91,6 +91,14 @@ check "with all that was made for them" until_true 60 gone
 more=("${more[@]/workers=1/workers=2}")
 exits "a worker more" 0 apply "${more[@]}"
 same "is set up as well" "$(nodes '.spec.providerID // "none" | split("/") | last')" '["0","1","demo-cp-1"]'
+# Its images follow the cluster, behind the control planes.
+images() { k -n kube-system get deploy,daemonset -o json | jq -c '[.items[].spec.template.spec.containers[].image | select(contains("azure-cloud")) | split(":")[1]] | unique'; }
+same "its version is that of the release" "$(images)" '["v1.35.4"]'
+more=("${more[@]/version=1.35.4/version=1.36.1}")
+exits "another release" 0 apply "${more[@]}"
+same "brings another version" "$(images)" '["v1.36.0"]'
+matches "after the control plane" "kubernetes.node.cp-1: changed"
+exits "and nothing is left to do" 0 plan "${more[@]}" --detailed-exitcode
 exits "turned off" 1 plan "${more[@]/cloud_provider=true/cloud_provider=false}"
 has "it is refused" "the cluster was made with a cloud provider, and cloud_provider cannot be turned off later"
 

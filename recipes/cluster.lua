@@ -141,7 +141,7 @@ for i = 1, p.control_planes do
   local vm = azure.virtual_machine(name) (machine(name, {
     scale_set = control_set, interface = interface, identities = { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
-    size_apart = true,
+    size_apart = true, replace_apart = true,
   }))
   monitor.machine(name, vm)
   local cp = node(name) {

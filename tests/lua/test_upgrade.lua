@@ -179,6 +179,7 @@ test("what only takes its time to start is no reason to refuse a plan", function
   t.eq(skew.unwell(survey.take(api)), {})
   api.nodes[1].status.conditions[1].status, api.nodes[2].status.conditions[1].status, api.nodes[3].status.conditions[1].status = "False", "False", "False"
   t.eq(#skew.unwell(survey.take(api)), 3, "where the kubelet does not report, a pod's status is old")
+  t.eq(quorum.members(survey.take(api)), { a = false, b = false, c = false })
 end)
 
 test("a step waits for it, and says so", function(t)

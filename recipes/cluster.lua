@@ -144,7 +144,7 @@ for i = 1, p.control_planes do
     scale_set = control_set, interface = interface,
     identities = cloud.identities { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
-    size_apart = true,
+    size_apart = true, replace_apart = true,
   }))
   monitor.machine(name, vm)
   local cp = node(name) {

@@ -81,6 +81,23 @@ case "access by a jump host opens no SSH to the outside" {
   end,
 }
 
+case "another word for packages is maintenance of each Node, and a new Node has none" {
+  recipe = cluster,
+  run = function(t)
+    t:apply { packages = "1" }
+    local plan = t:plan { packages = "2" }
+    t:equal(plan.summary.change, 5)
+    t:equal(plan.summary.add + plan.summary.destroy, 0)
+    for address, action in pairs(plan.actions) do
+      t:matches(address, "kubeadm%.maintenance%.[%w-]+$")
+      t:equal(action.changes[1].path, "packages")
+    end
+    t:equal(t:apply { packages = "2" }.summary.failed, 0)
+    plan = t:plan { packages = "2", workers = 3 }
+    t:equal(plan.summary.change, 0, "nor is another touched")
+  end,
+}
+
 case "a key of ours encrypts the disks, and machines wait until it may be used" {
   recipe = cluster, params = { control_planes = 1, disk_encryption = "customer" },
   run = function(t)

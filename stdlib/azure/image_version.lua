@@ -51,7 +51,9 @@ function M.resolve(ctx, client, f, location, current)
   if f.image_version == "newest" then return M.newest(client, location, reference) end
   if current and is_same(current, reference) and M.of(current) then return M.of(current) end
   local prior = ctx.prior
-  if prior and prior.outputs and prior.fields and prior.fields.image == f.image and prior.outputs.exact_version then
+  local made_of = prior and prior.outputs and prior.outputs.made_of
+  local same = prior and prior.fields and prior.fields.image == f.image and (not made_of or made_of:match "^(.*) " == f.image)
+  if same and prior.outputs and prior.outputs.exact_version then
     return prior.outputs.exact_version
   end
   -- Who may not list versions makes machines of "latest", and the first of them says what that was.

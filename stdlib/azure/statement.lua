@@ -436,6 +436,7 @@ local function define(statement)
       if statement.observed then
         for name, value in pairs(statement.observed(ctx.fields, body, ctx)) do read.fields[name] = value end
       end
+      read.note = ctx.note
       local state = get(body, "properties.provisioningState")
       if state == "Failed" or state == "Canceled" then read.status, read.failed = "failed", state end
       if statement.status then read.status = statement.status(ctx, client, body) or read.status end

@@ -1,5 +1,5 @@
 --- A virtual machine, alone or attached to a Flexible scale set, so that its identity is known before it exists.
-local arm, field, json = require "azure.arm", require "field", require "json"
+local arm, crypto, field, json = require "azure.arm", require "crypto", require "field", require "json"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local extension, image_version = require "azure.machine_extension", require "azure.image_version"
 
@@ -25,6 +25,8 @@ local fields = profile.fields("properties.")
 fields.size.arm = "properties.hardwareProfile.vmSize"
 fields.size_apart = field.boolean { default = false, ignore = true,
   doc = "Another size is the business of a resource beside this one; here it counts for a new machine only." }
+fields.replace_apart = field.boolean { default = false, ignore = true,
+  doc = "Another image, version of it or custom data counts for a new machine only, and every plan names who is not of it; `--replace` makes it anew." }
 fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
 fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace = true,
   arm = "properties.virtualMachineScaleSet", doc = "A Flexible scale set to belong to." }
@@ -35,12 +37,36 @@ fields.extensions = extension.field()
 fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
   doc = "The host name; the machine's name unless given." }
 
+-- What a machine was made of: its image, as Azure shows it, and a digest of its custom data, which Azure shows nobody.
+local function made_of(ctx, body)
+  local prior, data = ctx.prior, ctx.fields.custom_data
+  local kept = prior and prior.outputs and prior.outputs.made_of
+  if ctx.verb ~= "create" and prior and prior.fields then data = prior.fields.custom_data end
+  local digest = ctx.verb ~= "create" and kept and kept:match "%x+$" or crypto.sha256(data or "")
+  return ("%s %s"):format(profile.observed(ctx.fields, body.properties, body).image, digest)
+end
+
+-- With replace_apart: what of these a machine has otherwise is told, and is no difference.
+local function leave_apart(ctx, shown)
+  local f, stale = ctx.fields, {}
+  for _, name in ipairs { "image", "image_version" } do
+    if f[name] ~= nil and shown[name] ~= f[name] then stale[#stale + 1] = name end
+    shown[name] = f[name] or shown[name]
+  end
+  shown.custom_data = f.custom_data
+  if ctx.made_of:match "%x+$" ~= crypto.sha256(f.custom_data or "") then stale[#stale + 1] = "custom_data" end
+  if #stale > 0 then
+    ctx.note = ("machine %s was made of another %s, and stays until it is replaced: --replace %s"):format(f.name, table.concat(stale, ", "), ctx.address)
+  end
+end
+
 return statement.define {
   kind = "virtual_machine", doc = "A virtual machine.", type = "Microsoft.Compute/virtualMachines", api = API,
   match = "^[%w][%w-]*[%w]$", fields = fields,
   outputs = {
     private_ip = field.string { doc = "The private address of its interface." },
     exact_version = field.string { doc = "The version of the image that it was made of." },
+    made_of = field.string { doc = "Its image, and a digest of the custom data that it was made with." },
     vm_id = field.string { arm = "properties.vmId", doc = "Azure's own id of this machine; a new machine has a new one." },
   },
   timeouts = { create = 1200, update = 1200, delete = 1200 },
@@ -65,6 +91,7 @@ return statement.define {
     local shown = profile.observed(f, body.properties, body)
     if f.size_apart then shown.size = f.size end
     shown.image_version = ctx.image_version
+    if f.replace_apart then leave_apart(ctx, shown) end
     shown.power = f.power and (ctx.power or f.power)
     shown.extensions = extension.observed(ctx, { body.resources or {} })
     return shown
@@ -72,6 +99,8 @@ return statement.define {
   found = function(ctx, client, body, outputs)
     local reference = statement.get(body, "properties.storageProfile.imageReference")
     outputs.exact_version = image_version.of(reference)
+    outputs.made_of = made_of(ctx, body)
+    ctx.made_of = outputs.made_of
     if ctx.verb == "read" then ctx.image_version = image_version.observed(client, ctx.fields, body.location, reference) end
     outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
       or (ctx.prior and ctx.prior.outputs.private_ip)

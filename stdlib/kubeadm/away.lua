@@ -27,8 +27,8 @@ function M.objection(now, name, mark)
   end
 end
 
-local function begin(api, name, mark)
-  local now = survey.take(api)
+local function begin(ctx, api, name, mark)
+  local now = survey.settled(ctx, api)
   local why, hint = M.objection(now, name, mark)
   if why then error(fail { why, code = "quorum", hint = hint }) end
   local node = now.nodes[name]
@@ -44,7 +44,7 @@ end
 --- Takes a Node away: fn(boot) gets the id of the boot in which this began, does what is to be done, and returns a function that
 -- says of a boot's id whether the Node is back with it.
 function M.run(ctx, api, name, mark, fn)
-  local node, boot, cordoned = begin(api, name, mark)
+  local node, boot, cordoned = begin(ctx, api, name, mark)
   ctx:progress "draining"
   drain(ctx, api, name)
   local is_back = fn(boot)

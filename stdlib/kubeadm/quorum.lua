@@ -13,11 +13,11 @@ function M.whole(endpoint, is_whole) going[endpoint] = is_whole or nil end
 --- Whether this run takes the whole cluster away.
 function M.is_going(cluster) return going[cluster.endpoint or ""] == true end
 
---- The members of etcd by a survey: { [name] = is it well? }.
+--- The members of etcd by a survey: { [name] = is it well? }. Who only takes its time to start is: a step waits for it.
 function M.members(now)
   local members = {}
   for name, node in pairs(now.nodes) do
-    if node.control_plane then members[name] = node.etcd == true end
+    if node.control_plane then members[name] = node.etcd == true or node.etcd == false and node.starting ~= nil end
   end
   return members
 end
@@ -53,7 +53,7 @@ end
 --- Right before a control plane is reset: raises when the others could not go on without it. cluster: the table of its kubeadm.init.
 function M.guard(ctx, cluster, name)
   if M.is_going(cluster) then return end
-  local ok, now = pcall(function() return survey.take(connect.client(ctx, cluster)) end)
+  local ok, now = pcall(function() return survey.settled(ctx, connect.client(ctx, cluster)) end)
   if not ok then
     error(fail { ("%s stays: it is not known whether etcd keeps its majority without it: %s"):format(name, tostring(now)),
       code = "quorum", hint = "bring the API back first; the whole cluster goes with `vmrun destroy`" })

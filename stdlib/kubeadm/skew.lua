@@ -60,12 +60,12 @@ function M.lagging(survey, to, upgraded)
   return list
 end
 
---- The control planes of a survey that are not well: not Ready, or without a running etcd.
+--- The control planes of a survey that are not well: not Ready, or without a running etcd; one that is only starting is.
 function M.unwell(survey, but)
   local list = {}
   for _, name in ipairs(names_of(survey.nodes)) do
     local node = survey.nodes[name]
-    if node.control_plane and name ~= but and not (node.ready and node.etcd ~= false) then list[#list + 1] = name end
+    if node.control_plane and name ~= but and not (node.ready and (node.etcd ~= false or node.starting)) then list[#list + 1] = name end
   end
   return list
 end

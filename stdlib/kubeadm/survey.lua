@@ -13,6 +13,9 @@ M.MARK = "vmrun/upgrade"
 --- Those of Nodes that are away for another size of their machine, or for maintenance (away.lua).
 M.RESIZE, M.MAINTENANCE = "vmrun/resize", "vmrun/maintenance"
 
+--- Seconds that a static pod may take to start: its startup probe has 240, and one restart.
+M.STARTS = 300
+
 local SHARED = 2 -- seconds for which the reads of one plan share an answer
 local PARTS = { ["kube-apiserver"] = true, ["kube-controller-manager"] = true, ["kube-scheduler"] = true }
 
@@ -41,10 +44,29 @@ local function node_of(object)
     cordoned = object.spec.unschedulable == true, under_way = under_way(object) }
 end
 
+local COMES = { ContainerCreating = true, PodInitializing = true }
+
+-- Whether a pod that is not Ready only takes its time: its container is being made, or runs and has not passed its startup probe yet.
+local function is_starting(pod)
+  local statuses = pod.status and pod.status.containerStatuses or {}
+  if not statuses[1] then return pod.status ~= nil and pod.status.phase == "Pending" end
+  for _, status in ipairs(statuses) do
+    local state = status.state or {}
+    if status.ready ~= true and not (state.running and status.started == false or state.waiting and COMES[state.waiting.reason or ""]) then
+      return false
+    end
+  end
+  return true
+end
+
 local function add_pod(nodes, pod)
   local part, node = (pod.metadata.labels or {}).component, nodes[pod.spec.nodeName or ""]
   if not node then return end
   local ready = client.condition(pod, "Ready") == "True"
+  if not ready and node.ready and is_starting(pod) and (part == "etcd" or PARTS[part]) then
+    node.starting = node.starting or {}
+    node.starting[pod.metadata.name or part] = true
+  end
   if part == "etcd" then node.etcd = ready and node.ready end
   if not PARTS[part] then return end
   node.control_plane = true
@@ -74,7 +96,8 @@ end
 
 --- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned, under_way (is it away for
 -- something of ours?); of control planes also: api_server, api_ready,
--- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none) } } }
+-- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none), starting (the names of
+-- those of its static pods that only take their time, a set; nil for none) } } }
 function M.take(api)
   local nodes, pods, version = at_once(
     function() return (api:list("v1", "Node")) end,
@@ -84,6 +107,36 @@ function M.take(api)
   for _, object in ipairs(nodes) do survey.nodes[object.metadata.name] = node_of(object) end
   for _, pod in ipairs(pods) do add_pod(survey.nodes, pod) end
   return survey
+end
+
+-- The pods that are only starting: a list, and a set.
+local function starting_of(survey)
+  local names, set = {}, {}
+  for _, node in pairs(survey.nodes) do
+    for name in pairs(node.starting or {}) do names[#names + 1], set[name] = name, true end
+  end
+  table.sort(names)
+  return names, set
+end
+
+--- The same, once no static pod of a control plane is only starting: right after a cluster was made, the startup probes of etcd and
+-- the API servers take a minute.
+function M.settled(ctx, api)
+  local deadline = task.now() + M.STARTS
+  while true do
+    local survey = M.take(api)
+    local names, set = starting_of(survey)
+    if #names == 0 then return survey end
+    local words = table.concat(names, ", ")
+    if task.now() > deadline then
+      error(fail { ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS), code = "starting",
+        hint = "see why: kubectl describe pod -n kube-system " .. names[1] })
+    end
+    if ctx.progress then ctx:progress(("waiting for %s to start"):format(words)) end
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" }, math.min(15, M.STARTS), function(event, pod)
+      return set[pod.metadata.name] and (event == "DELETED" or client.condition(pod, "Ready") == "True")
+    end)
+  end
 end
 
 local taking = require "together"()

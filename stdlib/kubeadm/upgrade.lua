@@ -83,7 +83,7 @@ end
 
 local function go(ctx, api)
   local f = ctx.fields
-  local now = survey.take(api)
+  local now = survey.settled(ctx, api)
   object_to(now, f)
   if f.control_plane and now.version and release.compare(now.version, f.version) < 0 then
     ctx:progress "saving a snapshot of etcd"

@@ -139,7 +139,7 @@ exits "the word again" 0 keep packages=lost
 k create deployment web --image=nginx --replicas=2 >/dev/null
 k rollout status deployment web --timeout=60s >/dev/null
 k create poddisruptionbudget web --selector=app=web --min-available=2 >/dev/null
-timeout 20 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${usual[@]}" packages=budget >"$work/budget" 2>&1 </dev/null
+timeout -s KILL 20 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${usual[@]}" packages=budget >"$work/budget" 2>&1 </dev/null
 same "waits at it" "$(grep -c 'maintenance.worker: draining: ' "$work/budget" | sed 's/^[1-9].*/some/')" some
 same "control planes were before" "$(grep -cE 'maintenance\.cp-[123]: changed' "$work/budget")" 3
 same "one worker is away, for this" "$(left_over | wc -w)" 1
@@ -147,6 +147,24 @@ check "the budget is gone" k delete poddisruptionbudget web
 exits "the next run ends well" 0 keep packages=budget
 same "no Node is cordoned or marked any more" "$(left_over)" ""
 same "the pods are there" "$(k get deployment web -o jsonpath='{.status.readyReplicas}')" 2
+
+# By hand, in the REPL.
+repl() { printf '%s\n' "$@" | timeout 120 "$VMRUN" repl "$recipe" --state-dir "$state"; }
+second=$(boots)
+check "the REPL lists Nodes" repl 'n = nodes.list()' 'n[1].name, n[5].name, n[5].version, n[1].packages'
+matches "control planes first" '"demo-cp-1"'
+matches "with what waits" '"0 newer by the lists of 20[0-9-]+"'
+check "and restarts them" repl 'nodes.reboot "demo-cp-2,@worker"'
+has "one after the other" '{ "demo-cp-2", "demo-worker000000", "demo-worker000001" }'
+same "these, and no other" "$(restarted "$second")" "demo-cp-2 demo-worker000000 demo-worker000001 "
+check "newer packages" newest curl 7.88.1-10+deb12u18
+check "and upgrades them" repl 'nodes.maintain("demo-cp-1", { security = true })' 'nodes.maintain "demo-worker000001"'
+same "where it was told to" "$(version_of curl)" "7.88.1-10+deb12u16 on 4
+7.88.1-10+deb12u18 on 1"
+same "nobody is left cordoned by it" "$(left_over)" ""
+exits "which is nothing to a plan" 0 look packages=budget
+exits "what is no pattern of hosts is told" 1 repl 'nodes.reboot "nobody"'
+has "as for exec" "no host fits 'nobody'"
 
 # etcd's majority, and who cannot be reached.
 machine=/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachines

@@ -52,7 +52,7 @@ disks >"$work/disks"
 exits "a minor release that is skipped" 1 apply version=1.37.0
 has "is named" "the cluster is at 1.35.1, and shall be at 1.37.0: that skips 1.36: an upgrade goes on by one minor release"
 has "once" "1 step would break the cluster; nothing was changed"
-matches "with its place" 'recipes/cluster.lua:[0-9]+: kubernetes.node.cp-1'
+matches "with its place" 'recipes/cluster/life.lua:[0-9]+: kubernetes.node.cp-1'
 exits "for a part of it, too" 1 apply version=1.37.0 --target node.cp-2/kubeadm.node.tools
 has "it says the same" "that skips 1.36"
 exits "for a worker, too" 1 apply version=1.37.0 --target 'azure.virtual_machine_scale_set.worker.instances[0]/kubernetes.node.worker'

@@ -16,9 +16,10 @@ test.timeout = 280
 local STUBS = {
   ["apt-get"] = [[
 d=/var/lib/stub; mkdir -p $d; echo "apt-get $*" >>/var/log/stub
-while :; do case $1 in -o) shift 2 ;; -*) shift ;; *) break ;; esac; done
+while :; do case $1 in -o) shift 2 ;; -s) dry=1; shift ;; -*) shift ;; *) break ;; esac; done
 verb=$1; shift
 case $verb in
+upgrade) [ -z "$dry" ] || cat "$d/newer" ;;
 update) mkdir -p /var/lib/apt/lists; : >/var/lib/apt/lists/x_Packages ;;
 install) for p; do case $p in -*) continue ;; esac
     n=${p%%=*} v=${p#*=}; [ "$v" != "$p" ] || v=1.0
@@ -62,9 +63,42 @@ local HOSTILE = {
 
 local URL = "https://example.org/file"
 
+-- As `apt-get -s upgrade --with-new-pkgs` says it.
+local NEWER = [[
+Inst linux-image-6.1.0-40-amd64 (6.1.153-1 Debian-Security:12/oldstable-security [amd64])
+Inst linux-image-amd64 [6.1.140-1] (6.1.153-1 Debian-Security:12/oldstable-security [amd64]) []
+Inst bash [5.2.15-2+b8] (5.2.15-2+b13 Debian:12.15/oldstable [amd64])
+Inst tool [1-security] (2 Debian:12.15/oldstable, Ubuntu:22.04/jammy-security [amd64])
+Conf bash (5.2.15-2+b13 Debian:12.15/oldstable [amd64])
+]]
+
 -- A type: `declare(host)`; `before(m)` makes the fresh host; `drift(m)` is what somebody else does; `seen` are the changes that
 -- a check then tells: {path, old, new}; `after(t, m)` looks at what was made.
 local CASES = {
+  package_upgrade = {
+    declare = function(host)
+      host.package_upgrade "all" { once = "it's $(x)" }
+      host.package_upgrade "some" { once = "1", security = true }
+    end,
+    before = function(m) m.write("/var/lib/stub/newer", NEWER) end,
+    drift = function(m) m.sh "echo 0 >/var/lib/vmrun/upgrades/some; rm /var/lib/vmrun/upgrades/all; touch -d 2026-01-02 /var/lib/apt/lists" end,
+    seen = {
+      { path = "package_upgrade all.waiting", old = "3 newer by the lists of 2026-01-02", new = "none" },
+      { path = "package_upgrade some.done", old = "0", new = "1" },
+      { path = "package_upgrade some.waiting", old = "2 newer by the lists of 2026-01-02", new = "none" },
+    },
+    after = function(t, m)
+      local log = m.sh "grep -v ' -s ' /var/log/stub"
+      t.has(log, "update -qq\napt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -y -qq upgrade --with-new-pkgs\n")
+      t.has(log, " install --only-upgrade --no-install-recommends linux-image-amd64 tool")
+      t.eq(m.read "/var/lib/vmrun/upgrades/all", "it's $(x)\n")
+      m.write("/var/lib/stub/newer", "")
+      m.sh "mv /var/log/stub /var/log/stub.before"
+      lab.apply(m, function(host) host.package_upgrade "other" { once = "2", security = true } end)
+      t.ok(not m.read "/var/log/stub":find "install", "where nothing waits nothing is installed")
+      m.write("/var/lib/stub/newer", NEWER)
+    end,
+  },
   apt_repository = {
     declare = function(host)
       host.apt_repository "demo" { url = "https://example.org/deb", suite = "/", key = "-----BEGIN PGP-----\nit's $KEY\n-----END-----\n" }

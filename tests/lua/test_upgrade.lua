@@ -18,6 +18,12 @@ local function pod(part, on, image, ready)
     status = { conditions = { { type = "Ready", status = ready == false and "False" or "True" } } } }
 end
 
+-- A static pod that runs, and has not passed its startup probe yet.
+local function starting(one)
+  one.status.containerStatuses = { { ready = false, started = false, state = { running = { startedAt = "2026-01-01T00:00:00Z" } } } }
+  return one
+end
+
 -- A client of a cluster: control planes { name = { kubelet, api server, options } }, workers { name = { kubelet, options } }.
 local function api_of(version, planes, workers)
   local api = { nodes = {}, pods = {} }
@@ -132,6 +138,63 @@ test("a plan is told once why its upgrade may not be", function(t)
   local rows = { upgrade_row("a", "1.36.1", "1.38.0"), upgrade_row("b", "1.36.1", "1.38.0"), upgrade_row("c", "1.36.1", "1.38.0") }
   t.eq(judged(t, api_of("1.36.1", three "1.36.1"), rows),
     "kubernetes.node.a: the cluster is at 1.36.1, and shall be at 1.38.0: that skips 1.37: an upgrade goes on by one minor release")
+end)
+
+-- A cluster that was just made: pods of `b` wait for their startup probes, until something is watched `rounds` times.
+local function just_made(rounds)
+  local planes = three "1.36.1"
+  planes.b[3] = { etcd = false }
+  local api = api_of("1.36.1", planes)
+  local late = {}
+  for _, one in ipairs(api.pods) do
+    if one.spec.nodeName == "b" and one.metadata.labels.component == "etcd" then
+      one.metadata.name = "etcd-b"
+      late[#late + 1] = starting(one)
+    end
+  end
+  function api.watch()
+    rounds = rounds - 1
+    if rounds > 0 then return end
+    for _, one in ipairs(late) do one.status = { conditions = { { type = "Ready", status = "True" } } } end
+  end
+  return api, late[1]
+end
+
+test("what only takes its time to start is no reason to refuse a plan", function(t)
+  local api, pod_of_b = just_made(1)
+  local now = survey.take(api)
+  t.eq({ now.nodes.b.etcd, now.nodes.b.starting, now.nodes.a.starting }, { false, { ["etcd-b"] = true } })
+  t.eq(skew.unwell(now), {})
+  t.eq(quorum.members(now), { a = true, b = true, c = true })
+  t.eq(judged(t, api, { upgrade_row("a", "1.36.1", "1.36.2") }), "")
+  for _, state in ipairs { { waiting = { reason = "CrashLoopBackOff" } }, { terminated = { exitCode = 1 } } } do
+    pod_of_b.status.containerStatuses[1].state = state
+    t.eq(skew.unwell(survey.take(api)), { "b" }, next(state))
+  end
+  pod_of_b.status.containerStatuses[1] = { ready = false, started = true, state = { running = {} } }
+  survey.forget(api)
+  t.has(judged(t, api, { upgrade_row("a", "1.36.1", "1.36.2") }), "control plane b is not healthy", "it has started, and fails")
+  pod_of_b.status = { phase = "Pending", conditions = {} }
+  t.eq(skew.unwell(survey.take(api)), {}, "it has no container yet")
+  pod_of_b.status.containerStatuses = { { ready = false, started = false, state = { waiting = { reason = "ContainerCreating" } } } }
+  t.eq(skew.unwell(survey.take(api)), {})
+  api.nodes[1].status.conditions[1].status, api.nodes[2].status.conditions[1].status, api.nodes[3].status.conditions[1].status = "False", "False", "False"
+  t.eq(#skew.unwell(survey.take(api)), 3, "where the kubelet does not report, a pod's status is old")
+  t.eq(quorum.members(survey.take(api)), { a = false, b = false, c = false })
+end)
+
+test("a step waits for it, and says so", function(t)
+  local said = {}
+  local ctx = { progress = function(_, text) said[#said + 1] = text end }
+  local now = survey.settled(ctx, (just_made(2)))
+  t.eq({ now.nodes.b.etcd, now.nodes.b.starting }, { true })
+  t.eq(said, { "waiting for etcd-b to start", "waiting for etcd-b to start" })
+  local was = survey.STARTS
+  t.after(function() survey.STARTS = was end)
+  survey.STARTS = -1
+  local err = t.fails("etcd-b is still starting after -1 s", survey.settled, ctx, (just_made(9)))
+  t.eq(err.code, "starting")
+  t.has(err.hint, "kubectl describe pod -n kube-system etcd-b")
 end)
 
 test("an upgrade begins with healthy control planes, and goes on with those that it has under way", function(t)

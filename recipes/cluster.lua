@@ -20,11 +20,11 @@ local p = params {
   zones          = param.list    { param.string {}, default = {}, help = "such as 1,2,3" },
   spot           = param.boolean { default = false, help = "workers are Spot instances" },
   spot_price     = param.number  { default = -1, help = "an hour; -1: regular" },
-  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$",
-                                   help = "another one upgrades, by one minor release at most" },
-  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
-                                   help = "workers away at once: 2, or 25%" },
+  version        = param.string  { default = "1.36.1", match = "^1%.%d+%.%d+$", help = "of all" },
+  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$", help = "such as 25%" },
   max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
+  restore        = param.string  { optional = true, help = "a backup, if all is lost" },
+  restore_key    = param.secret  { optional = true, env = "VMRUN_BACKUP_KEY", help = "its key" },
   roll           = param.boolean { default = true, help = "stale workers are replaced" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
@@ -77,9 +77,8 @@ local rules = not given_subnet and azure.network_security_group "nodes" (own("ns
   { name = "flannel",   priority = 150, port = 8472,  source = nodes, protocol = "Udp" },
   { name = "node-port", priority = 160, port = "30000-32767", source = p.network },
 } }))
-local subnet = given_subnet or azure.subnet "nodes" {
-  name = p.name .. "-nodes", vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules
-}
+local subnet = given_subnet or azure.subnet "nodes" { name = p.name .. "-nodes",
+  vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules }
 if admin then
   azure.virtual_network_peering "to-them" { vnet = network, remote = admin, allow_forwarded = true }
   azure.virtual_network_peering "to-us" { vnet = admin, remote = network, allow_forwarded = true }
@@ -127,6 +126,8 @@ local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
+local backup = p.restore and kubeadm.backup "restore" {
+  file = p.restore, key = p.restore_key, endpoint = endpoint, version = p.version }
 local changed = {} -- control planes are upgraded and resized one after the other, then workers
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
@@ -150,6 +151,7 @@ for i = 1, p.control_planes do
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
+    fields.restore = backup or nil
     cluster = kubeadm.init "cluster" (fields)
     last = cluster
   else
@@ -184,10 +186,8 @@ flannel.network "flannel" { cluster = cluster, pods = cluster.pods }
 local repo = p.git_url and git.repository "cluster" {
   url = p.git_url, branch = p.git_branch, key = p.git_key, known_hosts = p.git_hosts,
 } or git.emulator_repository "cluster" { branch = p.git_branch }
-local layout = git.files "layout" {
-  repository = repo, files = files("cluster/gitops"), keep_existing = true,
-  message = "Add the clusters, the infrastructure and the apps",
-}
+local layout = git.files "layout" { repository = repo, files = files("cluster/gitops"),
+  keep_existing = true, message = "Add the clusters, the infrastructure and the apps" }
 local gitops = flux.bootstrap "flux" {
   cluster = cluster, repository = repo, path = "clusters/" .. p.environment, after = { layout },
 }

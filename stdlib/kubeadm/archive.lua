@@ -26,7 +26,7 @@ local function keys_of(passphrase, salt, cost)
   return bytes:sub(1, 32), bytes:sub(33)
 end
 
-local function nonce(number, last) return ("\0\0\0>I8B"):pack(number, last and 1 or 0) end
+local function nonce(number, last) return "\0\0\0" .. (">I8B"):pack(number, last and 1 or 0) end
 
 local function check_of(key, salt) return crypto.hmac_sha256(key, "check\0" .. salt):sub(1, 32) end
 

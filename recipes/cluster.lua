@@ -25,9 +25,10 @@ local p = params {
   packages       = param.string  { optional = true, help = "a word: another upgrades Debian's" },
   security_only  = param.boolean { default = false, help = "packages are of the security archive" },
   reboot         = param.choice  { "needed", "always", "never", help = "after that" },
-  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$",
-                                   help = "workers away at once: 2, or 25%" },
+  max_unavailable = param.string { default = "1", match = "^[1-9]%d*%%?$", help = "such as 25%" },
   max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
+  restore        = param.string  { optional = true, help = "a backup, if all is lost" },
+  restore_key    = param.secret  { optional = true, env = "VMRUN_BACKUP_KEY", help = "its key" },
   roll           = param.boolean { default = true, help = "stale workers are replaced" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
@@ -82,9 +83,8 @@ local rules = not given_subnet and azure.network_security_group "nodes" (own("ns
   { name = "flannel",   priority = 150, port = 8472,  source = nodes, protocol = "Udp" },
   { name = "node-port", priority = 160, port = "30000-32767", source = p.network },
 } }))
-local subnet = given_subnet or azure.subnet "nodes" {
-  name = p.name .. "-nodes", vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules
-}
+local subnet = given_subnet or azure.subnet "nodes" { name = p.name .. "-nodes",
+  vnet = network, cidr = nodes, nat_gateway = nat, security_group = rules }
 if admin then
   azure.virtual_network_peering "to-them" { vnet = network, remote = admin, allow_forwarded = true }
   azure.virtual_network_peering "to-us" { vnet = admin, remote = network, allow_forwarded = true }
@@ -133,6 +133,8 @@ local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" { address = jump_host, user = p.user,
   key = key.private_key, host_keys = p.jump_host_keys }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
+local backup = p.restore and kubeadm.backup "restore" {
+  file = p.restore, key = p.restore_key, endpoint = endpoint, version = p.version }
 local hosts, changed = {}, {} -- control planes are changed one after the other, then workers
 for i = 1, p.control_planes do
   local name, entry = ("cp-%d"):format(i), i == 1 and public
@@ -157,7 +159,7 @@ for i = 1, p.control_planes do
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
-    fields.cloud_provider = p.cloud_provider
+    fields.cloud_provider, fields.restore = p.cloud_provider, backup or nil
     cluster = kubeadm.init "cluster" (fields)
     last = cluster
   else

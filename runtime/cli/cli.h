@@ -28,6 +28,7 @@ int vr_cmd_machines(int argc, char **argv);
 int vr_cmd_lua(int argc, char **argv);
 int vr_cmd_version(int argc, char **argv);
 int vr_cmd_apply(int argc, char **argv);
+int vr_cmd_backup(int argc, char **argv);
 int vr_cmd_check(int argc, char **argv);
 int vr_cmd_destroy(int argc, char **argv);
 int vr_cmd_emulator(int argc, char **argv);
@@ -51,7 +52,8 @@ int vr_cmd_state(int argc, char **argv);
 int vr_cmd_test(int argc, char **argv);
 int vr_cmd_why(int argc, char **argv);
 
-extern const struct vr_opt vr_apply_options[], vr_check_options[], vr_destroy_options[],
+extern const struct vr_opt vr_apply_options[], vr_backup_options[], vr_check_options[],
+    vr_destroy_options[],
     vr_emulator_options[], vr_exec_options[], vr_graph_options[], vr_import_options[],
     vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[], vr_login_options[],
     vr_output_options[], vr_drift_options[], vr_hold_options[], vr_permissions_options[],

@@ -33,6 +33,17 @@ const struct vr_opt vr_kubeconfig_options[] = {
     VR_OPT_COMMON,
     VR_OPT_END,
 };
+const struct vr_opt vr_backup_options[] = {
+    VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE",
+           "where to write it, mode 0600 (default: STACK-TIME.backup)"),
+    VR_OPT("key-file", 'k', VR_OPT_TEXT, key_file, "FILE",
+           "the passphrase that encrypts it; `-` is stdin (else $VMRUN_BACKUP_KEY, or it is asked "
+           "for)"),
+    VR_OPT("show", 0, VR_OPT_TEXT, from, "FILE",
+           "verify this backup instead, and print what it is of"),
+    VR_OPT_COMMON,
+    VR_OPT_END,
+};
 const struct vr_opt vr_report_options[] = {
     VR_OPT("out", 'o', VR_OPT_TEXT, out, "FILE", "where to write it; stdout unless given"),
     VR_OPT_COMMON,
@@ -60,18 +71,18 @@ static json_t *texts(const struct vr_texts *list)
 
 json_t *vr_tool_args(const struct vr_args *args)
 {
-    return json_pack("{s:s*, s:o, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, "
-                     "s:s*, s:s*, s:b, "
-                     "s:b, s:b, s:b, s:b, s:b, "
-                     "s:b, s:b}",
-                     "recipe", args->recipe, "words", texts(&args->words), "rest",
-                     texts(&args->rest), "groups", texts(&args->groups), "format", args->format,
-                     "out", args->out, "user", args->user, "identity", args->identity, "timeout",
-                     args->timeout, "hours", args->hours, "clock", args->clock, "tenant",
-                     args->tenant, "profile", args->profile, "seed", args->seed, "machines",
-                     args->machines, "cloud", args->cloud, "json", args->json, "all", args->all,
-                     "force", args->force, "merge", args->merge, "tty", args->tty, "show",
-                     args->show, "forget", args->forget);
+    return json_pack(
+        "{s:s*, s:o, s:o, s:o, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, s:s*, "
+        "s:s*, s:s*, s:s*, s:s*, s:b, "
+        "s:b, s:b, s:b, s:b, s:b, "
+        "s:b, s:b}",
+        "recipe", args->recipe, "words", texts(&args->words), "rest", texts(&args->rest), "groups",
+        texts(&args->groups), "format", args->format, "out", args->out, "user", args->user,
+        "identity", args->identity, "timeout", args->timeout, "hours", args->hours, "clock",
+        args->clock, "tenant", args->tenant, "profile", args->profile, "seed", args->seed,
+        "machines", args->machines, "key_file", args->key_file, "from", args->from, "cloud",
+        args->cloud, "json", args->json, "all", args->all, "force", args->force, "merge",
+        args->merge, "tty", args->tty, "show", args->show, "forget", args->forget);
 }
 
 static json_t *call_of(struct vr_session *session)
@@ -173,6 +184,11 @@ static int kubeconfig(struct vr_session *session, struct vr_error *err)
     return run_tool(session, "kubeconfig", err);
 }
 
+static int backup(struct vr_session *session, struct vr_error *err)
+{
+    return run_tool(session, "backup", err);
+}
+
 static int report(struct vr_session *session, struct vr_error *err)
 {
     return run_tool(session, "report", err);
@@ -196,6 +212,11 @@ int vr_cmd_inventory(int argc, char **argv)
 int vr_cmd_kubeconfig(int argc, char **argv)
 {
     return vr_session_main(argc, argv, vr_kubeconfig_options, kubeconfig);
+}
+
+int vr_cmd_backup(int argc, char **argv)
+{
+    return vr_session_main(argc, argv, vr_backup_options, backup);
 }
 
 int vr_cmd_report(int argc, char **argv)

@@ -28,7 +28,7 @@ struct vr_args {
     const char *yes_stack; /* --yes=STACK */
     bool detailed_exitcode, refresh_only, destroy, include_unmanaged, all, force, raw, reveal;
     const char *format, *out, *user, *identity, *lock_timeout, *clock, *timeout, *hours, *until,
-        *reason, *junit, *profile, *seed, *machines, *from;
+        *reason, *junit, *profile, *seed, *machines, *from, *key_file;
     bool merge, tty, release, show, forget, cloud, no_preflight;
     struct vr_texts targets, excludes, replace, groups, policies;
 };

@@ -50,10 +50,19 @@ static bool option(lua_State *L, int index, const char *name)
 
 /*** The content of a file.
  * @function read
- * @tparam string path */
+ * @tparam string path
+ * @tparam[opt] table options at, count: only so many bytes from there (0 is the first) */
 static int fs_read(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
+    lua_Integer at = 0, left = LUA_MAXINTEGER;
+    if (lua_istable(L, 2)) {
+        lua_getfield(L, 2, "at");
+        at = luaL_optinteger(L, -1, 0);
+        lua_getfield(L, 2, "count");
+        left = luaL_optinteger(L, -1, LUA_MAXINTEGER);
+        lua_pop(L, 2);
+    }
     /* Opening a FIFO would wait for somebody who writes. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
@@ -61,10 +70,17 @@ static int fs_read(lua_State *L)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     struct vr_buf text = {0};
     char chunk[65536];
-    ssize_t count;
-    while ((count = read(fd, chunk, sizeof(chunk))) > 0 || (count < 0 && errno == EINTR)) {
-        if (count > 0)
-            vr_buf_add(&text, chunk, (size_t)count);
+    ssize_t count = at > 0 && lseek(fd, (off_t)at, SEEK_SET) < 0 ? -1 : 0;
+    bool ok = count == 0;
+    while (ok && left > 0) {
+        size_t most = left < (lua_Integer)sizeof(chunk) ? (size_t)left : sizeof(chunk);
+        count = read(fd, chunk, most);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            break;
+        vr_buf_add(&text, chunk, (size_t)count);
+        left -= (lua_Integer)count;
     }
     int number = errno;
     close(fd);

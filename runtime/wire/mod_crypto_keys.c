@@ -3,11 +3,14 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/alloc.h"
+#include "keys/cipher.h"
 #include "keys/keys.h"
 #include "keys/x509.h"
 #include "script/value.h"
+#include "script/work.h"
 
 /* Pushes a text that keys/ allocated, or nil, message, code. */
 static int push_secret(lua_State *L, char *text, struct vr_error *err)
@@ -239,7 +242,120 @@ static int crypto_jwt_verify(lua_State *L)
     return push_json(L, vr_jwt_verify(luaL_checkstring(L, 1), luaL_checkstring(L, 2), &err), &err);
 }
 
+/* --- what only the holder of a passphrase reads --- */
+
+enum { MOST_DERIVED = 1024 };
+
+struct scrypt_work {
+    struct vr_work work;
+    char *passphrase, *salt;
+    size_t passphrase_length, salt_length, count;
+    struct vr_scrypt cost;
+    unsigned char out[MOST_DERIVED];
+};
+
+static void scrypt_free(struct vr_work *work)
+{
+    struct scrypt_work *w = (struct scrypt_work *)work;
+    explicit_bzero(w->passphrase, w->passphrase_length);
+    free(w->passphrase);
+    free(w->salt);
+    explicit_bzero(w, sizeof(*w));
+    free(w);
+}
+
+static void scrypt_run(struct vr_work *work)
+{
+    struct scrypt_work *w = (struct scrypt_work *)work;
+    vr_scrypt(w->passphrase, w->passphrase_length, w->salt, w->salt_length, &w->cost, w->out,
+              w->count, &work->error);
+}
+
+static int scrypt_finished(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    (void)ctx;
+    struct scrypt_work *w = (struct scrypt_work *)vr_work_of(L);
+    if (w->work.error.message)
+        return vr_script_fail(L, &w->work.error);
+    lua_pushlstring(L, (char *)w->out, w->count);
+    return 1;
+}
+
+/// The bytes that a passphrase stands for: scrypt(passphrase, salt, {n=, r=, p=, count=32}).
+static int crypto_scrypt(lua_State *L)
+{
+    size_t passphrase_length, salt_length;
+    const char *passphrase = luaL_checklstring(L, 1, &passphrase_length),
+               *salt = luaL_checklstring(L, 2, &salt_length);
+    luaL_checktype(L, 3, LUA_TTABLE);
+    lua_Number n = opt_number(L, 3, "n", 0), r = opt_number(L, 3, "r", 0),
+               p = opt_number(L, 3, "p", 0), count = opt_number(L, 3, "count", VR_CIPHER_KEY);
+    luaL_argcheck(L, n >= 1 && n < 1e15 && r >= 1 && r < 1e9 && p >= 1 && p < 1e9, 3,
+                  "wants n, r and p");
+    luaL_argcheck(L, count >= 1 && count <= MOST_DERIVED, 3, "'count' wants 1 to 1024");
+    struct scrypt_work *w = vr_alloc(sizeof(*w));
+    *w = (struct scrypt_work){.work = {.run = scrypt_run, .free = scrypt_free},
+                              .cost = {(uint64_t)n, (uint64_t)r, (uint64_t)p},
+                              .count = (size_t)count,
+                              .passphrase = vr_strndup(passphrase, passphrase_length),
+                              .passphrase_length = passphrase_length,
+                              .salt = vr_strndup(salt, salt_length),
+                              .salt_length = salt_length};
+    return vr_work(L, &w->work, scrypt_finished);
+}
+
+static const unsigned char *want_bytes(lua_State *L, int index, size_t count)
+{
+    size_t length;
+    const char *bytes = luaL_checklstring(L, index, &length);
+    if (length != count)
+        luaL_error(L, "argument %d wants %d bytes, got %d", index, (int)count, (int)length);
+    return (const unsigned char *)bytes;
+}
+
+/// seal(key, nonce, text, bound): AES-256-GCM with its tag behind; to open it `bound` must be the
+/// same.
+static int crypto_seal(lua_State *L)
+{
+    const unsigned char *key = want_bytes(L, 1, VR_CIPHER_KEY),
+                        *nonce = want_bytes(L, 2, VR_CIPHER_NONCE);
+    size_t length, bound_length;
+    const char *text = luaL_checklstring(L, 3, &length),
+               *bound = luaL_optlstring(L, 4, "", &bound_length);
+    luaL_argcheck(L, length <= 1 << 30 && bound_length <= 1 << 30, 3, "is too long");
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, length + VR_CIPHER_TAG);
+    vr_cipher_seal(key, nonce, bound, bound_length, text, length, (unsigned char *)out);
+    luaL_pushresultsize(&buffer, length + VR_CIPHER_TAG);
+    return 1;
+}
+
+/// open(key, nonce, sealed, bound): what was sealed; or nil, message, "sealed".
+static int crypto_open(lua_State *L)
+{
+    const unsigned char *key = want_bytes(L, 1, VR_CIPHER_KEY),
+                        *nonce = want_bytes(L, 2, VR_CIPHER_NONCE);
+    size_t length, bound_length;
+    const char *sealed = luaL_checklstring(L, 3, &length),
+               *bound = luaL_optlstring(L, 4, "", &bound_length);
+    luaL_argcheck(L, length <= 1 << 30 && bound_length <= 1 << 30, 3, "is too long");
+    luaL_Buffer buffer;
+    char *out = luaL_buffinitsize(L, &buffer, length + 1);
+    if (!vr_cipher_open(key, nonce, bound, bound_length, sealed, length, (unsigned char *)out)) {
+        lua_pushnil(L);
+        lua_pushliteral(L, "it is not what was sealed with this key");
+        lua_pushliteral(L, "sealed");
+        return 3;
+    }
+    luaL_pushresultsize(&buffer, length - VR_CIPHER_TAG);
+    return 1;
+}
+
 static const luaL_Reg functions[] = {
+    {"scrypt", crypto_scrypt},
+    {"seal", crypto_seal},
+    {"open", crypto_open},
     {"keypair", crypto_keypair},
     {"public_key", crypto_public_key},
     {"fingerprint", crypto_fingerprint},

@@ -1,11 +1,12 @@
---- etcd on a control plane's host, by the etcdctl of its own container.
+--- etcd on a control plane's host, by the etcdctl and etcdutl of its own container or image.
 local shell = require "host.shell"
 
 local M = {}
 
 local FOLDER, KEPT = "/var/backups/etcd", 5
 
---- Shell text: a function `etcdctl`. The client certificate is the health check's, which each control plane has.
+--- Shell functions `etcdctl` and `etcdutl`. The client certificate is the health check's, which each control plane has. What etcd
+-- 3.5 has etcdutl for, etcdctl did before.
 M.CTL = [[etcdctl() { # ARGS...
   _id=$(crictl ps -q --name '^etcd$' | head -n 1)
   [ -n "$_id" ] || { echo 'no etcd runs on this host' >&2; return 1; }
@@ -13,7 +14,12 @@ M.CTL = [[etcdctl() { # ARGS...
   crictl exec "$_id" etcdctl --endpoints=https://127.0.0.1:2379 --cacert=$_pki/ca.crt --cert=$_pki/healthcheck-client.crt \
     --key=$_pki/healthcheck-client.key "$@" </dev/null
 }
+etcdutl() { # ARGS...
+  _id=$(crictl ps -q --name '^etcd$' | head -n 1)
+  if crictl exec "$_id" etcdutl version </dev/null >/dev/null 2>&1; then crictl exec "$_id" etcdutl "$@" </dev/null; else etcdctl "$@"; fi
+}
 ]]
+local CTL = M.CTL
 
 --- Shell text that ends well as soon as all members of etcd are healthy, and fails with what it last said. (etcd tells nobody
 -- when that is so.)
@@ -45,6 +51,22 @@ etcdctl snapshot save "$data/vmrun-snapshot.db"
 mv -f "$data/vmrun-snapshot.db" %s.new && sync %s.new && mv -f %s.new %s
 ls -1t %s/*.db | tail -n +%d | while IFS= read -r old; do rm -f -- "$old"; done]]):format(shell.quote(path), shell.quote(path),
     shell.quote(path), shell.quote(path), FOLDER, KEPT + 1) }
+end
+
+--- Shell text that makes etcd's data of the snapshot in $r, by the image in $image: of one member, whose name and address these
+-- are. Revisions go on far behind those that were: who watched the cluster that is lost is told to look anew.
+function M.restore(name, address)
+  return ([[data=/var/lib/etcd; mkdir -p -m 700 $data; rm -rf $data/member $data/vmrun-restored
+tool() { # PROGRAM ARGS...
+  ctr -n k8s.io run --rm --mount type=bind,src=$r,dst=$r,options=rbind:ro --mount type=bind,src=$data,dst=$data,options=rbind:rw \
+    --env ETCDCTL_API=3 "$image" vmrun-restore-$$-$((n = ${n:-0} + 1)) "$@" </dev/null
+}
+if help=$(tool etcdutl snapshot restore --help 2>&1); then program=etcdutl; else program=etcdctl; fi
+case $help in *--bump-revision*) bump='--bump-revision 1000000000 --mark-compacted' ;; *) bump= ;; esac
+tool $program snapshot restore $r/snapshot.db --data-dir $data/vmrun-restored --name %s --initial-cluster %s=https://%s:2380 \
+  --initial-advertise-peer-urls https://%s:2380 --initial-cluster-token vmrun-restore $bump
+mv $data/vmrun-restored/member $data/member && rmdir $data/vmrun-restored
+]]):format(name, name, address, address)
 end
 
 return M

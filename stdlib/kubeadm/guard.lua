@@ -257,6 +257,17 @@ local function judge_etcd(cluster, resources)
   return why and deny(first, why, hint) or nil
 end
 
+-- Backups that a plan makes clusters of.
+
+local function judge_restore(row)
+  local f = row.kind == "kubeadm.init" and SETS[row.action] and row.action ~= "update" and row.fields or {}
+  if type(f.restore) ~= "table" then return nil end
+  local file, problem = tostring(f.restore.file), text(f.restore.problem)
+  if problem then return deny(row, ("%s cannot be restored: %s"):format(file, problem), text(f.restore.hint)) end
+  return { level = "note", address = row.address, message = ("the cluster is made of the backup %s, of %s, Kubernetes %s"):format(
+    file, tostring(f.restore.created), tostring(f.restore.kubernetes)), file = row.file, line = row.line }
+end
+
 --- What is to be said of a plan: a list of { level, address, message, hint, file, line }. argument: resources (the rows that
 -- write, of clusters and machines), state (its rows).
 function M.run(argument)
@@ -269,6 +280,7 @@ function M.run(argument)
   for _, row in ipairs(argument.resources) do
     said[#said + 1] = judge_maintenance(row)
     said[#said + 1] = judge_rotation(row)
+    said[#said + 1] = judge_restore(row)
   end
   for _, denial in ipairs(judge_keys(argument.resources, argument.state)) do said[#said + 1] = denial end
   for _, cluster in ipairs(clusters_of(argument.state)) do

@@ -4,7 +4,7 @@ local config = require "kubeadm.config"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
-local entry, life = require "kubeadm.entry", require "kubeadm.life"
+local entry, life, restore = require "kubeadm.entry", require "kubeadm.life", require "kubeadm.restore"
 local fail, quorum, role = require "fail", require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
@@ -23,13 +23,15 @@ inputs.pods = field.cidr { default = "10.244.0.0/16" }
 inputs.services = field.cidr { default = "10.96.0.0/12" }
 inputs.domain = field.string { default = "cluster.local" }
 inputs.image_repository = field.string { doc = "Where the control plane's images come from; registry.k8s.io unless given." }
-inputs.cloud_provider = field.boolean { default = false,
-  doc = "The kubelets of the cluster wait for a cloud provider to say what their machines are, and so does kube-controller-manager. For a new cluster: it cannot be turned on or off later." }
+inputs.restore = field.resource { "kubeadm.backup", ignore = true,
+  doc = "A backup that the cluster is made of; one that is there stays as it is." }
+inputs.cloud_provider = field.boolean { default = false, doc = "The kubelets of the cluster wait for a cloud provider to say what "
+  .. "their machines are, and so does kube-controller-manager. For a new cluster: it cannot be turned on or off later." }
 
 local CONFIG = "/etc/kubernetes/kubeadm.yaml"
 -- kubeadm makes a token that lives for a day, which nobody waits for: who joins gets one of their own.
-local INIT = ([[kubeadm init --config %s --skip-token-print
-kubeadm token list | sed -n 's/^\([a-z0-9]\{6\}\)[.][a-z0-9]\{16\} .*/\1/p' | xargs -r kubeadm token delete]]):format(CONFIG)
+local INIT = [[kubeadm init --config %s --skip-token-print%s
+kubeadm token list | sed -n 's/^\([a-z0-9]\{6\}\)[.][a-z0-9]\{16\} .*/\1/p' | xargs -r kubeadm token delete]]
 local READ_ONLY = "444" -- the mode of the file in the network of a container
 
 local function moves_to(ctx)
@@ -73,9 +75,26 @@ local function check_cloud(is, f)
     hint = ("leave cloud_provider = %s, or make a new cluster"):format(tostring(is_on)) })
 end
 
+-- Brings a backup to a host where no cluster was made yet. Returns what goes before `kubeadm init`, and its option.
+local function restored(host, f, ctx, name)
+  if not f.restore or host.checking or host.ask("[ ! -e " .. control_plane.done "init" .. " ] || echo yes") == "yes" then return "", "" end
+  restore.place(ctx, f)
+  return restore.prepare(CONFIG, name, f.address), " " .. restore.IGNORE
+end
+
+local function is_restored(host) return not host.checking and host.ask(("[ ! -e %s ] || echo yes"):format(restore.FOLDER)) == "yes" end
+
+-- The certificates of the control plane that end soon; and that a backup is not needed.
+local function differs(answers, f)
+  check_cloud(answers.cloud, f)
+  local changes, note = certificates.differs(answers, f)
+  local unused = f.restore and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
+  return changes, note or unused or nil
+end
+
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
-  inputs = inputs, timeouts = { create = 1200 },
+  inputs = inputs, timeouts = { create = 7200 },
   facts = { conntrack = "stat -c %a /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null" },
   undo = function(host, f, ctx)
     quorum.guard(ctx, f, f.node_name or f.host.hostname)
@@ -85,23 +104,25 @@ return role "kubeadm.init" {
   tasks = function(host, f, ctx)
     if not host.checking and moves_to(ctx) then rejoin(ctx) end
     control_plane.tasks(host, f, "init")
-    local documents = config.init { version = f.node.version, node_name = f.node_name or f.host.hostname, address = f.address,
+    local name = (f.node_name or f.host.hostname):lower()
+    local documents = config.init { version = f.node.version, node_name = name, address = f.address,
       endpoint = f.endpoint, port = f.port, names = f.names, cluster_name = f.cluster_name, pods = f.pods,
       services = f.services, domain = f.domain, image_repository = f.image_repository, audit = f.audit,
       encryption = f.encryption_key ~= nil, cloud_provider = f.cloud_provider, fixed_conntrack = host.conntrack == READ_ONLY }
     host.file (CONFIG) { content = yaml.encode_all(documents), mode = "0600" }
     -- A load balancer does not send a control plane's own connection back to it, so its own API server answers to the name.
     host.host_entry (f.endpoint) { address = "127.0.0.1" }
-    host.command "kubeadm init" { timeout = 900, creates = control_plane.done "init", run = control_plane.once("init", INIT) }
+    local before, option = restored(host, f, ctx, name)
+    host.command "kubeadm init" { timeout = before ~= "" and 3600 or 900, creates = control_plane.done "init",
+      run = control_plane.once("init", before .. INIT:format(CONFIG, option)) }
     host.service "kubelet" {}
+    if is_restored(host) then restore.settle(ctx, f, name) end
+    host.command "the end of a restore" { unless = ("[ ! -e %s ]"):format(restore.FOLDER), run = "rm -rf " .. restore.FOLDER }
     certificates.task(host, f, ctx.prior and ctx.prior.outputs)
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
   asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK, cloud = CLOUD },
-  differs = function(answers, f)
-    check_cloud(answers.cloud, f)
-    return certificates.differs(answers, f)
-  end,
+  differs = differs,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

@@ -1,6 +1,6 @@
 --- The private keys of a run: each is read, and its passphrase asked for, once.
 local crypto, fail, fs, log = require "crypto", require "fail", require "fs", require "log"
-local ssh, terminal = require "ssh", require "terminal"
+local secret, ssh = require "secret", require "ssh"
 
 local M = {}
 
@@ -8,34 +8,6 @@ local TRIES = 3
 local one_prompt = require "ssh.turns"(1)
 local opening = require "together"()
 local opened = {} -- text, passphrase -> key
-
-local BACKSPACE, CLEAR, INTERRUPT = "[\8\127]", "\21", "\3"
-
--- Reads a line that is not shown; nil: there is nobody to ask. The screen is left alone meanwhile: it is raw.
-local function ask(prompt)
-  local screen <close> = terminal.open()
-  if not screen then return nil end
-  screen:raw()
-  io.stderr:write(prompt, ": ")
-  local input <close>, text, done = terminal.input(), "", false
-  while not done do
-    local chunk = input:read()
-    if not chunk then break end
-    for letter in chunk:gmatch("[\0-\x7f\xc2-\xfd][\x80-\xbf]*") do
-      if letter:find("^[\r\n]") then done = true break end
-      if letter == INTERRUPT then error(fail { "no passphrase was given", code = "passphrase" }) end
-      if letter:find(BACKSPACE) then
-        text = text:sub(1, (utf8.offset(text, -1) or 1) - 1)
-      elseif letter == CLEAR then
-        text = ""
-      else
-        text = text .. letter
-      end
-    end
-  end
-  io.stderr:write("\r\n")
-  return text
-end
 
 local function refused(what, message, code, hint)
   if code == "passphrase" then hint = "give `passphrase` (a secret), or add the key to an ssh-agent and say agent = true" end
@@ -47,7 +19,7 @@ local function unlock(text, what)
   name = what or name and ssh.key_name(crypto.unbase64(name:match("^%S+ (%S+)"))) or "the private key"
   local mine <close> = one_prompt()
   for try = 1, TRIES do
-    local passphrase = ask(("%spassphrase of %s"):format(try > 1 and "not right; " or "", name))
+    local passphrase = secret.ask(("%spassphrase of %s"):format(try > 1 and "not right; " or "", name))
     if not passphrase then return nil end
     log.mask(passphrase)
     local key, message, code = ssh.key(text, passphrase)

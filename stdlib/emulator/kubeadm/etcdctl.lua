@@ -1,7 +1,9 @@
---- etcdctl inside of an etcd container of an emulated machine: members, their health, snapshots, what is stored of core kinds.
+--- etcdctl and etcdutl inside of an etcd container of an emulated machine, or of its image: members, their health, snapshots, what is
+-- stored of core kinds.
 local crypto = require "crypto"
 local fs = require "fs"
 local json = require "json"
+local world = require "emulator.world"
 
 local etcdctl = {}
 
@@ -68,9 +70,9 @@ verbs["snapshot save"] = function(call, cluster, words, _, _, machine, data)
     call:err("Error: rpc error: code = Unavailable desc = " .. why .. "\n")
     return 1
   end
-  local lines = {}
+  local lines = { json.encode { revision = cluster.store.revision } }
   for _, kind in ipairs(cluster.store:kinds()) do
-    for _, object in ipairs(cluster.store:list(kind)) do lines[#lines + 1] = json.encode(object) end
+    for _, object in ipairs(cluster.store:list(kind)) do lines[#lines + 1] = json.encode { key = kind, object = object } end
   end
   local text = table.concat(lines, "\n") .. "\n"
   assert(fs.write(machine.root .. path, text .. crypto.sha256(text) .. "\n", { mode = tonumber("600", 8) }))
@@ -100,13 +102,114 @@ verbs.get = function(call, cluster, words, flags)
   return 0
 end
 
+-- What a snapshot holds: { revision =, objects = { { key =, object = } } }, its digest and size; nil where it is none.
+local function snapshot_at(path)
+  local content = fs.read(path) or ""
+  local text, sum = content:match("^(.*\n)(%x+)\n$")
+  if not text or crypto.sha256(text) ~= sum then return nil end
+  local found = { objects = {} }
+  for line in text:gmatch("[^\n]+") do
+    local entry = json.decode(line)
+    if entry.key then found.objects[#found.objects + 1] = entry else found.revision = entry.revision end
+  end
+  return found, sum, #content
+end
+
+verbs["snapshot status"] = function(call, _, words, _, _, machine)
+  local found, sum, size = snapshot_at(machine.root .. (words[3] or ""))
+  if not found then
+    call:err("Error: snapshot file integrity check failed\n")
+    return 1
+  end
+  call:out(json.encode { hash = tonumber(sum:sub(1, 8), 16), revision = found.revision, totalKey = #found.objects, totalSize = size } .. "\n")
+  return 0
+end
+
+-- The data folder of a cluster that has what a snapshot holds, and one member.
+local function restore(call, machine, words, flags, folder)
+  local into = flags["data-dir"] or (flags.name or "default") .. ".etcd"
+  local found = snapshot_at(folder(words[3] or ""))
+  if not found then
+    call:err("Error: snapshot file integrity check failed\n")
+    return 1
+  end
+  if fs.stat(folder(into)) then
+    call:err(("Error: data-dir %q not empty or could not be read\n"):format(into))
+    return 1
+  end
+  local cluster = world.kubernetes:new_cluster(found.objects, found.revision + (tonumber(flags["bump-revision"]) or 0))
+  cluster:add_member { name = flags.name, peer = flags["initial-advertise-peer-urls"], machine = machine.id,
+    client = (flags["initial-advertise-peer-urls"] or ""):gsub(":2380$", ":2379") }
+  fs.mkdir(folder(into) .. "/member", tonumber("700", 8))
+  fs.write(folder(into) .. "/member/cluster.json", json.encode { cluster = cluster.id, member = flags.name }, { mode = tonumber("600", 8) })
+  call:out("restored snapshot\n")
+  return 0
+end
+
+local VALUED = { "data-dir", "name", "initial-cluster", "initial-advertise-peer-urls", "initial-cluster-token", "bump-revision", "w", "write-out" }
+
+local function parse(args)
+  local flags, words, valued = {}, {}, {}
+  for _, name in ipairs(VALUED) do valued[name] = true end
+  local i = 1
+  while args[i] do
+    local name, value = args[i]:match("^%-%-?([%w-]+)=?(.*)$")
+    if not name then
+      words[#words + 1] = args[i]
+    elseif value == "" and valued[name] then
+      i = i + 1
+      flags[name] = args[i]
+    else
+      flags[name] = value
+    end
+    i = i + 1
+  end
+  return flags, words
+end
+
+-- From 3.6 on only etcdutl works on files.
+local function minor_of(image) return tonumber((image or ""):match(":v?3%.(%d+)")) or 6 end
+
+--- Runs a program of an etcd image in a container of its own: `etcdutl ARGS` or `etcdctl ARGS`. folder(path) is where a path inside
+-- of the container lies on this system.
+function etcdctl.run_image(machine, call, image, program, args, folder)
+  local flags, words = parse(args)
+  local minor = minor_of(image)
+  if program == "etcdutl" and minor < 5 or program ~= "etcdutl" and program ~= "etcdctl" then
+    call:err(('ctr: failed to create shim task: exec: "%s": executable file not found in $PATH\n'):format(program))
+    return 1
+  end
+  if words[1] ~= "snapshot" or words[2] ~= "restore" or program == "etcdctl" and minor >= 6 then
+    call:err(("Error: unknown command %q for %q\n"):format(table.concat(words, " "), program))
+    return 1
+  end
+  if flags.help then
+    call:out("Usage:\n  " .. program .. " snapshot restore <filename> --data-dir {output dir} [options] [flags]\n"
+      .. (program == "etcdutl" and "      --bump-revision uint\n      --mark-compacted\n" or ""))
+    return 0
+  end
+  return restore(call, machine, words, flags, folder)
+end
+
+--- Runs `etcdutl ARGS` in a machine's etcd, whose image says whether there is one.
+function etcdctl.run_utility(machine, call, args, image)
+  local flags, words = parse(args)
+  if minor_of(image) < 5 then
+    call:err('FATA[0000] execing command in container: exec: "etcdutl": executable file not found in $PATH\n')
+    return 1
+  end
+  if words[1] == "version" then
+    call:out(("etcdutl version: 3.%d.0\n"):format(minor_of(image)))
+    return 0
+  end
+  if words[1] == "snapshot" and words[2] == "status" then return verbs["snapshot status"](call, nil, words, flags, nil, machine) end
+  call:err(("Error: unknown command %q for \"etcdutl\"\n"):format(words[1] or ""))
+  return 1
+end
+
 --- Runs `etcdctl ARGS` in a machine's etcd; entry: what runs of it, data: its data folder. Returns the exit code.
 function etcdctl.run(machine, call, args, entry, data)
-  local flags, words = {}, {}
-  for _, arg in ipairs(args) do
-    local name, value = arg:match("^%-%-([%w-]+)=?(.*)$")
-    if name then flags[name] = value else words[#words + 1] = arg end
-  end
+  local flags, words = parse(args)
   for _, flag in ipairs { "cacert", "cert", "key" } do
     local path = flags[flag] or ""
     if path:sub(1, 25) ~= "/etc/kubernetes/pki/etcd/" or not fs.read(machine.root .. path) then
@@ -114,8 +217,9 @@ function etcdctl.run(machine, call, args, entry, data)
       return 1
     end
   end
-  local verb = verbs[(words[1] or "") .. " " .. (words[2] or "")] or verbs[words[1] or ""]
-  if not verb then
+  local name = (words[1] or "") .. " " .. (words[2] or "")
+  local verb = verbs[name] or verbs[words[1] or ""]
+  if not verb or name == "snapshot status" and minor_of(entry.pod.spec.containers[1].image) >= 6 then
     call:err(("Error: unknown command %q for \"etcdctl\"\n"):format(words[1] or ""))
     return 128
   end

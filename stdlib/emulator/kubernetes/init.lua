@@ -5,6 +5,7 @@ local task = require "task"
 local Cluster = require "emulator.kubernetes.cluster"
 local Manager = require "emulator.kubernetes.controllers.manager"
 local Kubelet = require "emulator.kubernetes.kubelet"
+local Store = require "emulator.kubernetes.store"
 local Flux = require "emulator.kubernetes.flux"
 
 local Kubernetes = {}
@@ -38,10 +39,15 @@ function Kubernetes.new(world)
   return self
 end
 
---- Makes a cluster without members.
-function Kubernetes:new_cluster()
+--- Makes a cluster without members. entries: what a snapshot of another held, { key =, object = }, and the revision to go on from.
+function Kubernetes:new_cluster(entries, revision)
   local record = { id = crypto.uuid(), members = {}, created = os.time() }
   self.world.store:put("kubernetes", record.id, record)
+  local into = table_of(self.world.store, "kubernetes:" .. record.id)
+  for _, entry in ipairs(entries or {}) do
+    into:put(Store.place(entry.key, entry.object.metadata.namespace, entry.object.metadata.name), entry.object)
+  end
+  if revision then into:put("revision", tostring(revision)) end
   return open(self, record)
 end
 

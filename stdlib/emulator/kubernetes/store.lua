@@ -19,6 +19,9 @@ local function id(namespace, name)
   return (namespace or "") .. "/" .. name
 end
 
+--- The key of an object in the durable table.
+function Store.place(kind, namespace, name) return kind .. "|" .. id(namespace, name) end
+
 --- Opens a store. table_: durable table with put(key, value), delete(key), each() -> iterator of key, value; or nil.
 function Store.open(table_)
   local self = setmetatable({ table = table_, data = {}, seals = {}, sealed = {}, lists = {}, revision = 1, log = {}, first = 1,

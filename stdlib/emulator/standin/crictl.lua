@@ -69,13 +69,16 @@ function verbs.exec(machine, call)
     call:err(("FATA[0000] execing command in container: container %q not found\n"):format(tostring(call.argv[3])))
     return 1
   end
-  if name ~= "etcd" or call.argv[4] ~= "etcdctl" then
+  local program = name == "etcd" and call.argv[4]
+  if program ~= "etcdctl" and program ~= "etcdutl" then
     call:err(("FATA[0000] execing command in container: exec: %q: executable file not found in $PATH\n"):format(tostring(call.argv[4])))
     return 1
   end
   local data = "/var/lib/etcd"
   for _, word in ipairs(entry.pod.spec.containers[1].command or {}) do data = word:match("^%-%-data%-dir=(.+)$") or data end
-  return etcdctl.run(machine, call, table.move(call.argv, 5, #call.argv, 1, {}), entry, data)
+  local args = table.move(call.argv, 5, #call.argv, 1, {})
+  if program == "etcdutl" then return etcdctl.run_utility(machine, call, args, entry.pod.spec.containers[1].image) end
+  return etcdctl.run(machine, call, args, entry, data)
 end
 
 return function(machine, call)

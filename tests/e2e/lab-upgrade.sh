@@ -142,4 +142,4 @@ same "etcd's snapshot is on the first, for root alone" "$(said demo-cp-1 "sudo s
 same "and on no other" "$(said control_plane "sudo ls /var/backups/etcd 2>/dev/null" | wc -l)" 1
 same "what was there is there" "$(kept | jq -c '.[]' | grep -xFf "$work/kept" | sort)" "$(cat "$work/kept")"
 same "with what it says" "$(k get configmap,secret -l made=before -o json | jq -r '[.items[] | .data.word] | join(" ")')" "kept a2VwdA=="
-exits "the next plan has no changes" 0 plan
+nothing_left "the next plan has no changes"

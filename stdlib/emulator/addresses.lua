@@ -69,4 +69,5 @@ local function claim(store, dir, take)
     hint = "stop other emulators: vmrun emulator stop" })
 end
 
-return { claim = claim }
+--- The port of a network's first address on which who has claimed it listens.
+return { claim = claim, PORT = 8443 }

@@ -6,7 +6,7 @@ local addresses, clock, endpoint, store = require "emulator.addresses", require 
   require "emulator.store"
 local fail = require "fail"
 
-local PORT, IMDS_PORT = 8443, 8169
+local PORT, IMDS_PORT = addresses.PORT, 8169
 local NAMES = { "localhost", "vault.localhost", "*.vault.localhost", "management.azure.com", "login.microsoftonline.com",
   "graph.microsoft.com", "*.vault.azure.net" }
 

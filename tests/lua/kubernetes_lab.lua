@@ -1,8 +1,9 @@
 --- Machines and a world for tests of the emulated Kubernetes: what the emulator's other parts give it, as small as can be.
 -- Each machine has a root of plain files and a loopback address of its own.
+local addresses = require "emulator.addresses"
 local crypto = require "crypto"
 local fs = require "fs"
-local process = require "process"
+local stream = require "stream"
 local task = require "task"
 
 local lab = {}
@@ -77,14 +78,18 @@ end
 function lab.new(options)
   options = options or {}
   local world = require "emulator.world"
-  local self = { world = world, machines = {}, blocked = {},
-    net = options.net or 16 + process.pid() % 200 } -- test files run side by side
-  self.dir = assert(fs.mktemp "vmrun-kubernetes-")
+  local self = { world = world, machines = {}, blocked = {}, dir = assert(fs.mktemp "vmrun-kubernetes-") }
+  local claimed -- test files run side by side, also with emulators, which claim their networks in the same way
+  local net = addresses.claim({ get = function() end, put = function() end }, self.dir, function(net)
+    claimed = stream.listen { host = net .. ".0.1", port = addresses.PORT }
+    return claimed
+  end).net
   world.store = options.store or memory_store()
   local factor = options.factor or 600
   world.clock = { factor = factor, sleep = function(s) if s > 0 then task.sleep(s / factor) end end }
   world.fabric = { dial = function(_, address, port)
-    if self.blocked[address .. ":" .. port] or self.blocked[port] then return nil, self.blocked[address .. ":" .. port] or self.blocked[port] end
+    local blocked = self.blocked[address .. ":" .. port] or self.blocked[port]
+    if blocked then return nil, blocked end
     local target = self.forward and self.forward[address .. ":" .. port] or address
     for _, m in pairs(self.machines) do
       if m.private_ip == target then
@@ -102,7 +107,8 @@ function lab.new(options)
     local n = self.count
     local version = o.version or "1.36.1-1.1"
     local m = setmetatable({ world = world, id = "machine-" .. name, hostname = name, private_ip = "10.77.0." .. 10 + n,
-      address = ("127.%d.0.%d"):format(self.net, 10 + n), root = self.dir .. "/" .. name, power = "running", lines = {}, ports = {}, missing = {},
+      address = ("%s.0.%d"):format(net, 10 + n), root = self.dir .. "/" .. name, power = "running", lines = {}, ports = {},
+      missing = {},
       services = { containerd = { active = true, enabled = true }, kubelet = { active = false, enabled = true } },
       packages = { kubeadm = version, kubelet = version, ["containerd.io"] = "2.3.2-1~debian.12~bookworm" },
       modules = { br_netfilter = true, overlay = true },
@@ -117,6 +123,7 @@ function lab.new(options)
 
   function self.close()
     world.kubernetes:close()
+    claimed:close()
     fs.remove(self.dir, { recursive = true })
     task.sleep(0.05)
   end

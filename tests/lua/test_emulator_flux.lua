@@ -36,7 +36,7 @@ end
 
 -- A cluster of one machine with Flux's controllers, a repository, and words for both.
 local function start(t)
-  local l = lab.new { net = 100 + process.pid() % 40 }
+  local l = lab.new()
   t.after(l.close)
   local m = l.machine("cp1", { cni = true })
   m:file("/etc/hosts", "127.0.0.1 api.lab\n")

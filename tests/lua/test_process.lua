@@ -109,7 +109,8 @@ end)
 
 test("spawn: files for output, and no pipe where none was asked for", function(t)
   local path = t.tmp() .. "/log"
-  local p <close> = t.ok(process.spawn { argv = { "sh", "-c", "echo a; echo b >&2" }, stdout = path, stderr = path, stdin = "null" })
+  local argv = { "sh", "-c", "echo a; echo b >&2" }
+  local p <close> = t.ok(process.spawn { argv = argv, stdout = path, stderr = path, stdin = "null" })
   t.eq(p:wait(), 0)
   t.eq(fs.read(path), "a\nb\n")
   t.eq(fs.stat(path).mode, 0x180)

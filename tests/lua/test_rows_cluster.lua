@@ -17,7 +17,11 @@ local function tree(folder, prefix, files)
   files, prefix = files or {}, prefix or ""
   for _, name in ipairs(fs.list(folder)) do
     local path = folder .. "/" .. name
-    if fs.stat(path).type == "directory" then tree(path, prefix .. name .. "/", files) else files[prefix .. name] = fs.read(path) end
+    if fs.stat(path).type == "directory" then
+      tree(path, prefix .. name .. "/", files)
+    else
+      files[prefix .. name] = fs.read(path)
+    end
   end
   return files
 end
@@ -79,7 +83,8 @@ test("join tokens live for minutes and are shown nowhere", function(t)
   t.eq(token, "abcdef.0123456789abcdef")
   local minutes = tonumber(asked[1]:match "%-%-ttl (%d+)m")
   t.ok(minutes and minutes <= 30, asked[1])
-  for _, one in ipairs(cluster.declared("kubeadm.init", { node = { version = "1.36.1" }, address = "10.0.1.4", endpoint = "api" })) do
+  local given = { node = { version = "1.36.1" }, address = "10.0.1.4", endpoint = "api" }
+  for _, one in ipairs(cluster.declared("kubeadm.init", given)) do
     if one.name == "kubeadm init" then t.has(one.fields.run, "--skip-token-print") end
   end
 end)
@@ -128,7 +133,8 @@ end)
 test("control planes join one at a time, with the certificates", function(t)
   local _, needs = cluster.graph("control_planes=5")
   for i = 3, 5 do t.ok(needs("kubeadm.join.cp-" .. i, "kubeadm.join.cp-" .. i - 1), "cp-" .. i .. " after the one before") end
-  t.ok(not needs("azure.virtual_machine_scale_set.worker.instances[*]/kubeadm.join.join", "kubeadm.join.cp-2"), "workers do not wait for them")
+  t.ok(not needs("azure.virtual_machine_scale_set.worker.instances[*]/kubeadm.join.join", "kubeadm.join.cp-2"),
+    "workers do not wait for them")
 end)
 
 -- Flannel.
@@ -137,7 +143,8 @@ test("Flannel is applied over what is there, and nothing is deleted first", func
   local s = all()
   local before = s:object("daemonset", "kube-flannel-ds", "kube-flannel")
   local managers = {}
-  for _, field in ipairs(s:get("daemonset", "kube-flannel-ds", "-n", "kube-flannel", "-o", "json", "--show-managed-fields").metadata.managedFields) do
+  local set = s:get("daemonset", "kube-flannel-ds", "-n", "kube-flannel", "-o", "json", "--show-managed-fields")
+  for _, field in ipairs(set.metadata.managedFields) do
     managers[field.manager .. " " .. field.operation] = true
   end
   t.ok(managers["vmrun Apply"], "server-side apply")
@@ -176,7 +183,8 @@ test("Flannel may do what it needs, and runs on every Node", function(t)
   end
   t.eq(may, { pods = "get", nodes = "get list watch", ["nodes/status"] = "patch" })
   local binding = s:object("clusterrolebinding", "flannel")
-  t.eq({ binding.roleRef.name, binding.subjects[1].name, binding.subjects[1].namespace }, { "flannel", "flannel", "kube-flannel" })
+  t.eq({ binding.roleRef.name, binding.subjects[1].name, binding.subjects[1].namespace },
+    { "flannel", "flannel", "kube-flannel" })
   local status = s:object("daemonset", "kube-flannel-ds", "kube-flannel").status
   t.eq({ status.desiredNumberScheduled, status.numberReady }, { 2, 2 })
 end)
@@ -285,10 +293,12 @@ test("Flux follows the environment's folder and prunes", function(t)
 end)
 
 test("an apply ends well only when Flux does", function(t)
-  local s = cluster.stack("broken", { given = { "control_planes=1", "workers=1" }, targets = { "git.emulator_repository.*" }, after = function(s)
+  local s = cluster.stack("broken", { given = { "control_planes=1", "workers=1" },
+    targets = { "git.emulator_repository.*" }, after = function(s)
     local repository = s.lab:ask("GET", "git/cluster")
-    assert(git.commit { url = repository.url, branch = "main", key = repository.key, known_hosts = repository.known_hosts, message = "broken",
-      files = { ["clusters/production/apps.yaml"] = "apiVersion: v1\nkind: [\n" }, author = { name = "t", email = "t@localhost" }, timeout = 20 })
+    assert(git.commit { url = repository.url, branch = "main", key = repository.key, known_hosts = repository.known_hosts,
+      message = "broken", files = { ["clusters/production/apps.yaml"] = "apiVersion: v1\nkind: [\n" },
+      author = { name = "t", email = "t@localhost" }, timeout = 20 })
   end })
   t.has(s:apply(nil, 1).said, "Flux's Kustomization flux-system is not ready")
 end)
@@ -419,7 +429,8 @@ test("what runs of Flux is what Git has", function(t)
   for _, object in ipairs(yaml.decode_all(text)) do known[object.kind .. " " .. object.metadata.name] = true end
   for _, kind in ipairs { "deployments", "serviceaccounts" } do
     for _, object in ipairs(items(s, kind, "-n", "flux-system", "-o", "json")) do
-      t.ok(object.metadata.name == "default" or known[object.kind .. " " .. object.metadata.name], object.kind .. " " .. object.metadata.name)
+      local name = object.kind .. " " .. object.metadata.name
+      t.ok(object.metadata.name == "default" or known[name], name)
     end
   end
   for _, object in ipairs(items(s, "crds", "-o", "json")) do
@@ -464,8 +475,10 @@ test("one writer commits to Git, one after the other", function(t)
   local _, _, known = s:repository()
   local hosts, key = s.dir .. "/known_hosts", s:output "git_key_file"
   fs.write(hosts, table.concat(known, "\n") .. "\n")
-  local log = process.run { argv = { "sh", "-c", 'git clone -q "$0" "$1" && git -C "$1" log --format="%an %p"', s:output "git_url", s.dir .. "/clone" },
-    timeout = 30, env = { GIT_SSH_COMMAND = ("ssh -i %s -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s"):format(key, hosts) } }
+  local clone = 'git clone -q "$0" "$1" && git -C "$1" log --format="%an %p"'
+  local ssh = ("ssh -i %s -o IdentitiesOnly=yes -o StrictHostKeyChecking=yes -o UserKnownHostsFile=%s"):format(key, hosts)
+  local log = process.run { argv = { "sh", "-c", clone, s:output "git_url", s.dir .. "/clone" }, timeout = 30,
+    env = { GIT_SSH_COMMAND = ssh } }
   t.eq(log.code, 0, log.stderr)
   local count = 0
   for line in log.stdout:gmatch "[^\n]+" do
@@ -480,7 +493,8 @@ test("what the team changed of the layout stays as it is", function(t)
   local path = "apps/development/kustomization.yaml"
   local files, _, known, key = s:repository()
   local changed = files[path] .. "# ours\n"
-  assert(git.commit { url = s:output "git_url", branch = "main", key = key, known_hosts = known, files = { [path] = changed }, message = "ours",
+  assert(git.commit { url = s:output "git_url", branch = "main", key = key, known_hosts = known,
+    files = { [path] = changed }, message = "ours",
     author = { name = "team", email = "team@localhost" }, timeout = 20 })
   t.eq(s:plan { "git.files.layout" }, {})
   s:apply { "git.files.layout" }

@@ -14,7 +14,7 @@ local api
 require("kubernetes.connect").client = function() return api end
 
 local function cluster(t)
-  local l = lab.new { net = 61 + process.pid() % 9, factor = 50 }
+  local l = lab.new { factor = 50 }
   t.after(l.close)
   local m = l.machine("cp-1", { cni = true })
   m:file("/etc/hosts", "127.0.0.1 localhost api.demo.internal\n")

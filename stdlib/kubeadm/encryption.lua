@@ -69,12 +69,13 @@ local function raise(why, hint) error(fail { why, code = "encryption", hint = hi
 
 -- Waits for control planes that are away for a moment.
 local function settle(ctx, api, hosts)
-  local deadline = task.now() + PATIENCE
+  local deadline, told = task.now() + PATIENCE, nil
   while true do
     local why, hint = unfit(survey.take(api), hosts)
     if not why then return end
     if task.now() > deadline then raise(why, hint) end
-    ctx:progress(why)
+    if why ~= told then ctx:progress(why) end
+    told = why
     api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, 10, function(event, pod)
       return event == "MODIFIED" and client.condition(pod, "Ready") == "True"
     end)
@@ -180,8 +181,11 @@ local function rotate(ctx)
   end
 end
 
+-- A key that is yet to be made: what the hosts have now can be said all the same.
+local KEYS = { key = true, ["cluster.encryption_key"] = true }
+
 local function has_unknown(unknown)
-  for path in pairs(unknown or {}) do if path ~= "key" then return true end end
+  for path in pairs(unknown or {}) do if not KEYS[path] then return true end end
   return false
 end
 

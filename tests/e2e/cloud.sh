@@ -60,13 +60,17 @@ same "with a load balancer beside ours" "$(get "$network/loadBalancers" | jq -c 
 same "a rule in our security group" "$(rules)" 1
 same "and the workers in its pool" "$(pools)" '["demo/backendAddressPools/kubernetes"]'
 exits "none of it is drift" 0 plan "${on[@]}" --detailed-exitcode
-# Writes of ours to the same group and the same set.
+# Writes of ours to the same group and the same set, while nobody would mend what they spoil.
+scale() { k -n kube-system scale deployment cloud-controller-manager --replicas="$1" && until_true 20 runs "$1"; }
+runs() { [ "$(k -n kube-system get pods -l k8s-app=cloud-controller-manager -o name | wc -l)" = "$1" ]; }
+check "the controller manager stops" scale 0
 more=("${on[@]}" admin_cidr=203.0.113.128/25 monitoring=true)
 exits "other rules, and an agent in the set's model" 0 apply "${more[@]}" --target 'azure.*'
 same "its rule is still there" "$(rules)" 1
 same "with our new one" "$(get "$nsg" | jq -c '[.properties.securityRules[] | select(.name == "ssh") | .properties.sourceAddressPrefixes[]] | contains(["203.0.113.128/25"])')" true
 same "and so is its pool" "$(pools)" '["demo/backendAddressPools/kubernetes"]'
 exits "nothing is left to do" 0 plan "${more[@]}" --target 'azure.*' --detailed-exitcode
+check "the controller manager is back" scale 1
 
 # Somebody takes a role away.
 role=$(assignments | jq -r --arg id "${identity#* }" '.value[] | select(.properties.principalId == $id and (.properties.roleDefinitionId | contains("4d97b98b"))).id')

@@ -38,7 +38,7 @@ same "nothing was written to the machines" "$(disks | diff "$work/disks" -)" ""
 before=$(worker_names)
 exits "the plan for two workers more" 2 plan workers=4 --detailed-exitcode
 summary=$(grep '^Plan:' <<<"$out")
-matches "it changes nothing else, and destroys nothing" "^Plan: 16 to add, 0 to change, 0 to destroy"
+matches "it changes nothing else, and destroys nothing" "^Plan: 18 to add, 0 to change, 0 to destroy"
 same "what it adds are the instances and what stands on them" \
   "$(grep -E '^  [^ ]' <<<"$out" | grep -vF '  + azure.virtual_machine_scale_set.worker.instances[+' | grep -v '^Plan:')" \
   "  + azure.virtual_machine_scale_set.worker: add 2 (grows from 2 to 4)"

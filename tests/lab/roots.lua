@@ -277,6 +277,23 @@ function REAL.package_pin(t, m)
   t.eq({ candidate "other", candidate "tool" }, { "(none)", "1.0-1" }, "what is installed stays")
 end
 
+function REAL.package_upgrade(t, m)
+  apply(m, repository_of(t, m, { "tool=1.0-1", "tool=1.1-1", "kept=1", "kept=2" }))
+  apply(m, function(host)
+    host.package "tool" { version = "1.0-*" }
+    host.package "kept" { version = "1*", hold = true }
+  end)
+  local function all(host) host.package_upgrade "all" { once = "1" } end
+  t.has(check(m, all)[1].old, "1 newer by the lists of 20")
+  settles(t, m, function(host) host.package_upgrade "some" { once = "1", security = true } end)
+  t.eq(m.sh "tool", "1.0-1", "it is not of the security archive")
+  settles(t, m, all, "echo 0 >/var/lib/vmrun/upgrades/all")
+  t.eq(m.sh "tool; kept; apt-mark showhold", "1.1-1\n1\nkept")
+  m.sh "rm /etc/apt/keyrings/lab.asc"
+  t.fails("`package_upgrade all` failed", apply, m, function(host) host.package_upgrade "all" { once = "2" } end)
+  t.eq(m.sh "cat /var/lib/vmrun/upgrades/all", "1", "without newer lists nothing is done")
+end
+
 -- Another has the lock: until the task's time is over, and for a while.
 local function waits(t, m, lock)
   local function declare(host) host.package "tool" {} end

@@ -1,6 +1,7 @@
 --- The first control plane: `kubeadm init`.
 local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
+local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
@@ -51,6 +52,7 @@ return role "kubeadm.init" {
     quorum.guard(ctx, f, f.node_name or f.host.hostname)
     control_plane.reset(host, "init")
   end,
+  gone = connect.is_lost,
   tasks = function(host, f, ctx)
     control_plane.tasks(host, f)
     local name = (f.node_name or f.host.hostname):lower()

@@ -78,6 +78,7 @@ return role "kubeadm.join" {
   doc = "A node of a cluster, by `kubeadm join`.", made = "[ -e " .. control_plane.done "join" .. " ]",
   inputs = inputs, timeouts = { create = 4200 },
   undo = leave,
+  gone = function(f) return f.control_plane and connect.is_lost(f.cluster) end,
   tasks = function(host, f, ctx)
     local done = control_plane.done "join"
     local name, state = f.cluster.endpoint, host.checking and "" or state_of(host)

@@ -154,6 +154,7 @@ return kind "kubernetes.node" {
   end,
   create = settle, update = update,
   delete = function(ctx)
+    if connect.is_lost(ctx.fields.cluster) then return end
     if not require("kubeadm.quorum").is_going(ctx.fields.cluster) then return leave(ctx) end
     local ok, err = pcall(leave, ctx, LAST_WORDS)
     if ok then return end

@@ -12,6 +12,8 @@
 --       facts = { php = "php -v | head -n 1" },                -- facts of this role's own: host.php
 --       outputs = { kernel = field.string {} },
 --       results = function(answers, f) return { kernel = answers.kernel } end,
+--       undo = function(host, f, ctx) ... end,                 -- when it is declared no more (optional): tasks
+--       gone = function(f) return true end,                    -- (optional) there is nothing left to undo
 --       become = "postgres",             -- who acts: root unless said; false: whoever logs in; or a function of f
 --       differs = function(answers, f) return changes, note end, -- what the answers say that a plan shall show
 --       made = "[ -e /etc/motd ]",       -- without it (optional) the thing is gone, not changed: what needs it waits for it
@@ -351,7 +353,7 @@ local function define(name, page)
   -- What a role did stays on the host, unless the role says how to undo it.
   if not page.delete and not page.undo then page.leaves = "what it did stays on the host" end
   page.delete = page.delete or function(ctx)
-    if not page.undo then return end
+    if not page.undo or page.gone and page.gone(ctx.fields) then return end
     local ok, why = pcall(perform, page, ctx, "apply", page.undo)
     if ok then return end
     -- A host that is gone or dying has nothing to undo; one that only cannot be reached keeps what it has.

@@ -177,6 +177,7 @@ return kind "flux.bootstrap" {
   end,
   read = read, create = write, update = write,
   delete = function(ctx)
+    if connect.is_lost(ctx.fields.cluster) then return end
     local api = connect.client(ctx, ctx.fields.cluster)
     -- The applications stay: a Kustomization that is deleted would prune them.
     if get(api, "Kustomization") then api:merge(reference("Kustomization"), { spec = { prune = false } }) end

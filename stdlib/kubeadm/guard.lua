@@ -210,7 +210,7 @@ local function leaving_of(cluster, resources)
     end
     if name and how then
       leaving[name] = leaving[name] ~= "gone" and how or "gone"
-      rows[name] = rows[name] or row
+      if not rows[name] or row.kind == "azure.virtual_machine" then rows[name] = row end
     end
   end
   return leaving, rows
@@ -231,6 +231,31 @@ local function is_whole(cluster, resources)
   return true
 end
 
+-- Backups that a plan makes clusters of.
+
+local function restored_from(row)
+  local restore = row and SETS[row.action] and row.action ~= "update" and (row.fields or {}).restore
+  return type(restore) == "table" and restore or nil
+end
+
+local function judge_restore(row)
+  local restore = row.kind == "kubeadm.init" and restored_from(row)
+  if not restore then return nil end
+  local file, problem = tostring(restore.file), text(restore.problem)
+  if problem then return deny(row, ("%s cannot be restored: %s"):format(file, problem), text(restore.hint)) end
+  return { level = "note", address = row.address, message = ("the cluster is made of the backup %s, of %s, Kubernetes %s"):format(
+    file, tostring(restore.created), tostring(restore.kubernetes)), file = row.file, line = row.line }
+end
+
+-- A backup takes the place of a cluster of which nothing is left.
+local function is_lost(cluster, leaving, rows)
+  for name in pairs(cluster.names) do
+    if not leaving[name] or rows[name].kind == "azure.virtual_machine" then return false end
+  end
+  local api = connect.opened { endpoint = cluster.endpoint }
+  return not (api and pcall(survey.recent, api))
+end
+
 local function judge_etcd(cluster, resources)
   local whole = is_whole(cluster, resources)
   quorum.whole(cluster.endpoint, whole)
@@ -241,7 +266,13 @@ local function judge_etcd(cluster, resources)
   table.sort(names)
   local first = rows[names[1]]
   local init = row_of(resources, cluster.init.address)
-  if init and init.action == "replace" then
+  local lost = restored_from(init) and is_lost(cluster, leaving, rows)
+  connect.lose(cluster.endpoint, lost)
+  if lost then return nil end
+  if init and init.action == "replace" and restored_from(init) then
+    return deny(init, "a backup would take the place of a cluster of which control planes are left",
+      "bring the others back without restore; where that cannot be, delete all machines of control planes first")
+  elseif init and init.action == "replace" then
     return deny(init, "a new, empty cluster would take the place of this one, and what its etcd holds would be lost",
       "if that is meant, say so: --replace " .. init.address)
   end
@@ -255,17 +286,6 @@ local function judge_etcd(cluster, resources)
   for name in pairs(cluster.names) do if members[name] == nil then members[name] = false end end
   local why, hint = quorum.objection(members, leaving)
   return why and deny(first, why, hint) or nil
-end
-
--- Backups that a plan makes clusters of.
-
-local function judge_restore(row)
-  local f = row.kind == "kubeadm.init" and SETS[row.action] and row.action ~= "update" and row.fields or {}
-  if type(f.restore) ~= "table" then return nil end
-  local file, problem = tostring(f.restore.file), text(f.restore.problem)
-  if problem then return deny(row, ("%s cannot be restored: %s"):format(file, problem), text(f.restore.hint)) end
-  return { level = "note", address = row.address, message = ("the cluster is made of the backup %s, of %s, Kubernetes %s"):format(
-    file, tostring(f.restore.created), tostring(f.restore.kubernetes)), file = row.file, line = row.line }
 end
 
 --- What is to be said of a plan: a list of { level, address, message, hint, file, line }. argument: resources (the rows that

@@ -1,6 +1,7 @@
 --- The first control plane: `kubeadm init`.
 local certificates = require "kubeadm.certificates"
 local config = require "kubeadm.config"
+local connect = require "kubernetes.connect"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
 local crypto, field, yaml = require "crypto", require "field", require "yaml"
@@ -101,6 +102,7 @@ return role "kubeadm.init" {
     control_plane.reset(host, "init")
   end,
   moves = function(ctx) return life.moves(ctx, ctx.fields, ctx.prior.outputs) end,
+  gone = connect.is_lost,
   tasks = function(host, f, ctx)
     if not host.checking and moves_to(ctx) then rejoin(ctx) end
     control_plane.tasks(host, f, "init")

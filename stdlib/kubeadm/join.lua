@@ -2,7 +2,8 @@
 local certificates = require "kubeadm.certificates"
 local control_plane = require "kubeadm.control_plane"
 local credentials = require "kubeadm.credentials"
-local entry, field = require "kubeadm.entry", require "field"
+local connect, entry = require "kubernetes.connect", require "kubeadm.entry"
+local field = require "field"
 local quorum, role = require "kubeadm.quorum", require "role"
 
 local inputs = control_plane.inputs()
@@ -31,6 +32,7 @@ return role "kubeadm.join" {
   seen = function(ctx)
     if ctx.fields.control_plane then credentials.offer(ctx.fields.cluster, ctx.fields.host) end
   end,
+  gone = function(f) return f.control_plane and connect.is_lost(f.cluster) end,
   tasks = function(host, f, ctx)
     local name, joined = f.cluster.endpoint, entry.prepare(host, f, ctx, "join")
     if f.control_plane then

@@ -49,6 +49,14 @@ function M.opened(cluster)
   end
 end
 
+local lost = {} -- endpoint -> true
+
+--- Says that nothing is left of a cluster, and that this run makes it anew: what was in it has gone with it.
+function M.lose(endpoint, is_lost) lost[endpoint] = is_lost or nil end
+
+--- Whether nothing is left of it that could be deleted.
+function M.is_lost(cluster) return cluster ~= nil and lost[cluster.endpoint or ""] == true end
+
 --- What identifies the cluster, as text.
 function M.identity(cluster)
   return cluster and (cluster.endpoint or cluster.name) or nil

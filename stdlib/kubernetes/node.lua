@@ -189,6 +189,7 @@ return kind "kubernetes.node" {
   end,
   create = settle, update = update,
   delete = function(ctx)
+    if connect.is_lost(ctx.fields.cluster) then return end
     local going = require("kubeadm.quorum").is_going(ctx.fields.cluster)
     local ok, err = pcall(leave, ctx, going and LAST_WORDS or nil)
     if ok then return end

@@ -100,6 +100,7 @@ local function define(name)
     page.create = function(ctx) return apply(page, ctx) end
     page.update = page.create
     page.delete = function(ctx)
+      if connect.is_lost(ctx.fields.cluster) then return end
       local api = connect.client(ctx, ctx.fields.cluster)
       declared[ctx.address] = nil
       objects.delete(api, objects.ours(api, gone(ctx), ctx.fields.manager))

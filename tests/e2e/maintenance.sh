@@ -112,7 +112,7 @@ while IFS='|' read -r name pattern; do
   word=$((word + 1))
   second=$(boots)
   given=(packages="killed-$word" reboot=always)
-  kill_after 1 "$pattern" "${given[@]}"
+  kill_after 1 "$pattern" "${usual[@]}" "${given[@]}"
   same "$name: killed" "$code" 137
   exits "$name: the next run ends well" 0 keep "${given[@]}"
   same "$name: all were restarted" "$(restarted "$second" | wc -w)" 5
@@ -127,7 +127,7 @@ while a worker restarts|kubeadm\.maintenance\.worker: .*restarting
 while its Node is waited for|kubeadm\.maintenance\.worker: waiting for the Node
 STEPS
 # A word that was taken back: what was begun is ended.
-kill_after 1 'maintenance\.cp-1: draining' packages=lost
+kill_after 1 'maintenance\.cp-1: draining' "${usual[@]}" packages=lost
 same "killed once more" "$(left_over)" "demo-cp-1 "
 exits "without the word it is seen" 2 look --unset packages
 has "as what it is" 'packages: "under way" -> '

@@ -23,6 +23,8 @@ package.loaded.dial = { resolve = function(_, host, port)
 end }
 local kubeconfig = require "cli.kubeconfig"
 
+test.timeout = 120
+
 local function cluster(t)
   local l = lab.new { factor = 50 }
   t.after(l.close)

@@ -9,6 +9,8 @@ local node = require "kubernetes.node"
 local serving = require "kubernetes.serving"
 local yaml = require "yaml"
 
+test.timeout = 120
+
 local api
 require("kubernetes.connect").client = function() return api end
 

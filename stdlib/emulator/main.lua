@@ -40,7 +40,8 @@ local function open_world(dir, options)
   world.ca = kept("ca", function()
     return fail.check(crypto.x509_ca { cn = "vmrun emulator " .. world.id:sub(1, 8), o = { "vmrun" }, days = 3650 })
   end)
-  clock.factor = options.factor or tonumber(process.env("VMRUN_EMULATOR_FACTOR") or "") or world.store:get("world", "factor") or 600
+  clock.factor = options.factor or tonumber(process.env("VMRUN_EMULATOR_FACTOR") or "")
+    or world.store:get("world", "factor") or 600
   if options.factor then world.store:put("world", "factor", options.factor) end
   if options.profile then world.store:put("world", "profile", options.profile) end
   clock.profile = world.store:get("world", "profile") or "instant"
@@ -123,10 +124,12 @@ local function publish()
   local client_id, secret = principal()
   world.store:sync()
   fail.check(endpoint.write(world.dir, {
-    id = world.id, pid = world.pid, arm = world.origin, entra = world.origin, imds = ("http://%s:%d"):format(world.addresses.front, IMDS_PORT),
+    id = world.id, pid = world.pid, arm = world.origin, entra = world.origin,
+    imds = ("http://%s:%d"):format(world.addresses.front, IMDS_PORT),
     vault_suffix = world.vault_suffix, vault_audience = world.vault_audience, vault_address = world.authority, ca = world.ca.cert,
     subscription = world.subscription, tenant = world.tenant, client_id = client_id, client_secret = secret,
-    object_id = world.store:get("principal", client_id).object_id, token = world.token, net = world.addresses.net, machines = world.backend,
+    object_id = world.store:get("principal", client_id).object_id, token = world.token,
+    net = world.addresses.net, machines = world.backend,
   }))
 end
 

@@ -5,7 +5,6 @@ local fs = require "fs"
 local git = require "git"
 local json = require "json"
 local lab = require "kubernetes_lab"
-local process = require "process"
 local value = require "emulator.kubernetes.value"
 
 test.timeout = 100

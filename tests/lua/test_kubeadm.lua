@@ -5,6 +5,8 @@ local lab = require "kubernetes_lab"
 local crypto = require "crypto"
 local process = require "process"
 
+test.timeout = 120
+
 local TOKEN = "abcdef.0123456789abcdef"
 local OLD = "1.20.2-00"
 local AGAIN = "[preflight] If you know what you are doing, you can make a check non-fatal with `--ignore-preflight-errors=...`\n"

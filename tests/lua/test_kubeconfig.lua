@@ -23,6 +23,8 @@ package.loaded.dial = { resolve = function(_, host, port)
 end }
 local kubeconfig = require "cli.kubeconfig"
 
+test.timeout = 120
+
 local function cluster(t)
   local l = lab.new { factor = 50 }
   t.after(l.close)
@@ -34,7 +36,8 @@ local function cluster(t)
   local result = m:run("kubeadm", "init", "--config", "/etc/kubeadm.yaml")
   t.eq(result.code, 0, result.err .. result.out)
   local dir = t.tmp()
-  local row = { address = "kubeadm.init.cluster", kind = "kubeadm.init", outputs = {}, fields = { host = { ["$ref"] = "ssh.host.cp" },
+  local row = { address = "kubeadm.init.cluster", kind = "kubeadm.init", outputs = {},
+    fields = { host = { ["$ref"] = "ssh.host.cp" },
     endpoint = "api.demo.internal", port = 6443, reach = "203.0.113.10", names = { "203.0.113.10" } } }
   local session = { stack = "demo", folder = dir, target = { kind = "emulator" }, rows = { row } }
   way.through = function(_, port) return m.address .. ":" .. port end
@@ -135,7 +138,8 @@ test("no cluster, and several", function(t)
   local session = { stack = "demo", rows = {}, target = { kind = "none" } }
   local function call(word) return { session = session, args = { words = { word }, groups = {} }, values = {} } end
   t.fails("stack 'demo' has no cluster", kubeconfig.choose, call())
-  session.rows = { { address = "kubeadm.init.a", kind = "kubeadm.init", fields = { host = { ["$ref"] = "ssh.host.a" } }, outputs = {} },
+  session.rows = { { address = "kubeadm.init.a", kind = "kubeadm.init", fields = { host = { ["$ref"] = "ssh.host.a" } },
+    outputs = {} },
     { address = "kubernetes.cluster.b", kind = "kubernetes.cluster", fields = {}, outputs = {} } }
   local err = t.fails("stack 'demo' has several clusters", kubeconfig.choose, call())
   t.eq(err.hint, "say which: kubeadm.init.a, kubernetes.cluster.b")

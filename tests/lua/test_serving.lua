@@ -6,9 +6,10 @@ local crypto = require "crypto"
 local json = require "json"
 local lab = require "kubernetes_lab"
 local node = require "kubernetes.node"
-local process = require "process"
 local serving = require "kubernetes.serving"
 local yaml = require "yaml"
+
+test.timeout = 120
 
 local api
 require("kubernetes.connect").client = function() return api end
@@ -28,7 +29,8 @@ local function cluster(t)
 end
 
 local function context(prior)
-  return { fields = { name = "cp-1", cluster = { host = {}, endpoint = "api.demo.internal" }, ready = true, seconds = 20, serving = true },
+  return { fields = { name = "cp-1", cluster = { host = {}, endpoint = "api.demo.internal" }, ready = true, seconds = 20,
+    serving = true },
     prior = prior, progress = function() end }
 end
 

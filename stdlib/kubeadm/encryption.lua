@@ -130,19 +130,20 @@ local function load(ctx, api, step)
   shell(ctx, host.host, "rm -f " .. MARK)
 end
 
--- How many Secrets etcd has that are not encrypted with a key. Each value begins a line, as each key does.
+-- How many Secrets etcd has that are not encrypted with a key, at one revision. Each value begins a line, as each key does; what
+-- etcd did not tell to the end counts for nothing.
 local function count(ctx, host, key)
   local prefix = "k8s:enc:secretbox:v1:" .. key.name:gsub("%W", "[%0]") .. ":"
   local page = { name = "kubeadm.encryption", seconds = 300, asks = { found = etcd.CTL .. ([[
-etcdctl get --prefix /registry/secrets/ | LC_ALL=C grep -aoE '^(/registry/secrets/|%s)' | sort | uniq -c
-etcdctl endpoint health >/dev/null && echo whole]]):format(prefix) } }
+{ etcdctl get --prefix /registry/secrets/ && echo /registry/whole; } |
+  LC_ALL=C grep -aoE '^(/registry/secrets/|/registry/whole$|%s)' | sort | uniq -c]]):format(prefix) } }
   local on_host = setmetatable({ fields = { host = host.host } }, { __index = ctx })
   local _, answers = role.perform(page, on_host, "apply", function() end)
-  if not answers.found:find("whole%s*$") then
+  if not answers.found:find("1 /registry/whole", 1, true) then
     raise(("etcd of %s does not tell what it has"):format(host.name), "is its member well? crictl logs of etcd says more")
   end
   local all = tonumber(answers.found:match("(%d+) /registry/secrets/")) or 0
-  return all - (tonumber(answers.found:match("(%d+) k8s:enc:")) or 0), all
+  return all - (tonumber(answers.found:match("(%d+) k8s:enc:")) or 0)
 end
 
 local WORDS = {

@@ -27,7 +27,7 @@ local function probe(images, port)
 end
 
 local function driver(image, port, metrics, ...)
-  return { name = "azuredisk", image = image, resources = part.requests("10m", "20Mi"), env = json.array {},
+  return { name = "azuredisk", image = image, resources = part.requests("10m", "20Mi"),
     args = json.array { "--v=2", "--endpoint=unix://" .. SOCKET, ("--metrics-address=127.0.0.1:%d"):format(metrics),
       "--cloud-config-secret-name=" .. part.SECRET, "--cloud-config-secret-namespace=" .. part.NAMESPACE,
       "--allow-empty-cloud-config=false", ... },
@@ -38,7 +38,7 @@ end
 local function controller(f, images)
   local gates = images.attributes and ",VolumeAttributesClass=true" or ""
   local main = driver(images.driver, CONTROLLER_PORT, CONTROLLER_METRICS, "--disable-avset-nodes=false")
-  main.securityContext, main.volumeMounts, main.env = part.CONFINED, json.array { mount }, nil
+  main.securityContext, main.volumeMounts = part.CONFINED, json.array { mount }
   local resizer = leading("csi-resizer", images.resizer, "--timeout=240s", "--handle-volume-inuse-error=false")
   if images.attributes then table.insert(resizer.args, "--feature-gates=VolumeAttributesClass=true") end
   return part.on_control_planes(CONTROLLER, f.replicas, nil, {

@@ -21,28 +21,27 @@ function M.rule(groups, resources, verbs, names)
     resourceNames = names and json.array(names) or nil }
 end
 
-local function grant(program, kind, name, rules, elsewhere, role)
-  local group = "rbac.authorization.k8s.io"
-  local reference = role or { apiGroup = group, kind = kind, name = name }
-  local binding = { apiVersion = group .. "/v1", kind = kind .. "Binding", metadata = M.meta(program, name, elsewhere),
-    roleRef = reference, subjects = json.array { { kind = "ServiceAccount", name = program, namespace = M.NAMESPACE } } }
-  if role then
-    binding.kind = "RoleBinding"
-    return { binding }
-  end
-  return { { apiVersion = group .. "/v1", kind = kind, metadata = M.meta(program, name, elsewhere), rules = json.array(rules) }, binding }
+local GROUP = "rbac.authorization.k8s.io"
+
+local function role(program, kind, rules)
+  return { apiVersion = GROUP .. "/v1", kind = kind, metadata = M.meta(program, program, kind == "ClusterRole"), rules = json.array(rules) }
+end
+
+-- kind: of the role; name: the binding's.
+local function binding(program, kind, name, role_name)
+  return { apiVersion = GROUP .. "/v1", kind = kind .. "Binding", metadata = M.meta(program, name, kind == "ClusterRole"),
+    roleRef = { apiGroup = GROUP, kind = kind, name = role_name },
+    subjects = json.array { { kind = "ServiceAccount", name = program, namespace = M.NAMESPACE } } }
 end
 
 --- The account of a program and what it may: rules for the whole cluster, rules in kube-system, and roles there that exist.
 function M.account(program, everywhere, here, existing)
-  local list = { { apiVersion = "v1", kind = "ServiceAccount", metadata = M.meta(program, program) } }
-  local function add(objects) table.move(objects, 1, #objects, #list + 1, list) end
-  add(grant(program, "ClusterRole", program, everywhere, true))
-  if here then add(grant(program, "Role", program, here)) end
-  for _, name in ipairs(existing or {}) do
-    add(grant(program, "Role", program .. "-" .. name, nil, false,
-      { apiGroup = "rbac.authorization.k8s.io", kind = "Role", name = name }))
+  local list = { { apiVersion = "v1", kind = "ServiceAccount", metadata = M.meta(program, program) },
+    role(program, "ClusterRole", everywhere), binding(program, "ClusterRole", program, program) }
+  if here then
+    list[#list + 1], list[#list + 2] = role(program, "Role", here), binding(program, "Role", program, program)
   end
+  for _, name in ipairs(existing or {}) do list[#list + 1] = binding(program, "Role", program .. "-" .. name, name) end
   return list
 end
 

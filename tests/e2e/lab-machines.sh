@@ -54,6 +54,7 @@ exits "the same again" 0 plan
 same "they run systemd, all of it" "$(said all systemctl is-system-running | sort -u)" running
 same "each has its own name" "$(said all hostname | sort | paste -sd' ')" "gate worker000000"
 same "and its own address" "$(said worker ip -4 -o address show eth0 | awk '{ print $4 }')" 10.0.1.5/24
+same "its mounts are shared with what runs in it" "$(said worker 'for at in / /var/lib/kubelet; do findmnt -no PROPAGATION $at; done' | sort -u)" shared
 same "its own cgroups" "$(cgroups | sed 's/.*-//' | sort -u | wc -l)" 2
 same "custom data was written, and its commands ran when the system was up" "$(said gate 'cat /etc/motd; sudo cat /root/first-boot')" "written firstactive"
 exits "containerd answers" 0 on worker sudo ctr version

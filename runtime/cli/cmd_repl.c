@@ -127,8 +127,10 @@ static json_t *feed(const char *line, struct vr_error *err)
         return answer;
     json_t *values = vr_tool_values(session, chosen, err);
     json_decref(answer);
-    if (!values)
+    if (!values) {
+        json_decref(call_now("reset", ""));
         return NULL;
+    }
     json_t *given =
         json_pack("{s:o, s:o}", "session", vr_session_describe(session), "values", values);
     answer = vr_session_call(session, "cli.repl", "give", given, err);

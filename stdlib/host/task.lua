@@ -13,6 +13,7 @@
 --       inline = true,                                   -- both snippets need no shell of their own: they set no trap, no
 --                                                        -- option, no folder, and do not exit
 --       handles = true,                                  -- a task's `notify` may name it; check asks `pending {mark}`
+--       marked = true,                                   -- {mark} is the task's own name on the host, which it keeps something by
 --       restarts = true,                                 -- the host is restarted behind its apply
 --       shared = { "name() { ...; }" },                  -- (or a function of t) shell text that both use: once a program
 --     }
@@ -74,7 +75,7 @@ function M.declare(kind, name, given, scope)
   local checked = field.check_fields(kind.all_fields, fields, {}, problems)
   if problems[1] then error(("%s \"%s\": %s"):format(kind.name, name, problems[1].text), 0) end
   checked.seconds = ("%d"):format(math.ceil(checked.timeout))
-  checked.mark = kind.handles and M.mark(scope or "", name) or nil
+  checked.mark = (kind.handles or kind.marked) and M.mark(scope or "", name) or nil
   if kind.prepare then kind.prepare(checked, name) end
   return { type = kind, name = name, title = kind.title and kind.title(checked, name) or ("%s %s"):format(kind.name, name),
     fields = checked, notify = checked.notify or {}, scope = scope or "" }

@@ -55,6 +55,7 @@ same "they run systemd, all of it" "$(said all systemctl is-system-running | sor
 same "each has its own name" "$(said all hostname | sort | paste -sd' ')" "gate worker000000"
 same "and its own address" "$(said worker ip -4 -o address show eth0 | awk '{ print $4 }')" 10.0.1.5/24
 same "its mounts are shared with what runs in it" "$(said worker 'for at in / /var/lib/kubelet; do findmnt -no PROPAGATION $at; done' | sort -u)" shared
+same "its own boot" "$(said all cat /proc/sys/kernel/random/boot_id | sort -u | wc -l)" 2
 same "its own cgroups" "$(cgroups | sed 's/.*-//' | sort -u | wc -l)" 2
 same "custom data was written, and its commands ran when the system was up" "$(said gate 'cat /etc/motd; sudo cat /root/first-boot')" "written firstactive"
 exits "containerd answers" 0 on worker sudo ctr version
@@ -159,10 +160,12 @@ check "restarted" arm POST "$(worker)/restart" 2025-04-01
 restarted() { [ -n "$(born)" ] && [ "$(born)" != "$since" ]; }
 check "it boots again" until_true 30 restarted
 same "with its disk" "$(said worker cat /var/kept)" kept
-since=$(born)
+since=$(born) boot=$(said worker cat /proc/sys/kernel/random/boot_id)
 sleep 1.1
 on worker sudo systemctl reboot >/dev/null 2>&1
 check "a reboot from inside is one" until_true 30 restarted
+another_boot() { now=$(said worker cat /proc/sys/kernel/random/boot_id) && [ -n "$now" ] && [ "$now" != "$boot" ]; }
+check "with a boot id of its own" until_true 30 another_boot
 on worker sudo systemctl poweroff >/dev/null 2>&1
 check "a power-off from inside, too" until_true 30 power_is stopped
 check "apply starts it again" until_true 30 started

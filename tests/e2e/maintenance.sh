@@ -98,6 +98,7 @@ exits "another word" 0 keep packages=two workers=3 max_unavailable=67%
 same "the new one alone was restarted, for the kernel" "$(restarted "$second")" "demo-worker000002 "
 same "two workers at once" "$(workers_at_once)" 2
 same "newer are all" "$(version_of curl) $(version_of linux-image-cloud-amd64)" "7.88.1-10+deb12u14 on 6 6.1.153-1 on 6"
+same "but for what is held" "$(held | sort -u)" "$(sort -u <<<"$before")"
 same "the cordoned one stays so" "$(left_over)" "demo-worker000002 "
 check "it is given back" k uncordon demo-worker000002
 exits "two workers again" 0 keep packages=two

@@ -287,11 +287,11 @@ function REAL.package_upgrade(t, m)
   t.has(check(m, all)[1].old, "1 newer by the lists of 20")
   settles(t, m, function(host) host.package_upgrade "some" { once = "1", security = true } end)
   t.eq(m.sh "tool", "1.0-1", "it is not of the security archive")
-  settles(t, m, all, "echo 0 >/var/lib/vmrun/upgrades/all")
+  settles(t, m, all, "for f in /var/lib/vmrun/upgrades/*.all; do echo 0 >$f; done")
   t.eq(m.sh "tool; kept; apt-mark showhold", "1.1-1\n1\nkept")
   m.sh "rm /etc/apt/keyrings/lab.asc"
   t.fails("`package_upgrade all` failed", apply, m, function(host) host.package_upgrade "all" { once = "2" } end)
-  t.eq(m.sh "cat /var/lib/vmrun/upgrades/all", "1", "without newer lists nothing is done")
+  t.eq(m.sh "cat /var/lib/vmrun/upgrades/*.all", "1", "without newer lists nothing is done")
 end
 
 -- Another has the lock: until the task's time is over, and for a while.

@@ -81,7 +81,7 @@ local CASES = {
       host.package_upgrade "some" { once = "1", security = true }
     end,
     before = function(m) m.write("/var/lib/stub/newer", NEWER) end,
-    drift = function(m) m.sh "echo 0 >/var/lib/vmrun/upgrades/some; rm /var/lib/vmrun/upgrades/all; touch -d 2026-01-02 /var/lib/apt/lists" end,
+    drift = function(m) m.sh "for f in /var/lib/vmrun/upgrades/*.some; do echo 0 >$f; done; rm /var/lib/vmrun/upgrades/*.all; touch -d 2026-01-02 /var/lib/apt/lists" end,
     seen = {
       { path = "package_upgrade all.waiting", old = "3 newer by the lists of 2026-01-02", new = "none" },
       { path = "package_upgrade some.done", old = "0", new = "1" },
@@ -91,7 +91,7 @@ local CASES = {
       local log = m.sh "grep -v ' -s ' /var/log/stub"
       t.has(log, "update -qq\napt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -y -qq upgrade --with-new-pkgs\n")
       t.has(log, " install --only-upgrade --no-install-recommends linux-image-amd64 tool")
-      t.eq(m.read "/var/lib/vmrun/upgrades/all", "it's $(x)\n")
+      t.eq(m.sh "cat /var/lib/vmrun/upgrades/*.all", "it's $(x)")
       m.write("/var/lib/stub/newer", "")
       m.sh "mv /var/log/stub /var/log/stub.before"
       lab.apply(m, function(host) host.package_upgrade "other" { once = "2", security = true } end)

@@ -72,6 +72,20 @@ test("an address of the state, and a type of Azure's", function(t)
   t.eq(tab "azure.list(\"Microsoft.Compute/disk", { "diskEncryptionSets", "disks" })
 end)
 
+test("a line that names nodes is given the values of their hosts first", function(t)
+  open { { address = "kubeadm.init.c", kind = "kubeadm.init", fields = { host = { ["$ref"] = "ssh.host.a" } }, outputs = {} },
+    { address = "kubeadm.join.w", kind = "kubeadm.join", outputs = {},
+      fields = { host = { ["$ref"] = "ssh.host.w" }, cluster = { ["$ref"] = "kubeadm.init.c" } } } }
+  for _, line in ipairs { "nodes.list()", "x = 1; return nodes . reboot", "print(nodes.list())" } do
+    t.eq(repl.feed(line), { values = { "ssh.host.a", "ssh.host.w" } }, line)
+  end
+  t.eq(repl.feed "x = { nodes = { y = 1 } }", "ok")
+  t.eq(repl.feed "_ = x.nodes.y + x. nodes.y + (mynodes and mynodes.y or 0)", "ok", "another's field")
+  repl.give { session = { rows = {} }, values = {} }
+  t.eq(repl.feed "type(nodes.list)", "ok", "it is given once")
+  t.eq(tab "nodes.re", { "nodes.reboot" })
+end)
+
 test("Tab at a terminal goes on with what is typed", function(t)
   local shell = ("TERM=xterm HOME=/nonexistent '%s' repl"):format(process.self())
   local child, why = process.spawn { argv = { "script", "-qfec", shell, "/dev/null" }, stdin = "pipe" }

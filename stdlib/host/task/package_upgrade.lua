@@ -14,14 +14,12 @@ return task "package_upgrade" {
     once = field.string { required = true, match = "^[^%s\n][^\n]*$", doc = "Upgrade once for this text: another text is another upgrade." },
     security = field.boolean { default = false, doc = "Only what the security archive has." },
   },
-  prepare = function(t, name)
-    t.of = t.security and "security" or "all"
-    t.file = name:gsub("[^%w_.-]", "_")
-  end,
+  prepare = function(t) t.of = t.security and "security" or "all" end,
+  marked = true,
   shown = function(t) return { done = t.once, waiting = "none" } end,
   shared = { table.unpack(require("host.task.package").shared), WAITING },
   inline = true,
-  check = [[_f=$V/upgrades/{file} _v=; [ ! -r "$_f" ] || IFS= read -r _v <"$_f"
+  check = [[_f=$V/upgrades/{mark} _v=; [ ! -r "$_f" ] || IFS= read -r _v <"$_f"
     [ "$_v" != {once} ] || return 0
     [ -z "$_v" ] || oldis done "$_v"
     if [ "$MODE" = check ] && _u=$(upgrades {of}); then
@@ -35,5 +33,5 @@ return task "package_upgrade" {
       *) w=$(upgrades security) || return
         [ -z "$w" ] || apt_run $((end - $(date +%s))) apt-get $v install --only-upgrade --no-install-recommends $w || return ;;
     esac
-    mkdir -p "$V/upgrades" && printf '%s\n' {once} >"$V/upgrades/"{file}.new && mv -f "$V/upgrades/"{file}.new "$V/upgrades/"{file}]],
+    mkdir -p "$V/upgrades" && printf '%s\n' {once} >"$V/upgrades/"{mark}.new && mv -f "$V/upgrades/"{mark}.new "$V/upgrades/"{mark}]],
 }

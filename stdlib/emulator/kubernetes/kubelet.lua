@@ -375,7 +375,10 @@ function Kubelet:sync_pods()
     end
   end
   for uid in pairs(self.workers) do
-    if not present[uid] then drop_worker(self, uid, "the pod is gone") end
+    if not present[uid] then
+      drop_worker(self, uid, "the pod is gone")
+      fs.remove(pod_worker.folder(self, uid))
+    end
   end
 end
 

@@ -414,6 +414,8 @@ end
 
 -- One round of reports. Returns whether the API took them.
 local function report(self, client, s)
+  local cluster = self.node_uid and self.kubernetes:cluster_of_ca(client.options.ca)
+  if cluster and cluster ~= self.cluster then detach(self) end -- one that was restored from a snapshot
   if not self.node_uid then
     local node, why = register(self, client, s)
     if not node then return false, why end

@@ -48,7 +48,8 @@ not_ready() { k get node demo-cp-3 --no-headers | grep -q NotReady; }
 check "its Node turns NotReady" until_true 60 not_ready
 VMRUN_BACKUP_KEY=other exits "a backup comes from one that is well" 0 vmrun backup "$recipe" --out "$work/other.backup"
 lacks "not from that one" "taken from demo-cp-3"
-exits "apply starts it again" 0 apply "${size[@]}"
+on_again() { apply "${size[@]}"; } # what lies on it is seen only when it is there
+check "apply starts it again" until_true 60 on_again
 check "an object that the backup does not have" k create configmap later --from-literal=word=twice
 
 # A cluster that lives stays.

@@ -126,7 +126,7 @@ local jump = jump_host and ssh.host "jump" {
   address = jump_host, user = p.user, key = key.private_key, host_keys = p.jump_host_keys,
 }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local backup = p.restore and kubeadm.backup "restore" {
+local backup = kubeadm.backup "restore" {
   file = p.restore, key = p.restore_key, endpoint = endpoint, version = p.version }
 local changed = {} -- control planes are upgraded and resized one after the other, then workers
 for i = 1, p.control_planes do
@@ -151,7 +151,7 @@ for i = 1, p.control_planes do
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
-    fields.restore = backup or nil
+    fields.restore = backup
     cluster = kubeadm.init "cluster" (fields)
     last = cluster
   else

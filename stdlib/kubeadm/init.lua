@@ -30,7 +30,7 @@ local READ_ONLY = "444" -- the mode of the file in the network of a container
 
 -- Brings a backup to a host where no cluster was made yet. Returns what goes before `kubeadm init`, and its option.
 local function restored(host, f, ctx, name)
-  if not f.restore or host.checking or host.ask("[ ! -e " .. control_plane.done "init" .. " ] || echo yes") == "yes" then return "", "" end
+  if not (f.restore and f.restore.file) or host.checking or host.ask("[ ! -e " .. control_plane.done "init" .. " ] || echo yes") == "yes" then return "", "" end
   restore.place(ctx, f)
   return restore.prepare(CONFIG, name, f.address), " " .. restore.IGNORE
 end
@@ -40,7 +40,7 @@ local function is_restored(host) return not host.checking and host.ask(("[ ! -e 
 -- The certificates of the control plane that end soon; and that a backup is not needed.
 local function differs(answers, f)
   local changes, note = certificates.differs(answers, f)
-  local unused = f.restore and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
+  local unused = f.restore and f.restore.file and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
   return changes, note or unused or nil
 end
 

@@ -73,7 +73,9 @@ refused() { # NAME TEXT ARGS...
 }
 refused "without a backup there is none" "a new, empty cluster would take the place of this one"
 VMRUN_BACKUP_KEY=wrong refused "a wrong key" "the key does not fit" restore="$file"
-(unset VMRUN_BACKUP_KEY; refused "no key" "there is no key for it" restore="$file"; [ "$failed" -eq 0 ]) || failed=$((failed + 1))
+unset VMRUN_BACKUP_KEY
+refused "no key" "there is no key for it" restore="$file"
+export VMRUN_BACKUP_KEY="correct horse battery"
 refused "no file" "cannot be restored: cannot" restore="$work/none"
 head -c -1 "$file" >"$work/short"
 refused "a truncated one" "truncated" restore="$work/short"
@@ -114,7 +116,7 @@ same "three members of etcd" "$(vmrun emulator list --json | jq -c '[.kubernetes
   '["demo-cp-1","demo-cp-2","demo-cp-3"]'
 exits "nothing is left to do" 0 plan "${size[@]}" restore="$file" --detailed-exitcode
 exits "nor without restore" 0 plan "${size[@]}" --unset restore --detailed-exitcode
-lacks "which is not spoken of any more" "restore"
+lacks "which is not spoken of any more" "not restored"
 exits "an apply changes nothing" 0 apply "${size[@]}" --unset restore
 has "at all" "No changes."
 same "the passphrase is nowhere" "$(grep -rl 'correct horse battery' "$state" "$file" | head -n 1)" ""

@@ -133,7 +133,7 @@ local jump_host = p.access:match("^jump:(.+)$")
 local jump = jump_host and ssh.host "jump" { address = jump_host, user = p.user,
   key = key.private_key, host_keys = p.jump_host_keys }
 local endpoint, cluster, last = "api." .. p.name .. ".internal"
-local backup = p.restore and kubeadm.backup "restore" {
+local backup = kubeadm.backup "restore" {
   file = p.restore, key = p.restore_key, endpoint = endpoint, version = p.version }
 local hosts, changed = {}, {} -- control planes are changed one after the other, then workers
 for i = 1, p.control_planes do
@@ -159,7 +159,7 @@ for i = 1, p.control_planes do
   if i == 1 then
     jump = entry and cp.host or jump
     fields.endpoint, fields.reach, fields.names = endpoint, api_ip.ip, { api_ip.ip }
-    fields.cloud_provider, fields.restore = p.cloud_provider, backup or nil
+    fields.cloud_provider, fields.restore = p.cloud_provider, backup
     cluster = kubeadm.init "cluster" (fields)
     last = cluster
   else

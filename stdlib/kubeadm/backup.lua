@@ -20,6 +20,7 @@ local function objection(f, manifest)
 end
 
 local function look(f)
+  if not f.file then return {} end
   if not f.key then return { problem = "there is no key for it", hint = "give restore_key=@FILE, or set VMRUN_BACKUP_KEY" } end
   local ok, manifest = pcall(archive.verify, f.file, f.key)
   if not ok then
@@ -35,7 +36,7 @@ local function read(ctx) return { fields = ctx.fields, outputs = look(ctx.fields
 return kind "kubeadm.backup" {
   doc = "A backup of a cluster, which `vmrun backup` wrote: what kubeadm.init restores.", provider = "kubeadm", data = true,
   fields = {
-    file = field.string { required = true, doc = "Its path on this machine." },
+    file = field.string { doc = "Its path on this machine; without it there is nothing to restore." },
     key = field.secret { doc = "The passphrase that it was made with." },
     endpoint = field.string { required = true, doc = "The API's name of the cluster that it must be of." },
     version = field.string { required = true, doc = "The release that the cluster shall have." },
@@ -45,7 +46,7 @@ return kind "kubeadm.backup" {
     problem = field.string { doc = "Why it cannot be restored." }, hint = field.string { doc = "And what to do." },
   },
   timeouts = { read = 1800, create = 1800, update = 1800 },
-  identity = function(f) return f.file end,
+  identity = function(f) return f.endpoint end,
   read = read, create = read, update = read,
   delete = function() end,
 }

@@ -235,7 +235,7 @@ end
 
 local function restored_from(row)
   local restore = row and SETS[row.action] and row.action ~= "update" and (row.fields or {}).restore
-  return type(restore) == "table" and restore or nil
+  return type(restore) == "table" and text(restore.file) and restore or nil
 end
 
 local function judge_restore(row)

@@ -78,7 +78,7 @@ end
 
 -- Brings a backup to a host where no cluster was made yet. Returns what goes before `kubeadm init`, and its option.
 local function restored(host, f, ctx, name)
-  if not f.restore or host.checking or host.ask("[ ! -e " .. control_plane.done "init" .. " ] || echo yes") == "yes" then return "", "" end
+  if not (f.restore and f.restore.file) or host.checking or host.ask("[ ! -e " .. control_plane.done "init" .. " ] || echo yes") == "yes" then return "", "" end
   restore.place(ctx, f)
   return restore.prepare(CONFIG, name, f.address), " " .. restore.IGNORE
 end
@@ -89,7 +89,7 @@ local function is_restored(host) return not host.checking and host.ask(("[ ! -e 
 local function differs(answers, f)
   check_cloud(answers.cloud, f)
   local changes, note = certificates.differs(answers, f)
-  local unused = f.restore and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
+  local unused = f.restore and f.restore.file and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
   return changes, note or unused or nil
 end
 

@@ -114,7 +114,7 @@ test("an end that is missing is noticed wherever it was cut, also between pieces
     for _, cut in ipairs { at, at + 1, at + 15, at + 16, at + 17, at + PIECE } do
       if cut < #whole then
         fs.write(dir .. "/x", whole:sub(1, cut))
-        refused(t, dir .. "/x", "truncated")
+        refused(t, dir .. "/x", cut == at and at > header and "its end is missing" or "truncated")
       end
     end
   end
@@ -155,6 +155,14 @@ test("another key, another file, no file", function(t)
   t.eq(why.code, "not_found")
   fs.write(dir .. "/x", 'vmrun backup 1\n{"check":"","salt":"","scrypt":{"n":1073741824,"p":1,"r":8}}\nxxxxxxxxxxxxxxxxxxx')
   refused(t, dir .. "/x", "damaged or truncated in its first lines")
+end)
+
+test("a file has as much as its manifest says", function(t)
+  local dir = folder(t)
+  for put, words in pairs { [""] = "truncated within f", ["four"] = "truncated within f", ["six bytes"] = "more in it than its manifest says" } do
+    archive.write(dir .. "/b", "a key", { files = { { name = "f", size = 5, sha256 = "" } } }, function(into) into(put) end, CHEAP)
+    refused(t, dir .. "/b", words)
+  end
 end)
 
 test("a backup that cannot be written to its end has no name", function(t)

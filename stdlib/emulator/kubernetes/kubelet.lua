@@ -405,7 +405,10 @@ function Kubelet:sync_pods()
     end
   end
   for uid in pairs(self.workers) do
-    if not present[uid] then drop_worker(self, uid, "the pod is gone") end
+    if not present[uid] then
+      drop_worker(self, uid, "the pod is gone")
+      fs.remove(pod_worker.folder(self, uid))
+    end
   end
 end
 
@@ -443,6 +446,8 @@ end
 
 -- One round of reports. Returns whether the API took them.
 local function report(self, client, s)
+  local cluster = self.node_uid and self.kubernetes:cluster_of_ca(client.options.ca)
+  if cluster and cluster ~= self.cluster then detach(self) end -- one that was restored from a snapshot
   if not self.node_uid then
     local node, why = register(self, client, s)
     if not node then return false, why end

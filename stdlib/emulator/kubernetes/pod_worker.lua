@@ -310,11 +310,16 @@ local function finish(k, namespace, name, uid)
   end
 end
 
---- Lives as long as the pod is on this node.
+--- Where a kubelet keeps what it has of a pod.
+function worker.folder(k, uid) return k.machine.root .. "/var/lib/kubelet/pods/" .. uid end
+
+--- Lives as long as the pod is on this node. A machine that never started it, whatever its status says, starts it.
 function worker.run(k, namespace, name, uid)
   local pod = fresh(k, namespace, name, uid)
   if not pod then return end
-  local phase = value.get(pod, "status", "phase")
+  local phase, folder = value.get(pod, "status", "phase"), worker.folder(k, uid)
+  if phase == "Running" and not fs.stat(folder) then phase = "Pending" end
+  fs.mkdir(folder, tonumber("750", 8))
   if phase ~= "Running" and phase ~= "Succeeded" and phase ~= "Failed" and not pod.metadata.deletionTimestamp then
     creating(k, pod, "ContainerCreating")
     pod = bring_up(k, namespace, name, uid)

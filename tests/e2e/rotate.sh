@@ -223,8 +223,8 @@ rotated_to "in the right order" wrong "${three[@]}"
 same "the Secrets are what they were" "$(words)" "$sum"
 
 # One control plane needs no step to make its key known to others.
-exits "a cluster of one" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=0
-exits "its rotation" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=0 encryption_key=alone
+exits "a cluster of one" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=1
+exits "its rotation" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=1 encryption_key=alone
 lacks "adds nothing first" "is added"
 same "and ends well" "$(keys one-cp-1)" "1xencryption-alone"
-exits "which is all" 0 vmrun plan "$recipe" --stack one name=one control_planes=1 workers=0 encryption_key=alone --detailed-exitcode
+exits "which is all" 0 vmrun plan "$recipe" --stack one name=one control_planes=1 workers=1 encryption_key=alone --detailed-exitcode

@@ -205,7 +205,7 @@ sed -i 's/if not stale then return step "count" end/stale = 0/' "$work/stdlib/ku
 start_reading
 VMRUN_STDLIB=$work/stdlib timeout -s KILL 40 "$VMRUN" apply "$recipe" --yes --state-dir "$state" control_planes=3 encryption_key=wrong >"$work/wrong" 2>&1 </dev/null
 same "a wrong order does not come to an end" "$?" 137
-same "it has got as far as the first control plane" "$(keys "${three[@]}")" "2xencryption-wrong,encryption-five 1xencryption-wrong"
+same "it has got as far as the first control plane" "$(keys "${three[@]}")" "1xencryption-wrong 2xencryption-wrong,encryption-five"
 condition() { k get pod -n kube-system kube-apiserver-demo-cp-1 -o jsonpath='{.status.conditions[?(@.type=="Ready")].status}'; }
 same "whose API server is not ready" "$(condition)" False
 address=$(vmrun emulator list --json | jq -r '.machines[] | select(.hostname == "demo-cp-1") | .address')
@@ -223,8 +223,8 @@ rotated_to "in the right order" wrong "${three[@]}"
 same "the Secrets are what they were" "$(words)" "$sum"
 
 # One control plane needs no step to make its key known to others.
-exits "a cluster of one" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=0
-exits "its rotation" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=0 encryption_key=alone
+exits "a cluster of one" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=1
+exits "its rotation" 0 vmrun apply "$recipe" --emulator --yes --stack one name=one control_planes=1 workers=1 encryption_key=alone
 lacks "adds nothing first" "is added"
 same "and ends well" "$(keys one-cp-1)" "1xencryption-alone"
-exits "which is all" 0 vmrun plan "$recipe" --stack one name=one control_planes=1 workers=0 encryption_key=alone --detailed-exitcode
+exits "which is all" 0 vmrun plan "$recipe" --stack one name=one control_planes=1 workers=1 encryption_key=alone --detailed-exitcode

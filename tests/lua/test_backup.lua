@@ -189,3 +189,70 @@ test("seal and open are AES-256-GCM, scrypt is RFC 7914's", function(t)
     "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640")
   t.eq((crypto.scrypt("a", "b", { n = 1000, r = 8, p = 1 })), nil)
 end)
+
+-- What a plan says.
+
+local function looked(path, changes)
+  local fields = { file = path, key = "a key", endpoint = "api.test", version = "1.36.1" }
+  for name, value in pairs(changes or {}) do fields[name] = value or nil end
+  return require("kubeadm.backup").read({ fields = fields }).outputs
+end
+
+local function backup_of(path, version, endpoint)
+  archive.write(path, "a key", { files = {}, kubernetes = version, created = "2026-01-02T03:04:05Z",
+    cluster = { endpoint = endpoint or "api.test" } }, function() end, CHEAP)
+end
+
+test("what a backup is of decides whether it is restored", function(t)
+  local path = folder(t) .. "/b"
+  for version, words in pairs { ["1.36.1"] = "", ["1.36.0"] = "", ["1.35.9"] = "", ["1.36.2"] = "newer than version = 1.36.1",
+    ["1.37.0"] = "newer than", ["1.34.9"] = "more than one minor release older", ["0.36.0"] = "more than one minor", ["soon"] = "does not say" } do
+    backup_of(path, version)
+    local told = looked(path)
+    t.ok((told.problem or ""):find(words, 1, true) and (words ~= "") == (told.problem ~= nil), version .. ": " .. tostring(told.problem))
+    t.eq(told.kubernetes, version)
+  end
+  backup_of(path, "1.36.1", "api.other")
+  t.eq(looked(path).problem, "it is of the cluster api.other, not of api.test")
+  backup_of(path, "1.36.1")
+  t.eq(looked(path, { version = "v1.36.1" }).problem, nil)
+  t.ok(looked(path, { key = "another" }).problem:find("^the key does not fit"))
+  t.eq(looked(path, { key = false }).problem, "there is no key for it")
+  t.eq(next(looked(path, { file = false })), nil)
+end)
+
+-- A cluster of two control planes, of which a plan replaces some.
+local function judged(t, restore, replaced, api)
+  local connect, guard = require "kubernetes.connect", require "kubeadm.guard"
+  local was = connect.opened
+  t.after(function() connect.opened = was connect.lose("api.test", false) end)
+  connect.opened = function() return api end
+  local state = { { address = "kubeadm.init.c", kind = "kubeadm.init", fields = { node_name = "a", endpoint = "api.test" } },
+    { address = "kubeadm.join.b", kind = "kubeadm.join", fields = { node_name = "b", control_plane = true, cluster = { ["$ref"] = "kubeadm.init.c" } } } }
+  local rows = {}
+  for address, action in pairs(replaced) do
+    rows[#rows + 1] = { address = address, kind = address:match("^(.*)%."), action = action, changes = {},
+      fields = { restore = address == "kubeadm.init.c" and restore or nil, name = address:match("%.(%w+)$") } }
+  end
+  local words = {}
+  for i, one in ipairs(guard.run { resources = rows, state = state }) do words[i] = one.level .. " " .. one.message end
+  return table.concat(words, "\n"), connect.is_lost { endpoint = "api.test" }
+end
+
+test("a backup takes the place of a cluster of which nothing is left, and of no other", function(t)
+  local good = { file = "/b", created = "today", kubernetes = "1.36.1" }
+  local all = { ["kubeadm.init.c"] = "replace", ["kubeadm.join.b"] = "replace" }
+  local words, lost = judged(t, good, all)
+  t.eq(words, "note the cluster is made of the backup /b, of today, Kubernetes 1.36.1")
+  t.eq(lost, true)
+  words, lost = judged(t, good, { ["kubeadm.init.c"] = "replace" })
+  t.ok(words:find("deny a backup would take the place of a cluster of which control planes are left", 1, true))
+  t.eq(lost, false)
+  words, lost = judged(t, good, { ["kubeadm.init.c"] = "replace", ["kubeadm.join.b"] = "replace", ["azure.virtual_machine.b"] = "replace" })
+  t.ok(words:find("control planes are left", 1, true), "a machine that is there is no lost one: " .. words)
+  t.eq(lost, false)
+  words = judged(t, nil, all)
+  t.ok(words:find("^deny a new, empty cluster would take the place"), words)
+  words = judged(t, { file = "/b", problem = "it is damaged", hint = "another" }, { ["kubeadm.init.c"] = "create" })
+  t.eq(words, "deny /b cannot be restored: it is damaged")
+end)

@@ -37,13 +37,6 @@ end
 
 local function is_restored(host) return not host.checking and host.ask(("[ ! -e %s ] || echo yes"):format(restore.FOLDER)) == "yes" end
 
--- The certificates of the control plane that end soon; and that a backup is not needed.
-local function differs(answers, f)
-  local changes, note = certificates.differs(answers, f)
-  local unused = f.restore and f.restore.file and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
-  return changes, note or unused or nil
-end
-
 return role "kubeadm.init" {
   doc = "The first control plane of a cluster, by `kubeadm init`.",
   inputs = inputs, timeouts = { create = 7200 },
@@ -73,7 +66,7 @@ return role "kubeadm.init" {
   end,
   made = "[ -e " .. control_plane.done "init" .. " ]",
   asks = { ca = "cat /etc/kubernetes/pki/ca.crt", certificates = certificates.ASK },
-  differs = differs,
+  differs = certificates.differs,
   outputs = {
     ca = field.string { doc = "The cluster's certificate authority." },
     ca_hash = field.string { doc = "What joining nodes pin: sha256:..." },

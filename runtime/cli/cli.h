@@ -53,12 +53,11 @@ int vr_cmd_test(int argc, char **argv);
 int vr_cmd_why(int argc, char **argv);
 
 extern const struct vr_opt vr_apply_options[], vr_backup_options[], vr_check_options[],
-    vr_destroy_options[],
-    vr_emulator_options[], vr_exec_options[], vr_graph_options[], vr_import_options[],
-    vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[], vr_login_options[],
-    vr_output_options[], vr_drift_options[], vr_hold_options[], vr_permissions_options[],
-    vr_plan_options[], vr_repl_options[], vr_report_options[], vr_schema_options[],
-    vr_ssh_options[], vr_state_options[], vr_test_options[], vr_why_options[];
+    vr_destroy_options[], vr_emulator_options[], vr_exec_options[], vr_graph_options[],
+    vr_import_options[], vr_inventory_options[], vr_kinds_options[], vr_kubeconfig_options[],
+    vr_login_options[], vr_output_options[], vr_drift_options[], vr_hold_options[],
+    vr_permissions_options[], vr_plan_options[], vr_repl_options[], vr_report_options[],
+    vr_schema_options[], vr_ssh_options[], vr_state_options[], vr_test_options[], vr_why_options[];
 
 /* Tells a failure on stderr: place, message, the line it is about, hint. Secrets that the log knows
  * are masked. */

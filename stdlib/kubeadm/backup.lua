@@ -31,7 +31,11 @@ local function look(f)
   return { created = manifest.created, kubernetes = manifest.kubernetes, problem = why, hint = hint }
 end
 
-local function read(ctx) return { fields = ctx.fields, outputs = look(ctx.fields) } end
+local function read(ctx)
+  local f = ctx.fields
+  return { fields = f, outputs = look(f),
+    note = f.file and ("%s is restored where no control plane of %s is left, and nowhere else; --unset restore"):format(f.file, f.endpoint) or nil }
+end
 
 return kind "kubeadm.backup" {
   doc = "A backup of a cluster, which `vmrun backup` wrote: what kubeadm.init restores.", provider = "kubeadm", data = true,

@@ -85,12 +85,10 @@ end
 
 local function is_restored(host) return not host.checking and host.ask(("[ ! -e %s ] || echo yes"):format(restore.FOLDER)) == "yes" end
 
--- The certificates of the control plane that end soon; and that a backup is not needed.
+-- What the answers say: the certificates that end soon.
 local function differs(answers, f)
   check_cloud(answers.cloud, f)
-  local changes, note = certificates.differs(answers, f)
-  local unused = f.restore and f.restore.file and answers.made == "yes" and ("%s is there, so %s is not restored; --unset restore"):format(f.endpoint, f.restore.file)
-  return changes, note or unused or nil
+  return certificates.differs(answers, f)
 end
 
 return role "kubeadm.init" {

@@ -4,6 +4,7 @@
 -- by what the state says.
 local away, connect = require "kubeadm.away", require "kubernetes.connect"
 local encryption_keys, json = require "kubeadm.encryption_keys", require "json"
+local life = require "kubeadm.life"
 local quorum, skew, survey = require "kubeadm.quorum", require "kubeadm.skew", require "kubeadm.survey"
 
 local M = {}
@@ -277,6 +278,10 @@ local function judge_etcd(cluster, resources)
       "if that is meant, say so: --replace " .. init.address)
   end
   local api = connect.opened { endpoint = cluster.endpoint }
+  if not api and init and init.action == "update" and change_of(init, life.MOVES) then
+    return deny(first, ("it is not known whether etcd keeps its majority without %s: the way to the cluster is the machine that "
+      .. "would be replaced"):format(listed(names)), "delete that machine if it is meant: the next apply replaces it")
+  end
   local ok, now = pcall(survey.recent, api)
   if not ok or not api then
     return deny(first, ("it is not known whether etcd keeps its majority without %s: %s"):format(listed(names),

@@ -1,7 +1,7 @@
 --- Does a cluster live on without the machine of its first control plane? Its API says so to anybody, by a certificate of the
 -- cluster's own authority: that takes neither credentials nor a host to get them from.
 local client = require "kubernetes.client"
-local dial = require "dial"
+local connect = require "kubernetes.connect"
 local fail = require "fail"
 
 local M = {}
@@ -13,13 +13,8 @@ M.MOVES = "host"
 -- false, why.
 function M.ask(ctx, f, known)
   if type(known) ~= "table" or not known.ca then return false, "its certificate authority is not known" end
-  local reach = f.reach or f.endpoint
   local api = client.new { server = ("https://%s:%d"):format(f.endpoint, f.port), ca = known.ca,
-    connect_to = function()
-      local address, why = dial.resolve(ctx.target, reach, f.port)
-      if why then error(fail { ("the API at %s:%d: %s"):format(reach, f.port, why), code = "unreachable" }) end
-      return address
-    end }
+    connect_to = connect.way(ctx.target, f) }
   api.patience = ctx.dry and 3 or 60
   -- Ready: etcd has its majority. A server that lets nobody in unknown is there as well.
   local ok, why = pcall(api.request, api, "GET", "/readyz", nil, { ok = { [401] = true, [403] = true } })

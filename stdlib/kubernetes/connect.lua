@@ -10,17 +10,24 @@ local open, opening = {}, require "together"()
 --- The kinds whose resources stand for a cluster: what a field `cluster` may hold.
 M.KINDS = { "kubeadm.init", "kubernetes.cluster" }
 
+--- Where the API of a cluster of kubeadm is reached, by its endpoint, port and reach: a function that gives "addr:port", or nil
+-- where the endpoint's name says it.
+function M.way(target, cluster)
+  local host = cluster.reach or cluster.endpoint
+  return function()
+    local address, why = dial.resolve(target, host, cluster.port)
+    if why then error(fail { ("the API at %s:%d: %s"):format(host, cluster.port, why), code = "unreachable" }) end
+    if address or host == cluster.endpoint then return address end
+    return ("%s:%d"):format(host:find(":", 1, true) and "[" .. host .. "]" or host, cluster.port)
+  end
+end
+
 local function from_kubeadm(ctx, cluster)
   local credentials = require "kubeadm.credentials"
   local function parts(config)
     local made = kubeconfig.parts(config)
     made.server, made.server_name = ("https://%s:%d"):format(cluster.endpoint, cluster.port), nil
-    made.connect_to = function()
-      local host = cluster.reach or cluster.endpoint
-      local address, why = dial.resolve(ctx.target, host, cluster.port)
-      if why then error(fail { ("the API at %s:%d: %s"):format(host, cluster.port, why), code = "unreachable" }) end
-      return address
-    end
+    made.connect_to = M.way(ctx.target, cluster)
     made.renew = function()
       credentials.forget(cluster)
       return parts(credentials.admin(ctx, cluster))

@@ -67,3 +67,13 @@ test("what a cluster with a stable endpoint and more than one control plane need
 end)
 
 test.done()
+
+test("a cluster is reached where its recipe says, by whatever name its certificate has", function(t)
+  local connect = require "kubernetes.connect"
+  local azure = { kind = "azure" }
+  local function way(reach) return connect.way(azure, { endpoint = "api.demo.internal", port = 6443, reach = reach })() end
+  t.eq(way "203.0.113.2", "203.0.113.2:6443")
+  t.eq(way "2001:db8::1", "[2001:db8::1]:6443")
+  t.eq(way "lb.example.org", "lb.example.org:6443")
+  t.eq(way(nil), nil, "the name says it")
+end)

@@ -117,7 +117,6 @@ made() {
   on_machine "$1" etc/kubernetes/pki/etcd/ca.key | sed -n 2p
   on_machine "$1" etc/kubernetes/encryption.yaml | sed -n 's/^ *secret: //p'
   on_machine "$1" etc/kubernetes/admin.conf | sed -n 's/^ *client-key-data: //p'
-  k get secrets -n kube-system -o json | jq -r '.items[] | select(.type == "bootstrap.kubernetes.io/token").data["token-secret"] | @base64d'
   k get secret -n flux-system flux-system -o json | jq -r '.data.identity | @base64d' | sed -n 3p
   grep -aohE 'OPENSSH PRIVATE KEY-----\\n[A-Za-z0-9+/=]+\\n[A-Za-z0-9+/=]+' "$1"/emulator/world.db* | sed 's/.*\\n//' | sort -u
   rm -f "$config"
@@ -132,7 +131,7 @@ vmrun_in "$b" kubeconfig --out "$work/config" >/dev/null
 same "an object" "$(config=$work/config k get secret canary -o json | jq -r '.data.password | @base64d')" "$object"
 made "$a" >"$work/made-a"
 made "$b" >"$work/made-b"
-if [ "$(awk 'length > 15' made-a | wc -l)" -ge 8 ] && [ "$(awk 'length > 15' made-b | wc -l)" -ge 8 ]; then
+if [ "$(awk 'length > 15' made-a | wc -l)" -ge 7 ] && [ "$(awk 'length > 15' made-b | wc -l)" -ge 7 ]; then
   pass "$(wc -l <made-a) and $(wc -l <made-b) secrets that they made are found in their homes"
 else
   fail "the secrets that they made are found in their homes" "$(wc made-a made-b)"

@@ -41,14 +41,15 @@ local function with_file(hosts)
   return list
 end
 
--- Why the cluster is not fit for a step; nil when it is. An API server that we have stopped ourselves may be away.
-local function unfit(now, hosts)
+-- Why the cluster is not fit for a step; nil when it is. An API server that we have stopped ourselves may be away. ahead: a plan
+-- looks, in which a host without a file and a Node is yet to join.
+local function unfit(now, hosts, ahead)
   local known = {}
   for _, host in ipairs(hosts) do
     known[host.name] = true
     local node = now.nodes[host.name]
     if not node then
-      return ("the cluster has no Node %s"):format(host.name), "let it join first"
+      if host.text or not ahead then return ("the cluster has no Node %s"):format(host.name), "let it join first" end
     elseif not host.loading and not (node.ready and node.api_ready) then
       return ("control plane %s is not healthy: it could not follow a rotation of the key"):format(host.name),
         "bring it back first: kubectl describe node " .. host.name
@@ -214,7 +215,7 @@ local function read(ctx)
   if not why and not is_down(hosts) then
     local ok, now = pcall(survey.shared, ctx, f.cluster)
     if ok then
-      why, hint = unfit(now, hosts)
+      why, hint = unfit(now, hosts, true)
     else
       why, hint = "the control planes' state is not known: " .. tostring(now), "a rotation begins with a healthy cluster"
     end

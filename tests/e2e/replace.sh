@@ -29,8 +29,8 @@ has "and still names them" "$(stays 3 image)"
 
 exits "two at once are too many" 1 plan "${given[@]}" --replace azure.virtual_machine.cp-2 --replace azure.virtual_machine.cp-3
 has "for etcd" "etcd would lose its majority without demo-cp-2, demo-cp-3"
-exits "the first is where the cluster began" 1 plan "${given[@]}" --replace azure.virtual_machine.cp-1
-has "which is said" "a new, empty cluster would take the place"
+exits "the first is the way to the others" 1 plan "${given[@]}" --replace azure.virtual_machine.cp-1
+has "which is said" "the way to the cluster is the machine that would be replaced"
 for i in 2 3; do
   exits "control plane $i is made anew" 0 apply "${given[@]}" --replace azure.virtual_machine.cp-$i
   same "in the place of the old member" "$(members)" '["demo-cp-1","demo-cp-2","demo-cp-3"]'

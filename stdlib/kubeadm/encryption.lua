@@ -204,7 +204,7 @@ end
 
 local function read(ctx)
   local f = ctx.fields
-  if has_unknown(ctx.unknown) then return ctx.prior and { fields = ctx.prior.fields, outputs = ctx.prior.outputs } or nil end
+  if has_unknown(ctx.unknown) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
   local hosts = look(ctx)
   local given = { name = f.name, secret = not (ctx.unknown or {}).key and f.key or nil }
   local target = encryption_keys.named(with_file(hosts), given)

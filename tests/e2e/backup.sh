@@ -93,18 +93,13 @@ has "it says of which" "it is of the cluster api.demo.internal, not of api.other
 # Restore, killed in the middle.
 exits "the plan" 2 plan "${size[@]}" restore="$file" --detailed-exitcode
 matches "says from what, of when and of which release" "kubeadm.init.cluster: the cluster is made of the backup $file, of 20[0-9-]+T[0-9:]+Z, Kubernetes 1[.]36[.]1"
-killed() { # WHERE: the next apply is killed when it says so
-  local pid
-  "$VMRUN" apply "$recipe" --emulator --yes --state-dir "$state" "${size[@]}" restore="$file" >"$work/log" 2>&1 &
-  pid=$!
-  until_true 120 grep -qE "$1" "$work/log"
-  kill -KILL "$pid"
-  wait "$pid" 2>/dev/null
-  grep -qE "$1" "$work/log" || { tail -n 20 "$work/log"; false; }
+killed() { # NAME WHERE: the next apply is killed when it says so
+  kill_after 1 "$2" "${size[@]}" restore="$file"
+  same "killed $1" "$code" 137
 }
-check "killed while it makes machines" killed "azure.virtual_machine.cp-1: created"
-check "killed while it brings the backup to the host" killed "kubeadm.init.cluster: bringing pki/ca.crt"
-check "killed within kubeadm init" killed "kubeadm.init.cluster: command kubeadm init"
+killed "while it makes machines" "azure.virtual_machine.cp-1: created"
+killed "while it brings the backup to the host" "kubeadm.init.cluster: bringing pki/ca.crt"
+killed "within kubeadm init" "kubeadm.init.cluster: command kubeadm init"
 exits "the next goes on" 0 apply "${size[@]}" restore="$file"
 check "its kubeconfig" fresh_config
 same "the cluster is the one that was" "$(k get namespace kube-system -o jsonpath='{.metadata.uid}')" "$uid"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Another word for `packages` upgrades Debian's packages and restarts machines that want it, node by node; a run may die anywhere.
 . "$(dirname "$0")/lib/story.sh"
+. "$(dirname "$0")/lib/nodes.sh"
 
 k() { timeout 30 kubectl --kubeconfig "$config" "$@"; }
 left_over() { k get nodes -o json | jq -r '.items[] | select(.spec.unschedulable or .metadata.annotations["vmrun/maintenance"]) | .metadata.name' | tr '\n' ' '; }
@@ -15,30 +16,6 @@ held() { on_all "dpkg-query -W -f '\${Package} \${Version} \${Status}\n' kubeadm
 usual=(workers=2 max_unavailable=1 reboot=needed security_only=false)
 keep() { apply "${usual[@]}" "$@"; }
 look() { plan "${usual[@]}" --detailed-exitcode "$@"; }
-
-# Who is away at once: watched through the API, a line an event.
-watch_nodes() {
-  while [ -e "$work/watching" ]; do
-    timeout 120 kubectl --kubeconfig "$config" get nodes -w --no-headers -o custom-columns=N:.metadata.name,U:.spec.unschedulable 2>/dev/null
-  done >>"$work/watched"
-}
-start_watch() {
-  : >"$work/watched"
-  : >"$work/watching"
-  watch_nodes &
-  watcher=$!
-  until_true 10 grep -q demo- "$work/watched"
-}
-stop_watch() {
-  sleep 0.5
-  rm -f "$work/watching"
-  pkill -P "$watcher"
-  wait "$watcher" 2>/dev/null
-}
-most_away() { # NAME-PATTERN
-  awk -v of="$1" '$1 ~ of { if ($2 == "true") away[$1] = 1; else delete away[$1]; n = 0; for (x in away) n++; if (n > most) most = n }
-    END { print most + 0 }' "$work/watched"
-}
 
 # By what an apply said.
 workers_at_once() {

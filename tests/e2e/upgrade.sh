@@ -2,6 +2,7 @@
 # Another `version` upgrades the cluster: node by node in the graph's order, with pods moved away first; a run may die anywhere; what
 # would break the cluster is refused before the first write.
 . "$(dirname "$0")/lib/story.sh"
+. "$(dirname "$0")/lib/nodes.sh"
 
 k() { timeout 30 kubectl --kubeconfig "$config" "$@"; }
 kubelets() { k get nodes -o custom-columns=N:.metadata.name,V:.status.nodeInfo.kubeletVersion --no-headers | awk '{ print $2 }' | sort -u | tr '\n' ' '; }
@@ -14,30 +15,6 @@ upgraded_to() {
   same "$1: and the control planes with kube-proxy" "$(images)" "kube-apiserver:v$2 kube-controller-manager:v$2 kube-proxy:v$2 kube-scheduler:v$2 "
   same "$1: no Node is cordoned or marked" "$(left_over)" "${3:-}"
   exits "$1: the next plan has no changes" 0 plan version="$2" "${@:4}" --detailed-exitcode
-}
-
-# Who is away at once: watched through the API, a line an event.
-watch_nodes() {
-  while [ -e "$work/watching" ]; do
-    timeout 120 kubectl --kubeconfig "$config" get nodes -w --no-headers -o custom-columns=N:.metadata.name,U:.spec.unschedulable 2>/dev/null
-  done >>"$work/watched"
-}
-start_watch() {
-  : >"$work/watched"
-  : >"$work/watching"
-  watch_nodes &
-  watcher=$!
-  until_true 10 grep -q demo- "$work/watched"
-}
-stop_watch() {
-  sleep 0.5
-  rm -f "$work/watching"
-  pkill -P "$watcher"
-  wait "$watcher" 2>/dev/null
-}
-most_away() { # NAME-PATTERN
-  awk -v of="$1" '$1 ~ of { if ($2 == "true") away[$1] = 1; else delete away[$1]; n = 0; for (x in away) n++; if (n > most) most = n }
-    END { print most + 0 }' "$work/watched"
 }
 
 exits "a cluster of 1.35.1" 0 apply version=1.35.1

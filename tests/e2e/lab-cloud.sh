@@ -1,32 +1,15 @@
 #!/usr/bin/env bash
-# recipes/cluster.lua with cloud_provider=true on machines with systemd: kubelets and kube-controller-manager of Kubernetes 1.20.2, the real
-# ones, wait for a cloud provider. What stands in for Azure's programs is the lab's (tests/lab/site/image/cloud.lua). By hand, as cluster.sh.
-. "$(dirname "$0")/../e2e/lib/story.sh"
-lab=$root/tests/lab cache=${VMRUN_LAB_CACHE:-$HOME/.cache/vmrun-lab}
+# recipes/cluster.lua with cloud_provider=true: kubelets and kube-controller-manager of Kubernetes 1.20.2, the real ones, wait for a cloud
+# provider. What stands in for Azure's programs is the lab's (tests/lab/site/image/cloud.lua).
+. "$(dirname "$0")/lib/cluster.sh"
 
-if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap docker-registry skopeo dnsmasq >/dev/null; then
-  if [ -n "${CI:-}" ]; then fail "a real cluster" "it needs root and what script/setup --lab installs"; else skip "needs root and script/setup --lab"; fi
-  exit
-fi
-
-vmrun() { timeout "${patience:-150}" "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
-params=() size=(control_planes=1 workers=1 cloud_provider=true)
-apply() { patience=1500 vmrun apply "$recipe" --emulator --yes "${params[@]}" "${size[@]}" "$@"; }
-plan() { vmrun plan "$recipe" --detailed-exitcode "${params[@]}" "${size[@]}" "$@"; }
-
-check "a site" timeout 1500 "$lab/site/start.sh" "$state"
-[ "$failed" -eq 0 ] || exit
-mapfile -t params <<<"$(grep = <<<"$out" | grep -E '^(version|containerd|kubernetes_repository|registry_mirrors)=')"
-since=$SECONDS
+params=("${site[@]}" version=1.20.2 control_planes=1 workers=1 cloud_provider=true)
 exits "one control plane and one worker" 0 apply
-echo "# the cluster was up after $((SECONDS - since)) s"
-[ "$failed" -eq 0 ] || { KEEP=1; exit; }
+took "one control plane and one worker"
+[ "$failed" -eq 0 ] || exit
 
-kubectl=$("$lab/build.sh" kubectl)/kubectl config=$work/kubeconfig
-check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"
-k() { timeout 60 "$kubectl" --kubeconfig "$config" "$@"; }
+check "a kubeconfig" shows_config
 nodes() { k get nodes -o json | jq -c "[.items[] | $1] | sort"; }
-said() { vmrun exec "$recipe" "$1" -- "${@:2}" 2>/dev/null | sed -n 's/^  //p'; }
 same "both Nodes are Ready" "$(nodes '.status.conditions[] | select(.type == "Ready").status')" '["True","True"]'
 same "and wait for nothing" "$(nodes '[.spec.taints[]?.key] | join(" ")')" '["","node-role.kubernetes.io/master"]'
 same "they have their machines' ids" "$(nodes '.spec.providerID | split("/") | last')" '["0","demo-cp-1"]'
@@ -41,13 +24,13 @@ same "that the kubelet serves with" "$(said demo-cp-1 "sudo openssl x509 -noout 
 check "logs come from it" k -n kube-system logs deploy/cloud-controller-manager
 out=$(k -n kube-system logs deploy/cloud-controller-manager)
 has "its identity gets a token on a control plane" "a token for"
-check "all of the system's deployments are available" k -n kube-system wait --for=condition=Available deploy --all --timeout=60s
-rolled_out() { k -n kube-system rollout status "$1" --timeout=60s; }
+check "all of the system's deployments are available" k -n kube-system wait --for=condition=Available deploy --all --timeout=110s
+rolled_out() { k -n kube-system rollout status "$1" --timeout=110s; }
 for set in daemonset/cloud-node-manager daemonset/csi-azuredisk-node; do check "$set is everywhere" rolled_out $set; done
 exits "again there is nothing to do" 0 plan
-exits "it is not turned off" 1 vmrun plan "$recipe" "${params[@]}" control_planes=1 workers=1 cloud_provider=false
+exits "it is not turned off" 1 vmrun plan "$recipe" "${params[@]}" cloud_provider=false
 has "for a reason" "cloud_provider cannot be turned off later"
-destroy() { patience=600 vmrun destroy "$recipe" --yes --include-unmanaged "${params[@]}" "${size[@]}"; }
+destroy() { patience=600 vmrun destroy "$recipe" --yes --include-unmanaged "${params[@]}"; }
 exits "all of it goes" 0 destroy
 same "no machine is left" "$(machines)" ""
 exits "the emulator stops" 0 vmrun emulator stop

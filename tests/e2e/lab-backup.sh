@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# vmrun backup and restore with real kubeadm, etcd and containerd: the only control plane is lost, and is made of its backup; the
+# worker comes back by itself.
+. "$(dirname "$0")/lib/cluster.sh"
+
+params=("${site[@]}" version=1.20.2 control_planes=1 workers=1)
+rolled_out() { timeout 400 "$kubectl" --kubeconfig "$config" rollout status "$@"; }
+export VMRUN_BACKUP_KEY="correct horse battery"
+
+exits "one control plane and one worker" 0 apply
+took "one control plane and one worker"
+[ "$failed" -eq 0 ] || exit
+check "its kubeconfig" shows_config
+check "an object" k create configmap kept --from-literal=word=once
+check "a secret one" k create secret generic hidden --from-literal=word=unmistakable-words
+check "a deployment" k create deployment much --image=nginx:1.28-alpine --replicas=2
+check "runs" rolled_out deployment much --timeout=300s
+uid=$(k get namespace kube-system -o jsonpath='{.metadata.uid}')
+exits "a backup" 0 vmrun backup "$recipe" --out "$work/demo.backup"
+took "a backup: $(head -n 1 <<<"$out")"
+same "nothing of it stays there" "$(said demo-cp-1 "sudo ls /var/lib/etcd")" member
+
+check "the control plane is lost" arm DELETE "$(of_machine demo-cp-1)" 2025-04-01
+gone() { ! machines | grep -q cp-1; }
+check "it is gone" until_true 60 gone
+exits "it is made of its backup" 0 apply restore="$work/demo.backup"
+took "a restore"
+check "its kubeconfig" shows_config
+same "the cluster is the one that was" "$(k get namespace kube-system -o jsonpath='{.metadata.uid}')" "$uid"
+same "the object is there" "$(k get configmap kept -o jsonpath='{.data.word}')" once
+same "the secret, too" "$(k get secret hidden -o jsonpath='{.data.word}' | base64 -d)" unmistakable-words
+check "both Nodes are Ready" until_true 300 nodes_ready 2
+check "what ran, runs" rolled_out deployment much --timeout=300s
+check "and follows what is said" k scale deployment much --replicas=3
+check "to the worker" rolled_out deployment much --timeout=300s
+exits "nothing is left to do" 0 plan --unset restore
+destroy() { patience=900 vmrun destroy "$recipe" --yes --include-unmanaged "${params[@]}"; }
+exits "all of it goes" 0 destroy

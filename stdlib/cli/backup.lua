@@ -99,7 +99,9 @@ local function healthy(call, init)
   for _, host in ipairs(hosts) do
     local ok, client, now = pcall(function()
       local api = connect.client(ctx, cluster_of(init, host))
-      return api, survey.take(api)
+      local now, runs, starts = survey.take(api), false, false
+      for _, node in pairs(now.nodes) do runs, starts = runs or node.etcd, starts or node.starting end
+      return api, not runs and starts and survey.settled(ctx, api) or now -- a minute and more after it was made
     end)
     if ok then
       local by_name = {}

@@ -17,6 +17,7 @@ check "a deployment" k create deployment much --image=nginx:1.28-alpine --replic
 check "runs" rolled_out deployment much --timeout=300s
 uid=$(k get namespace kube-system -o jsonpath='{.metadata.uid}')
 exits "a backup" 0 vmrun backup "$recipe" --out "$work/demo.backup"
+[ "$failed" -eq 0 ] || exit
 took "a backup: $(head -n 1 <<<"$out")"
 same "nothing of it stays there" "$(said demo-cp-1 "sudo ls /var/lib/etcd")" member
 

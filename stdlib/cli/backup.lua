@@ -3,11 +3,13 @@
 local archive, capture = require "kubeadm.archive", require "kubeadm.capture"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local crypto, fail, fs, json, log = require "crypto", require "fail", require "fs", require "json", require "log"
-local process, secret, survey, terminal = require "process", require "secret", require "kubeadm.survey", require "terminal"
+local process, secret, survey = require "process", require "secret", require "kubeadm.survey"
+local condition, task, terminal = require("kubernetes.client").condition, require "task", require "terminal"
 
 local M = {}
 
 local VARIABLE = "VMRUN_BACKUP_KEY"
+local STARTS = 120 -- seconds
 
 -- The row of the cluster that is meant.
 local function source(call)
@@ -88,6 +90,19 @@ end
 
 local function told(failure) return type(failure) == "table" and failure.message or tostring(failure) end
 
+-- Right after a cluster was made its etcd does not count as Ready yet: that takes a minute and more.
+local function settled(api)
+  local deadline = task.now() + STARTS
+  while true do
+    local now = survey.take(api)
+    for _, node in pairs(now.nodes) do if node.etcd then return now end end
+    if task.now() > deadline then return now end
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=etcd" }, 15, function(event, pod)
+      return event ~= "DELETED" and condition(pod, "Ready") == "True"
+    end)
+  end
+end
+
 -- A control plane that is well, by what the API says to one that can be reached: its host, its name, the survey, the client.
 local function healthy(call, init)
   local ctx, reasons = { target = call.session.target, dry = true }, {}
@@ -99,9 +114,7 @@ local function healthy(call, init)
   for _, host in ipairs(hosts) do
     local ok, client, now = pcall(function()
       local api = connect.client(ctx, cluster_of(init, host))
-      local now, runs, starts = survey.take(api), false, false
-      for _, node in pairs(now.nodes) do runs, starts = runs or node.etcd, starts or node.starting end
-      return api, not runs and starts and survey.settled(ctx, api) or now -- a minute and more after it was made
+      return api, settled(api)
     end)
     if ok then
       local by_name = {}

@@ -13,7 +13,7 @@ trap 'stop; exit $?' EXIT
 
 exits "script/cluster" 0 timeout 900 script/cluster
 said=$out
-has "it adds all" "Done: 68 added, 0 changed, 0 destroyed"
+has "it adds all" "Done: 74 added, 0 changed, 0 destroyed"
 matches "and says what came of it" '^  load_balancer_ip = "'
 same "the commands to try come last" "$(tail -n 7 <<<"$said" | head -n 1)" "Next:"
 mapfile -t next < <(tail -n 6 <<<"$said" | sed 's/^  //')

@@ -54,7 +54,7 @@ LUA
 sed -i "s|^  kubernetes_repository = |$(printf '  canary_%s = param.secret {},\\n' "${homes[@]}")  folder = param.string {}, broken = param.boolean { default = false },\\n&|" \
   "$work/recipe/cluster.lua"
 cat >>"$work/recipe/cluster.lua" <<'LUA'
-local canary, here = use("canary", "local")
+local canary, here, kubernetes = use("canary", "local", "kubernetes")
 azure.key_vault_secret "canary" { vault = vault, value = p.canary_vault, after = { writer } }
 kubernetes.object "canary" {
   cluster = cluster, api_version = "v1", object_kind = "Secret", namespace = "default", body = { stringData = { password = p.canary_object } },

@@ -109,7 +109,7 @@ case "a key of ours encrypts the disks, and machines wait until it may be used" 
     local role = "Key Vault Crypto Service Encryption User"
     t:equal(plan.actions["azure.role_assignment.disks"].after.role, role)
     t:equal(t:apply().summary.failed, 0)
-    t:fails("it is not known whether etcd keeps its majority without demo-cp-1")
+    t:fails("it is not known whether etcd keeps its majority")
     local back = t:plan { disk_encryption = "platform" }
     t:equal(back.actions["azure.virtual_machine.cp-1"].action, "replace")
   end,

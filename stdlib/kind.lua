@@ -23,6 +23,14 @@ local function recall(ctx)
   return outputs and outputs.id and { fields = {}, outputs = outputs } or nil
 end
 
+-- The read of a kind that needs all of its fields: while some are known after an apply only, it is as it was.
+local function once_known(read)
+  return function(ctx)
+    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
+    return read(ctx)
+  end
+end
+
 -- How many may be missing or too many while members are replaced: a number, or a share of them such as "25%".
 local function is_amount(value)
   return math.type(value) == "integer" and value >= 0 or type(value) == "string" and value:find("^%d+%%?$") ~= nil
@@ -72,6 +80,7 @@ local function define(name, page)
   end
   if page.remembered then page.read = recall end
   if not page.read then error(("kind %s: has no read"):format(name), 3) end
+  if page.needs_all then page.read = once_known(page.read) end
   local collection = page.collection
   if collection then
     if not page.add or not page.remove then error(("kind %s: a collection needs add and remove"):format(name), 3) end

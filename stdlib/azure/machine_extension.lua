@@ -1,6 +1,6 @@
 --- Extensions: what Azure's agent on a machine installs and runs. The model of a scale set has those of its new instances; on a machine
 -- that is there, each is changed for itself, so that nothing else of the model comes with it.
-local field, json, task = require "field", require "json", require "task"
+local at_once, field, json = require "at_once", require "field", require "json"
 local statement = require "azure.statement"
 
 local API = "2025-04-01"
@@ -111,13 +111,8 @@ end
 
 --- Makes the extensions of machines (`{id=, location=, extensions=}`) what is declared: all machines at once, on each one after the other.
 function M.settle(ctx, client, machines)
-  local gone, running, failure = M.gone(ctx), {}, nil
-  for i, machine in ipairs(machines) do running[i] = task.spawn(settle_one, ctx, client, machine, gone) end
-  for _, settling in ipairs(running) do
-    local ok, why = settling:join()
-    if not ok then failure = failure or why end
-  end
-  if failure then error(failure, 0) end
+  local gone = M.gone(ctx)
+  at_once(machines, function(machine) settle_one(ctx, client, machine, gone) end)
 end
 
 return M

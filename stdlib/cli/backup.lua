@@ -3,13 +3,12 @@
 local archive, capture = require "kubeadm.archive", require "kubeadm.capture"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local crypto, fail, fs, json, log = require "crypto", require "fail", require "fs", require "json", require "log"
-local process, secret, survey = require "process", require "secret", require "kubeadm.survey"
-local condition, task, terminal = require("kubernetes.client").condition, require "task", require "terminal"
+local process, secret, survey, terminal = require "process", require "secret", require "kubeadm.survey", require "terminal"
 
 local M = {}
 
 local VARIABLE = "VMRUN_BACKUP_KEY"
-local STARTS = 120 -- seconds
+local STARTS = 120 -- seconds: right after a cluster was made etcd does not count as Ready, for a minute and more
 
 -- The row of the cluster that is meant.
 local function source(call)
@@ -79,29 +78,7 @@ local function key_of(args, again)
   return text
 end
 
-local function cluster_of(init, host)
-  local cluster = {}
-  for _, part in ipairs { init.fields, init.outputs } do
-    for name, value in pairs(part) do cluster[name] = value end
-  end
-  cluster.host = host
-  return cluster
-end
-
 local function told(failure) return type(failure) == "table" and failure.message or tostring(failure) end
-
--- Right after a cluster was made its etcd does not count as Ready yet: that takes a minute and more.
-local function settled(api)
-  local deadline = task.now() + STARTS
-  while true do
-    local now = survey.take(api)
-    for _, node in pairs(now.nodes) do if node.etcd then return now end end
-    if task.now() > deadline then return now end
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=etcd" }, 15, function(event, pod)
-      return event ~= "DELETED" and condition(pod, "Ready") == "True"
-    end)
-  end
-end
 
 -- A control plane that is well, by what the API says to one that can be reached: its host, its name, the survey, the client.
 local function healthy(call, init)
@@ -113,8 +90,8 @@ local function healthy(call, init)
   end
   for _, host in ipairs(hosts) do
     local ok, client, now = pcall(function()
-      local api = connect.client(ctx, cluster_of(init, host))
-      return api, settled(api)
+      local api = connect.client(ctx, connect.of_row(init, host))
+      return api, survey.with_etcd(ctx, api, STARTS)
     end)
     if ok then
       local by_name = {}
@@ -129,7 +106,7 @@ local function healthy(call, init)
         if open then return by_name[name], name, now, client end
         reasons[#reasons + 1] = told(why)
       end
-      if #names == 0 then reasons[#reasons + 1] = "no control plane has a running etcd and is Ready" end
+      if #names == 0 then reasons[#reasons + 1] = "the control planes whose etcd runs are not among the recipe's" end
       break
     end
     if fail.is(client) and client.code == "cancelled" then error(client, 0) end

@@ -43,19 +43,13 @@ end
 
 -- The cluster's table, as kinds of Kubernetes see it.
 local function cluster_of(call, row)
-  local cluster = {}
-  for _, part in ipairs { row.fields, row.outputs } do
-    for name, value in pairs(part) do cluster[name] = value end
-  end
   local value = call.values[host_of(row) or row.address]
   if type(value) ~= "table" then
     error(fail { ("%s is not known"):format(host_of(row) or row.address), code = "kubeconfig", hint = "see what 'vmrun plan' says of it" })
   end
-  if host_of(row) then
-    cluster.host = value
-  else
-    cluster.kubeconfig = value.kubeconfig
-  end
+  if host_of(row) then return connect.of_row(row, value) end
+  local cluster = connect.of_row(row)
+  cluster.kubeconfig = value.kubeconfig
   return cluster
 end
 

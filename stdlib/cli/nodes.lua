@@ -1,4 +1,5 @@
 --- The Nodes of a stack whose machines are ours, for the REPL: looked at, restarted and upgraded one at a time.
+local at_once = require "at_once"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local survey, upkeep = require "kubeadm.survey", require "kubeadm.upkeep"
 local fail, field, hosts, json, task = require "fail", require "field", require "cli.hosts", require "json", require "task"
@@ -41,12 +42,7 @@ local function said(name) return function(_, text) io.stderr:write(name, ": ", t
 -- As verbs of kinds have it.
 local function context(self, host, more)
   local member, init = host.member, host.member.init
-  local cluster = {}
-  for _, part in ipairs { init.fields, init.outputs } do
-    for name, value in pairs(part) do cluster[name] = value end
-  end
-  cluster.host = self.values[reference(init.fields.host)]
-  local value = self.values[host.row]
+  local cluster, value = connect.of_row(init, self.values[reference(init.fields.host)]), self.values[host.row]
   if type(value) ~= "table" or type(cluster.host) ~= "table" then
     error(fail { ("%s is not known"):format(host.row), code = "nodes", hint = "see what 'vmrun plan' says of it" })
   end
@@ -107,14 +103,7 @@ function M.new(session, values)
   local nodes = {}
 
   function nodes.list(pattern)
-    local running, list = {}, json.array {}
-    for i, host in ipairs(chosen(self, pattern)) do running[i] = task.spawn(look, self, host) end
-    for i, asking in ipairs(running) do
-      local ok, told = asking:join()
-      if not ok then error(told, 0) end
-      list[i] = told
-    end
-    return list
+    return json.array(at_once(chosen(self, pattern), function(host) return look(self, host) end))
   end
 
   function nodes.reboot(pattern) return one_by_one(self, pattern, { restart = word() }) end

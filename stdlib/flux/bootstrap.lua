@@ -89,7 +89,6 @@ end
 
 local function read(ctx)
   local f = ctx.fields
-  if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
   local api = connect.client(ctx, f.cluster)
   local revision, kustomization = followed(api)
   local made = ctx.prior and ctx.prior.outputs -- what an earlier run did not finish has none
@@ -154,7 +153,7 @@ local function write(ctx)
 end
 
 return kind "flux.bootstrap" {
-  doc = "Flux, bootstrapped from a path of a Git repository.",
+  doc = "Flux, bootstrapped from a path of a Git repository.", needs_all = true,
   fields = {
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true, replace = true },
     repository = field.resource { "git.repository", "git.emulator_repository", required = true, doc = "The repository to follow." },

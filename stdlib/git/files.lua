@@ -34,7 +34,7 @@ local function write(ctx)
 end
 
 return kind "git.files" {
-  doc = "Files of a Git repository, in one commit.",
+  doc = "Files of a Git repository, in one commit.", needs_all = true,
   fields = {
     name = field.string { default_name = true, ignore = true },
     repository = field.resource { "git.repository", "git.emulator_repository", required = true, replace = true },
@@ -51,7 +51,6 @@ return kind "git.files" {
     return f.repository and f.repository.url and f.name and ("%s#%s"):format(f.repository.url, f.name) or nil
   end,
   read = function(ctx)
-    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
     local head, message, code = git.head(access.options(ctx, f.repository))
     if not head then

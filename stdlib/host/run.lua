@@ -23,7 +23,7 @@ local COME_BACK, LOSSES = 60, 5
 local function command_for(host, become, command)
   local user = become == nil and "root" or become or host.user
   if user == host.user then return "exec " .. command end
-  if user == "root" then return "exec sudo -n " .. command end
+  if user == "root" then return "exec " .. shell.as_root(host, command) end
   if host.user ~= "root" then return ("exec sudo -n -H -u %s -- %s"):format(shell.quote(user), command) end
   return ("exec su -s /bin/sh -c %s -- %s"):format(shell.quote(command), shell.quote(user))
 end

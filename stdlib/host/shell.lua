@@ -9,6 +9,9 @@ function M.quote(value)
   return "'" .. text:gsub("'", "'\\''") .. "'"
 end
 
+--- A command as root does it, on a host where whoever logs in may be somebody else.
+function M.as_root(host, command) return host.user == "root" and command or "sudo -n " .. command end
+
 --- Fills `{name}` in a snippet with the quoted value of that name; `${name}` is the shell's own. A missing name is an error.
 function M.fill(snippet, values)
   return (snippet:gsub("(%$?){([%a_][%w_]*)}", function(dollar, name)

@@ -2,7 +2,7 @@
 -- makes everything else of, the encryption configuration. One program on the host says all of it in a stream.
 local connection = require "host.connection"
 local crypto, fail, json = require "crypto", require "fail", require "json"
-local etcd = require "kubeadm.etcd"
+local etcd, shell = require "kubeadm.etcd", require "host.shell"
 
 local M = {}
 
@@ -78,7 +78,7 @@ local function file(name, content) return { name = name, size = #content, sha256
 -- bytes piece by piece, then nil. `close` it, or leave it to <close>.
 function M.from(target, host)
   local conn = connection.open(target, host)
-  local channel = fail.check(conn:open("exec " .. (host.user == "root" and "" or "sudo -n ") .. "sh -s"))
+  local channel = fail.check(conn:open("exec " .. shell.as_root(host, "sh -s")))
   local self = setmetatable({ channel = channel, host = host, held = "", words = "" }, Stream)
   local taken = setmetatable({ files = {} }, { __close = function() channel:close() end })
   local ok, why = pcall(function()

@@ -41,11 +41,10 @@ end
 
 local function run_on(ctx, host, command)
   local conn = connection.open(ctx.target, host)
-  local sudo = host.user == "root" and "" or "sudo -n "
-  local result, message, code = conn:exec(sudo .. command, { timeout = 120 })
+  local result, message, code = conn:exec(shell.as_root(host, command), { timeout = 120 })
   if not result then error(fail { ("%s: %s"):format(host.address, message), code = code }) end
   if result.code == 0 then return result.stdout end
-  local there = conn:exec(sudo .. "test -e /etc/kubernetes/admin.conf", { timeout = 30 })
+  local there = conn:exec(shell.as_root(host, "test -e /etc/kubernetes/admin.conf"), { timeout = 30 })
   error(fail { ("%s: `%s` failed (exit code %s): %s"):format(host.address, command:match("^(%S+ ?%S*)"), tostring(result.code),
     result.stderr:gsub("%s+$", "")), code = there and there.code == 1 and "absent" or "kubeadm" })
 end

@@ -2,11 +2,12 @@
 -- added on each control plane, then made the one that writes, all Secrets are written anew, and the old one goes. Which step is
 -- next is what the hosts' files and etcd say (kubeadm.encryption_keys), so a run can end anywhere and the next goes on. In a
 -- recipe it comes `after` all that adds, upgrades or stops control planes.
+local at_once = require "at_once"
 local client, connect, connection = require "kubernetes.client", require "kubernetes.connect", require "host.connection"
 local control_plane, etcd = require "kubeadm.control_plane", require "kubeadm.etcd"
 local encryption_keys, static_pods = require "kubeadm.encryption_keys", require "kubeadm.static_pods"
 local fail, field, kind, role = require "fail", require "field", require "kind", require "role"
-local rewrite, survey, task = require "kubeadm.rewrite", require "kubeadm.survey", require "task"
+local rewrite, shell, survey = require "kubeadm.rewrite", require "host.shell", require "kubeadm.survey"
 
 local MARK = control_plane.LOADING
 local READY, PATIENCE = 600, 300 -- seconds for an API server that was started anew, and for one that is away by itself
@@ -14,9 +15,9 @@ local ROUNDS = 3 -- of writing all Secrets anew
 
 local function name_of(host) return (host.hostname or host.name):lower() end
 
-local function shell(ctx, host, command)
+local function ask(ctx, host, command)
   local conn = connection.open(ctx.target, host)
-  local result, message, code = conn:exec((host.user == "root" and "" or "sudo -n ") .. "sh", { stdin = command, timeout = 60 })
+  local result, message, code = conn:exec(shell.as_root(host, "sh"), { stdin = command, timeout = 60 })
   if not result then error(fail { ("%s: %s"):format(host.address, message), code = code }) end
   if result.code ~= 0 then
     error(fail { ("%s: %s"):format(host.address, (result.stderr:gsub("%s+$", ""))), code = "encryption" })
@@ -24,11 +25,12 @@ local function shell(ctx, host, command)
   return result.stdout
 end
 
+local LOOK = ("if [ -e %s ]; then echo loading; else echo; fi; cat %s 2>/dev/null || :"):format(MARK, encryption_keys.FILE)
+
 -- What the hosts have: { name, host, text, keys, loading }.
 local function look(ctx)
-  local ask = ("if [ -e %s ]; then echo loading; else echo; fi; cat %s 2>/dev/null || :"):format(MARK, encryption_keys.FILE)
-  return rewrite.for_each(ctx.fields.hosts, function(host)
-    local mark, text = shell(ctx, host, ask):match("^([^\n]*)\n(.*)$")
+  return at_once(ctx.fields.hosts, function(host)
+    local mark, text = ask(ctx, host, LOOK):match("^([^\n]*)\n(.*)$")
     text = text ~= "" and text or nil
     return { name = name_of(host), host = host, loading = mark == "loading", text = text,
       keys = text and encryption_keys.decode(text) }
@@ -70,17 +72,12 @@ local function raise(why, hint) error(fail { why, code = "encryption", hint = hi
 
 -- Waits for control planes that are away for a moment.
 local function settle(ctx, api, hosts)
-  local deadline, told = task.now() + PATIENCE, nil
-  while true do
-    local why, hint = unfit(survey.take(api), hosts)
-    if not why then return end
-    if task.now() > deadline then raise(why, hint) end
-    if why ~= told then ctx:progress(why) end
-    told = why
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "component=kube-apiserver" }, 10, function(event, pod)
+  survey.await(ctx, api, PATIENCE, function(now)
+    local why, hint = unfit(now, hosts)
+    return why and { words = why, message = why, code = "encryption", hint = hint, is_sign = function(event, pod)
       return event == "MODIFIED" and client.condition(pod, "Ready") == "True"
-    end)
-  end
+    end } or nil
+  end)
 end
 
 -- Steps.
@@ -128,7 +125,7 @@ local function load(ctx, api, step)
     end
     error(err, 0)
   end
-  shell(ctx, host.host, "rm -f " .. MARK)
+  ask(ctx, host.host, "rm -f " .. MARK)
 end
 
 -- How many Secrets etcd has that are not encrypted with a key, at one revision. Each value begins a line, as each key does; what

@@ -19,7 +19,6 @@ etcdutl() { # ARGS...
   if crictl exec "$_id" etcdutl version </dev/null >/dev/null 2>&1; then crictl exec "$_id" etcdutl "$@" </dev/null; else etcdctl "$@"; fi
 }
 ]]
-local CTL = M.CTL
 
 --- Shell text that ends well as soon as all members of etcd are healthy, and fails with what it last said. (etcd tells nobody
 -- when that is so.)

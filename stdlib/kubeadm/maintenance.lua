@@ -7,7 +7,6 @@ local field, json, kind = require "field", require "json", require "kind"
 local function read(ctx)
   local f, prior = ctx.fields, ctx.prior
   if not prior then return nil end -- what comes with its machine has the packages of the machine's image
-  if next(ctx.unknown or {}) then return { fields = prior.fields, outputs = prior.outputs } end
   local now, api = survey.shared(ctx, f.cluster)
   if ctx.dry then turn.reset(api) end
   local node, was = now.nodes[f.name:lower()], prior.fields.packages
@@ -28,6 +27,7 @@ local function read(ctx)
 end
 
 return kind "kubeadm.maintenance" {
+  needs_all = true,
   doc = "The system of a Node's machine: its packages upgraded (held ones apart) and the machine restarted, drained and one after the other.",
   fields = {
     name = field.string { required = true, replace = true, doc = "The Node's name." },

@@ -2,7 +2,7 @@
 local archive, capture = require "kubeadm.archive", require "kubeadm.capture"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local etcd, fail, survey = require "kubeadm.etcd", require "fail", require "kubeadm.survey"
-local quote = require("host.shell").quote
+local shell = require "host.shell"
 
 local M = {}
 
@@ -18,7 +18,7 @@ local function wanted(name)
 end
 
 local function run(host, conn, command, fill)
-  local channel <close> = fail.check(conn:open("exec " .. (host.user == "root" and "" or "sudo -n ") .. "sh -c " .. quote(command)))
+  local channel <close> = fail.check(conn:open("exec " .. shell.as_root(host, "sh -c " .. shell.quote(command))))
   if fill then fill(channel) end
   channel:eof()
   local words = {}

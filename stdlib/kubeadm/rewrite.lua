@@ -1,23 +1,10 @@
 --- Writes all Secrets of a cluster anew, as they are: where what etcd has is not encrypted with the first key of the API server, a
 -- change of nothing is a write. Their bodies are asked for by nobody.
-local json, task = require "json", require "task"
+local at_once, json = require "at_once", require "json"
 
 local M = {}
 
 local PAGE, AT_ONCE, TOLD = 100, 8, 20 -- Secrets that are asked for, and written, at once; of how many it is told
-
---- fn(item) for each of a list, all at once; the results in order, or the first failure once all have ended.
-function M.for_each(list, fn)
-  local running, results, failure = {}, {}, nil
-  for i, item in ipairs(list) do running[i] = task.spawn(fn, item) end
-  for i, one in ipairs(running) do
-    local ok, result = one:join()
-    results[i] = ok and result
-    if not ok then failure = failure or result end
-  end
-  if failure then error(failure, 0) end
-  return results
-end
 
 -- One that is gone needs nothing; one that somebody else has written meanwhile was written with the key that is wanted.
 local function write(api, item)
@@ -46,7 +33,8 @@ function M.secrets(api, progress)
   local done = 0
   for items, left in pages(api) do
     local at, total = 0, done + #items + left
-    M.for_each(table.move(items, 1, math.min(AT_ONCE, #items), 1, {}), function()
+    -- Who has failed writes no more: an API that is away would be waited for once for each Secret.
+    at_once(table.move(items, 1, math.min(AT_ONCE, #items), 1, {}), function()
       while at < #items do
         at = at + 1
         write(api, items[at])

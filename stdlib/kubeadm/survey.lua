@@ -1,5 +1,6 @@
 --- What a cluster's API says of its machines, in three requests however many there are: versions of kubelets and static pods,
 -- whether Nodes are ready and etcd's members run, what version the cluster's configuration has.
+local at_once = require "at_once"
 local client, connect = require "kubernetes.client", require "kubernetes.connect"
 local release, skew = require "kubernetes.release", require "kubeadm.skew"
 local fail, task, yaml = require "fail", require "task", require "yaml"
@@ -82,31 +83,34 @@ function M.version(api)
   return type(config) == "table" and bare(config.kubernetesVersion) or nil
 end
 
--- All at once; the first failure is raised when all have ended.
-local function at_once(...)
-  local running, results, failure = {}, {}, nil
-  for i, ask in ipairs { ... } do running[i] = task.spawn(ask) end
-  for i, asking in ipairs(running) do
-    local ok, result = asking:join()
-    if ok then results[i] = result else failure = failure or result end
-  end
-  if failure then error(failure, 0) end
-  return table.unpack(results, 1, #running)
-end
-
 --- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned, under_way (is it away for
 -- something of ours?); of control planes also: api_server, api_ready,
 -- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none), starting (the names of
 -- those of its static pods that only take their time, a set; nil for none) } } }
 function M.take(api)
-  local nodes, pods, version = at_once(
+  local nodes, pods, version = table.unpack(at_once({
     function() return (api:list("v1", "Node")) end,
     function() return (api:list("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" })) end,
-    function() return M.version(api) end)
+    function() return M.version(api) end }, function(ask) return ask() end), 1, 3)
   local survey = { version = version, nodes = {} }
   for _, object in ipairs(nodes) do survey.nodes[object.metadata.name] = node_of(object) end
   for _, pod in ipairs(pods) do add_pod(survey.nodes, pod) end
   return survey
+end
+
+--- Surveys until `missing(survey)` returns nil, and returns that survey; again when a pod of the control planes has changed. What is
+-- missing is a table: `words` for the progress line; `message`, `code` and `hint` of the failure after so many seconds;
+-- `is_sign(event, pod)`: may it be there now?; `look`: seconds after which it is looked at anyway, 15 unless said.
+function M.await(ctx, api, seconds, missing)
+  local deadline = task.now() + seconds
+  while true do
+    local survey = M.take(api)
+    local lack = missing(survey)
+    if not lack then return survey end
+    if task.now() > deadline then error(fail { lack.message, code = lack.code, hint = lack.hint }) end
+    if ctx.progress then ctx:progress(lack.words) end
+    api:watch("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" }, math.min(lack.look or 15, seconds), lack.is_sign)
+  end
 end
 
 -- The pods that are only starting: a list, and a set.
@@ -119,24 +123,28 @@ local function starting_of(survey)
   return names, set
 end
 
---- The same, once no static pod of a control plane is only starting: right after a cluster was made, the startup probes of etcd and
--- the API servers take a minute.
+local function is_ready(event, pod) return event ~= "DELETED" and client.condition(pod, "Ready") == "True" end
+
+--- A survey in which no static pod of a control plane is only starting: right after a cluster was made, the startup probes of etcd
+-- and the API servers take a minute.
 function M.settled(ctx, api)
-  local deadline = task.now() + M.STARTS
-  while true do
-    local survey = M.take(api)
+  return M.await(ctx, api, M.STARTS, function(survey)
     local names, set = starting_of(survey)
-    if #names == 0 then return survey end
+    if #names == 0 then return nil end
     local words = table.concat(names, ", ")
-    if task.now() > deadline then
-      error(fail { ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS), code = "starting",
-        hint = "see why: kubectl describe pod -n kube-system " .. names[1] })
-    end
-    if ctx.progress then ctx:progress(("waiting for %s to start"):format(words)) end
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" }, math.min(15, M.STARTS), function(event, pod)
-      return set[pod.metadata.name] and (event == "DELETED" or client.condition(pod, "Ready") == "True")
-    end)
-  end
+    return { words = ("waiting for %s to start"):format(words), code = "starting",
+      message = ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS),
+      hint = "see why: kubectl describe pod -n kube-system " .. names[1],
+      is_sign = function(event, pod) return set[pod.metadata.name] and (event == "DELETED" or is_ready(event, pod)) end }
+  end)
+end
+
+--- A survey with a member of etcd that runs, on a Node that is Ready.
+function M.with_etcd(ctx, api, seconds)
+  return M.await(ctx, api, seconds, function(survey)
+    for _, node in pairs(survey.nodes) do if node.etcd then return nil end end
+    return { words = "waiting for etcd", code = "backup", message = "no control plane has a running etcd and is Ready", is_sign = is_ready }
+  end)
 end
 
 local taking = require "together"()
@@ -168,23 +176,19 @@ function M.runs(node) return release.older(node.kubelet, node.pods) end
 --- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the
 -- cluster's configuration is missing nothing is waited for: kubeadm says so.
 function M.wait_for(ctx, api, version, seconds)
-  local deadline = task.now() + seconds
-  while true do
-    local survey = M.take(api)
+  M.await(ctx, api, seconds, function(survey)
     local behind, late = skew.lagging(survey, version, {}), {}
-    if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return end
-    if task.now() > deadline then
-      error(fail { ("the control planes are not at %s after %d s: %s"):format(version, seconds,
-        #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
-        code = "skew", hint = "upgrade the control planes first" })
-    end
-    ctx:progress("waiting for the control planes to be at " .. version)
+    if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return nil end
     for _, name in ipairs(behind) do late[name] = true end
-    local servers = { namespace = "kube-system", labels = "component=kube-apiserver" }
-    api:watch("v1", "Pod", servers, #behind > 0 and 15 or 2, function(event, pod)
-      return event ~= "DELETED" and late[pod.spec.nodeName] and release.compare(version_of(pod) or version, version) >= 0
-    end)
-  end
+    return { words = "waiting for the control planes to be at " .. version, code = "skew", hint = "upgrade the control planes first",
+      message = ("the control planes are not at %s after %d s: %s"):format(version, seconds,
+        #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
+      look = #behind == 0 and 2 or nil, -- of a ConfigMap no pod tells
+      is_sign = function(event, pod)
+        return event ~= "DELETED" and late[pod.spec.nodeName] and (pod.metadata.labels or {}).component == "kube-apiserver"
+          and release.compare(version_of(pod) or version, version) >= 0
+      end }
+  end)
 end
 
 return M

@@ -64,6 +64,16 @@ function M.lose(endpoint, is_lost) lost[endpoint] = is_lost or nil end
 --- Whether nothing is left of it that could be deleted.
 function M.is_lost(cluster) return cluster ~= nil and lost[cluster.endpoint or ""] == true end
 
+--- The table of a cluster, as kinds see it, of its row in the state: its fields and outputs, and the host that has its credentials.
+function M.of_row(row, host)
+  local cluster = {}
+  for _, part in ipairs { row.fields, row.outputs } do
+    for name, value in pairs(part) do cluster[name] = value end
+  end
+  cluster.host = host
+  return cluster
+end
+
 --- What identifies the cluster, as text.
 function M.identity(cluster)
   return cluster and (cluster.endpoint or cluster.name) or nil

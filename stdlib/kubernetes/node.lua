@@ -148,6 +148,7 @@ local function check(f, problem)
 end
 
 return kind "kubernetes.node" {
+  needs_all = true,
   doc = "A Node of a cluster: waited for, labelled, tainted; upgraded when `version` is another; cordoned, drained and deleted when it goes (a control plane's by kubeadm.join).",
   check = check,
   -- An upgrade waits for its turn among the workers; each of its steps has a deadline of its own.
@@ -175,7 +176,6 @@ return kind "kubernetes.node" {
     return cluster and f.name and ("%s/node/%s"):format(cluster, f.name) or nil
   end,
   read = function(ctx)
-    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
     local node, runs, api = look(ctx)
     if not node then return nil end

@@ -1,4 +1,5 @@
 --- Sets of Kubernetes objects: order, comparing with what is there, applying, pruning, waiting.
+local at_once = require "at_once"
 local client = require "kubernetes.client"
 local ownership = require "kubernetes.ownership"
 local fail, json, yaml = require "fail", require "json", require "yaml"
@@ -111,24 +112,8 @@ function M.compare(api, object, options)
   return changes, live
 end
 
---- Runs fn(item) for all items, so many at once, and raises the first failure after all have ended.
-function M.all(items, fn)
-  local at, failure, workers = 0, nil, {}
-  for i = 1, math.min(AT_ONCE, #items) do
-    workers[i] = task.spawn(function()
-      while at < #items do
-        at = at + 1
-        local ok, err = pcall(fn, items[at])
-        if not ok then
-          failure = failure or err
-          if fail.is(err) and err.code == "cancelled" then error(err, 0) end
-        end
-      end
-    end)
-  end
-  for _, worker in ipairs(workers) do worker:join() end
-  if failure then error(failure, 0) end
-end
+--- Runs fn(item) for all items, and raises the first failure after all have ended.
+function M.all(items, fn) at_once(items, fn, AT_ONCE) end
 
 --- The objects of this list that are not there as declared, in the same order.
 function M.stale(api, objects, options)

@@ -37,9 +37,6 @@ end
 local function options_of(f) return { force = f.force, manager = f.manager } end
 
 local function read(page, ctx)
-  if next(ctx.unknown or {}) then
-    return ctx.prior and { outputs = ctx.prior.outputs } or nil
-  end
   local api, list = connect.client(ctx, ctx.fields.cluster), page.objects(ctx)
   declare(ctx, list)
   local changes, there, results = {}, 0, {}
@@ -96,7 +93,7 @@ local function define(name)
         return cluster and f.name and ("%s/%s/%s"):format(cluster, name, f.name) or nil
       end
     end
-    page.read = function(ctx) return read(page, ctx) end
+    page.read, page.needs_all = function(ctx) return read(page, ctx) end, true
     page.create = function(ctx) return apply(page, ctx) end
     page.update = page.create
     page.delete = function(ctx)

@@ -24,6 +24,7 @@ local function wait(ctx)
 end
 
 return kind "kubernetes.wait" {
+  needs_all = true,
   doc = "Waits until an object has a condition, or is rolled out.", writes = false,
   fields = {
     cluster = field.resource { "kubeadm.init", "kubernetes.cluster", required = true },
@@ -39,7 +40,6 @@ return kind "kubernetes.wait" {
     return cluster and f.object_name and ("%s/wait/%s/%s/%s"):format(cluster, f.object_kind, f.namespace or "", f.object_name) or nil
   end,
   read = function(ctx)
-    if next(ctx.unknown or {}) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
     local f = ctx.fields
     local api = connect.client(ctx, f.cluster)
     local object = api:get(f.api_version, f.object_kind, f.namespace or "default", f.object_name)

@@ -41,15 +41,6 @@ end
 local RECEIVE = [[set -e; umask 077; t=%s; mkdir -p "${t%%/*}"; cat >"$t"
 [ "$(sha256sum <"$t")" = "%s  -" ] || { echo "$t arrived damaged" >&2; exit 1; }]]
 
--- Secrets in etcd are read with the key that they were written with.
-local function check_key(f, content)
-  local path = f.restore.file
-  if content and not (f.encryption_key and content:find(f.encryption_key, 1, true)) then
-    error(fail { ("%s: its Secrets are encrypted with another key than encryption_key"):format(path), code = "backup",
-      hint = "recover the vault that had the key, or the version of its secret from when the backup was made" })
-  end
-end
-
 --- Brings the backup to the host; what is there of an attempt before goes. Where that fails nothing stays.
 function M.place(ctx, f)
   local host, conn = f.host, connection.open(ctx.target, f.host)
@@ -62,11 +53,6 @@ function M.place(ctx, f)
   reader:each(function(file, pieces)
     if not wanted(file.name) then return end
     ctx:progress(("bringing %s of the backup to the host"):format(file.name))
-    if file.name == "encryption.yaml" then
-      local text = ""
-      for piece in pieces do text = text .. piece end
-      return check_key(f, text)
-    end
     run(host, conn, RECEIVE:format(M.FOLDER .. "/" .. file.name, file.sha256), function(channel)
       for piece in pieces do
         if not channel:write(piece, WRITE) then break end -- why is what the host says
@@ -77,11 +63,13 @@ function M.place(ctx, f)
   complete = true
 end
 
---- Shell text for before `kubeadm init`, which then finds its authorities and etcd's data.
+--- Shell text for before `kubeadm init`, which then finds its authorities, etcd's data and the key that its Secrets are encrypted
+-- with. (To the recipe's key kubeadm.encryption rotates.)
 function M.prepare(config, name, address)
   return ([[r=%s; [ -e $r/complete ] || { echo "the backup is not on this host: apply again with restore" >&2; exit 1; }
 mkdir -p /etc/kubernetes/pki; cp -R $r/pki/. /etc/kubernetes/pki/; chmod 755 /etc/kubernetes/pki /etc/kubernetes/pki/etcd
 chmod 644 /etc/kubernetes/pki/*.crt /etc/kubernetes/pki/*.pub /etc/kubernetes/pki/etcd/*.crt
+[ ! -e $r/encryption.yaml ] || cp $r/encryption.yaml /etc/kubernetes/encryption.yaml
 kubeadm config images pull --config %s </dev/null
 image=$(kubeadm config images list --config %s </dev/null 2>/dev/null | grep '/etcd:' | head -n 1)
 [ -n "$image" ] || { echo "kubeadm names no image of etcd" >&2; exit 1; }

@@ -121,8 +121,11 @@ same "the passphrase is nowhere" "$(grep -rl 'correct horse battery' "$state" "$
 exits "another backup" 0 vmrun backup "$recipe" --out "$file"
 check "all are lost again" lose 1 2 3
 size=(control_planes=1 workers=1)
-exits "one is enough" 0 apply "${size[@]}" restore="$file"
+exits "one is enough, and another key of etcd's is no matter" 0 apply "${size[@]}" restore="$file" encryption_key=renewed
 check "its kubeconfig" fresh_config
+same "it was read with the backup's key, and has the new one" "$(vmrun exec "$recipe" demo-cp-1 -- sed -n 's/^ *- name: //p' /etc/kubernetes/encryption.yaml |
+  sed -n 's/^  //p')" encryption-renewed
+same "the secret is there" "$(k get secret hidden -o jsonpath='{.data.word}' | base64 -d)" unmistakable-words
 two() { [ "$(nodes)" = "demo-cp-1 Ready demo-worker000000 Ready" ]; }
 check "it and the worker are all Nodes" until_true 60 two
 same "the object is there" "$(k get configmap kept -o jsonpath='{.data.word}')" once

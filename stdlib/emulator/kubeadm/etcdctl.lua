@@ -72,7 +72,10 @@ verbs["snapshot save"] = function(call, cluster, words, _, _, machine, data)
   end
   local lines = { json.encode { revision = cluster.store.revision } }
   for _, kind in ipairs(cluster.store:kinds()) do
-    for _, object in ipairs(cluster.store:list(kind)) do lines[#lines + 1] = json.encode { key = kind, object = object } end
+    for _, object in ipairs(cluster.store:list(kind)) do
+      lines[#lines + 1] = json.encode { key = kind, object = object,
+        seal = cluster.store:seal(kind, object.metadata.namespace, object.metadata.name) }
+    end
   end
   local text = table.concat(lines, "\n") .. "\n"
   assert(fs.write(machine.root .. path, text .. crypto.sha256(text) .. "\n", { mode = tonumber("600", 8) }))

@@ -100,6 +100,7 @@ killed() { # NAME WHERE: the next apply is killed when it says so
 killed "while it makes machines" "azure.virtual_machine.cp-1: created"
 killed "while it brings the backup to the host" "kubeadm.init.cluster: bringing pki/ca.crt"
 killed "within kubeadm init" "kubeadm.init.cluster: command kubeadm init"
+same "which the first control plane remembers" "$(roots | grep -c '/var/lib/vmrun/restore$')" 1
 exits "the next goes on" 0 apply "${size[@]}" restore="$file"
 check "its kubeconfig" fresh_config
 same "the cluster is the one that was" "$(k get namespace kube-system -o jsonpath='{.metadata.uid}')" "$uid"

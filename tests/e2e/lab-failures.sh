@@ -83,35 +83,13 @@ exits "is theirs" 0 anna get pods -A
 exits "but no more than that" 1 anna get secrets -A
 
 # Two workers less: what must not be away all at once moves one after the other.
-k apply -f - >/dev/null <<'YAML'
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: shop }
-spec:
-  replicas: 4
-  selector: { matchLabels: { app: shop } }
-  template:
-    metadata: { labels: { app: shop } }
-    spec:
-      affinity:
-        podAntiAffinity:
-          preferredDuringSchedulingIgnoredDuringExecution:
-          - { weight: 100, podAffinityTerm: { topologyKey: kubernetes.io/hostname, labelSelector: { matchLabels: { app: shop } } } }
-      containers:
-      - name: main
-        image: nginx:1.28-alpine
-        readinessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 1, initialDelaySeconds: 5 }
----
-apiVersion: policy/v1beta1
-kind: PodDisruptionBudget
-metadata: { name: shop }
-spec: { minAvailable: 3, selector: { matchLabels: { app: shop } } }
-YAML
+apart='{ weight: 100, podAffinityTerm: { topologyKey: kubernetes.io/hostname, labelSelector: { matchLabels: { app: shop } } } }'
+shop "initialDelaySeconds: 5" "affinity: { podAntiAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [$apart] } }" | k apply -f - >/dev/null
 check "four pods with a budget of one" k rollout status deploy shop --timeout=110s
 same "are on four workers" "$(k get pods -l app=shop -o json | jq -r '.items[].spec.nodeName' | sort -u | wc -l)" 4
 available() {
   while [ -e "$work/watching" ]; do
-    k get pods -l app=shop -o json | jq -r '[.items[] | select(.metadata.deletionTimestamp == null) | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length' >>"$work/available"
+    shop_ready >>"$work/available"
     sleep 0.5
   done 2>/dev/null
 }
@@ -180,12 +158,11 @@ lost() { # NAME ASKED
     "$(grep -oE "looking for what an earlier machine left|command kubeadm join" <<<"$out" | uniq | paste -sd,)" \
     "looking for what an earlier machine left,command kubeadm join"
   check "$1: five nodes are Ready" until_true 180 nodes_ready 5
-  same "$1: three members again, and no other" "$(members "cp-$2") $(ids "$2" | wc -l)" "demo-cp-1 demo-cp-2 demo-cp-3 3"
+  same "$1: three members again, and no other" "$(members "demo-cp-$2") $(ids "$2" | wc -l)" "demo-cp-1 demo-cp-2 demo-cp-3 3"
   same "$1: of which one is another" "$(ids "$2" | grep -vxFf "$work/members" | awk '{ print $2 }') ${was:+$(ids "$2" | grep -c "^$was ")}" "demo-$1 0"
   nothing_left "$1: there are no changes"
   took "$1 was deleted"
 }
-members() { etcdctl "demo-${1:-cp-1}" member list | awk -F', ' '$2 == "started" { print $3 }' | sort | paste -sd' '; }
 lost cp-3 2 '± kubeadm\.join\.cp-3: replace'
 lost cp-1 2 '~ kubeadm\.init\.cluster: change \(.*another machine, which joins the cluster'
 same "what ran runs" "$(k get deploy shop -o jsonpath='{.status.readyReplicas}')" 4

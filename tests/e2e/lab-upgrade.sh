@@ -17,26 +17,8 @@ check "and so is all of the control planes" until_true 400 healthy
 took "until the control planes count as healthy"
 
 # What the cluster is for: a service of four pods of which three are to be there at all times, and something to remember.
+shop | k apply -f - >/dev/null
 k apply -f - >/dev/null <<'YAML'
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: shop }
-spec:
-  replicas: 4
-  selector: { matchLabels: { app: shop } }
-  template:
-    metadata: { labels: { app: shop } }
-    spec:
-      containers:
-      - name: main
-        image: nginx:1.28-alpine
-        readinessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 1 }
----
-apiVersion: policy/v1beta1
-kind: PodDisruptionBudget
-metadata: { name: shop }
-spec: { minAvailable: 3, selector: { matchLabels: { app: shop } } }
----
 apiVersion: v1
 kind: ConfigMap
 metadata: { name: kept, labels: { made: before } }
@@ -81,7 +63,7 @@ requests() {
 # The fewest that were there of what has a budget, and who was away, as the API tells it.
 available() {
   while [ -e "$work/traffic" ]; do
-    k get pods -l app=shop -o json | jq -r '[.items[] | select(.metadata.deletionTimestamp == null) | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length' >>"$work/available"
+    shop_ready >>"$work/available"
     k get nodes -o json | jq -c '[.items[] | select(.spec.unschedulable) | .metadata.name]' >>"$work/away"
     sleep 1
   done 2>/dev/null

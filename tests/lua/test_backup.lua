@@ -256,3 +256,5 @@ test("a backup takes the place of a cluster of which nothing is left, and of no 
   words = judged(t, { file = "/b", problem = "it is damaged", hint = "another" }, { ["kubeadm.init.c"] = "create" })
   t.eq(words, "deny /b cannot be restored: it is damaged")
 end)
+
+test.done()

@@ -203,7 +203,7 @@ end)
 
 -- A cluster whose kubelet waits for a cloud provider, on a machine as Azure would tell of it.
 local function cluster(t)
-  local l = lab.new { net = 71 + process.pid() % 9, factor = 600 }
+  local l = lab.new()
   t.after(l.close)
   local m = l.machine("demo-cp-1", { cni = true })
   local id = GROUP .. "/providers/Microsoft.Compute/virtualMachines/demo-cp-1"
@@ -260,7 +260,7 @@ test("a Node without its cloud provider is waited for, and the error says for wh
 end)
 
 test("with it the Node says its machine, and its kubelet's second request is approved", function(t)
-  local l, m = cluster(t)
+  local _, m = cluster(t)
   objects.apply(api, provider_objects())
   node.create(context())
   t.eq(is_tainted(), false)
@@ -279,7 +279,6 @@ test("with it the Node says its machine, and its kubelet's second request is app
   t.ok(found, "a request for both addresses is approved: " .. json.encode(serving_names()))
   t.eq(node.read(context()).fields.serving, true)
   t.eq(node.read(context()).status, nil)
-  l.close()
 end)
 
 test("without a right of its account it does not", function(t)

@@ -70,8 +70,8 @@ test("metadata and discovery say where to go", function(t)
   local found = get("/" .. e.tenant .. "/v2.0/.well-known/openid-configuration")
   t.eq(found.token_endpoint, e.arm .. "/" .. e.tenant .. "/oauth2/v2.0/token")
   t.eq(get("/adfs/.well-known/openid-configuration").token_endpoint, e.arm .. "/adfs/oauth2/token")
-  local token = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
-  local imds = assert(http.request { url = e.imds .. token,
+  local path = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://management.azure.com/"
+  local imds = assert(http.request { url = e.imds .. path,
     headers = { Metadata = "true" } })
   t.eq(imds.status, 200)
   local token = json.decode(imds.body)

@@ -66,8 +66,6 @@ test("what a cluster with a stable endpoint and more than one control plane need
   end
 end)
 
-test.done()
-
 test("a cluster is reached where its recipe says, by whatever name its certificate has", function(t)
   local connect = require "kubernetes.connect"
   local azure = { kind = "azure" }
@@ -77,3 +75,5 @@ test("a cluster is reached where its recipe says, by whatever name its certifica
   t.eq(way "lb.example.org", "lb.example.org:6443")
   t.eq(way(nil), nil, "the name says it")
 end)
+
+test.done()

@@ -100,7 +100,7 @@ test("a request that nobody answered is a difference", function(t)
 end)
 
 -- A server that holds requests and one Node; `watch` brings what comes next.
-local function stub(now, first, second)
+local function fake(now, first, second)
   local list, put = { first }, {}
   return { list = function() return list end, get = function() return now end, path_of = function(_, request) return request.metadata.name end,
     request = function(_, _, path) put[#put + 1] = path end,
@@ -124,14 +124,14 @@ test("a kubelet whose addresses are others asks again, and that is waited for", 
     return { metadata = { name = "cp-1", uid = "u", creationTimestamp = "2026-11-29T00:00:00Z" }, status = { addresses = addresses } }
   end
   local both = { "10.0.0.4", "20.0.0.9" }
-  local server, put = stub(made(table.unpack(both)), of("first", { "10.0.0.4" }, true), of("second", both))
+  local server, put = fake(made(table.unpack(both)), of("first", { "10.0.0.4" }, true), of("second", both))
   t.eq(serving.settle(server, made(table.unpack(both)), 1), true)
   t.eq(put, { "second/approval" })
   -- The Node as it was read may be older than what the kubelet knows.
-  server, put = stub(made(table.unpack(both)), of("first", both))
+  server, put = fake(made(table.unpack(both)), of("first", both))
   t.eq(serving.settle(server, made("10.0.0.4"), 1), true)
   t.eq(put, { "first/approval" })
-  server = stub(made "10.0.0.4", of("first", { "10.0.0.4" }, true))
+  server = fake(made "10.0.0.4", of("first", { "10.0.0.4" }, true))
   t.eq(serving.settle(server, made(table.unpack(both)), 0.1), false)
 end)
 

@@ -54,6 +54,34 @@ etcdctl() { # CONTROL-PLANE ARGUMENT...
 members() { etcdctl "${1:-demo-cp-1}" member list | awk -F', ' '$2 == "started" { print $3 }' | sort | paste -sd' '; }
 # What the kubelet has just begun counts as healthy after its startup probe, which takes a minute and more. Until then no member may go.
 etcd_ready() { k -n kube-system wait --for=condition=Ready pod -l component=etcd --timeout=100s; }
+# shop [PROBE [POD]]: four pods of which three are to be there at all times, as YAML; more of their readiness probe, and of them.
+shop() {
+  cat <<YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: shop }
+spec:
+  replicas: 4
+  selector: { matchLabels: { app: shop } }
+  template:
+    metadata: { labels: { app: shop } }
+    spec:
+      ${2:-}
+      containers:
+      - name: main
+        image: nginx:1.28-alpine
+        readinessProbe: { httpGet: { path: /, port: 80 }, periodSeconds: 1${1:+, $1} }
+---
+apiVersion: policy/v1beta1
+kind: PodDisruptionBudget
+metadata: { name: shop }
+spec: { minAvailable: 3, selector: { matchLabels: { app: shop } } }
+YAML
+}
+# How many of them are there.
+shop_ready() {
+  k get pods -l app=shop -o json | jq -r '[.items[] | select(.metadata.deletionTimestamp == null) | select(.status.conditions[]? | .type == "Ready" and .status == "True")] | length'
+}
 config=$work/kubeconfig
 shows_config() { vmrun kubeconfig "$recipe" --out "$config"; }
 of_machine() { echo "/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachines/$1"; }

@@ -2,11 +2,13 @@
  *
  *     a:                      kind t.x, address t.x.a, declared at r.lua:1
  *     b: a x=a.id y="text"    field `a` is the whole of a, `x` its id; numbers, true and false too
- *     w[]: count=3            kind t.set, address t.set.w: a collection of `items`, as many as
- * `count` says j@w: m=item.id b        a template: once for each member of w all: *j.id a list over
- * all members: of each j's id (`*w.id`: of each member's id) one: x=*j[1].id         of the first
- * member only z: !a !*j               after g@w: ~j/2               a join: turns of two members,
- * each ends with its j o = b.id                an output
+ *     w[]: count=3            kind t.set, address t.set.w: a collection of `count` `items`
+ *     j@w: m=item.id b        a template: once for each member of w
+ *     all: *j.id              a list: of each j's id (`*w.id`: of each member's id)
+ *     one: x=*j[1].id         of the first member only
+ *     z: !a !*j               after
+ *     g@w: ~j/2               a join: turns of two members, each ends with its j
+ *     o = b.id                an output
  *
  * Empty lines and lines that begin with # are skipped. A mistake in the text fails the test. */
 #ifndef GRAPH_TEXT_H

@@ -776,13 +776,26 @@ end)
 
 test("identity files of a configuration: variables and tokens", function(t)
   local server = sshd.start(t)
-  local uid = fs.stat("/proc/self").uid
+  local uid = sshd.capture({ "id", "-u" }):match("%d+")
   fs.chmod(server.dir .. "/client", 384)
-  fs.rename(server.dir .. "/client", ("%s/%d-%s-100%%"):format(server.dir, uid, server.host))
+  fs.rename(server.dir .. "/client", ("%s/%s-%s-100%%"):format(server.dir, uid, server.host))
   local home = "${HOME}" .. ("/.."):rep(select(2, process.env("HOME"):gsub("/", "")))
   local text = "Host *\n  IdentityAgent none\n  IdentityFile ${VMRUN_IS_NOT_SET}/x\n  IdentityFile %s%s/%%i-%%h-100%%%%\n"
   fs.write(server.dir .. "/config", text:format(home, server.dir))
   t.eq(says(t, host_of(server, { key = false, config = server.dir .. "/config" })), "in")
+end)
+
+test("a configuration's %i is who runs vmrun, not root", function(t)
+  local dir, argv = t.tmp(), {}
+  local me = sshd.capture({ "id", "-u" }):match("%d+")
+  if me == "0" then
+    me = "65534"
+    argv = { "setpriv", "--reuid", me, "--inh-caps=+dac_override", "--ambient-caps=+dac_override" } -- what it loads is root's
+  end
+  fs.write(dir .. "/config", "Host *\n  IdentityFile /keys/%i\n")
+  fs.write(dir .. "/ask.lua", [[print(require("ssh.config").of("h", { file = arg[1] }).identity_files[1])]])
+  table.move({ process.self(), "lua", dir .. "/ask.lua", dir .. "/config" }, 1, 4, #argv + 1, argv)
+  t.eq(sshd.capture(argv, { timeout = 20 }), "/keys/" .. me .. "\n")
 end)
 
 test("inventory: ssh verifies by the host's keys, then by its files", function(t)

@@ -9,21 +9,21 @@ local BACKSPACE, CLEAR, INTERRUPT = "[\8\127]", "\21", "\3"
 function M.ask(prompt)
   local screen <close> = terminal.open()
   if not screen then return nil end
-  screen:raw()
+  fail.check(screen:raw())
   io.stderr:write(prompt, ": ")
   local input <close>, text, done = terminal.input(), "", false
   while not done do
     local chunk = input:read()
     if not chunk then break end
-    for letter in chunk:gmatch("[\0-\x7f\xc2-\xfd][\x80-\xbf]*") do
-      if letter:find("^[\r\n]") then done = true break end
-      if letter == INTERRUPT then error(fail { "no passphrase was given", code = "passphrase" }) end
-      if letter:find(BACKSPACE) then
+    for byte in chunk:gmatch(".") do -- a letter of several may be cut
+      if byte:find("^[\r\n]") then done = true break end
+      if byte == INTERRUPT then error(fail { "no passphrase was given", code = "passphrase" }) end
+      if byte:find(BACKSPACE) then
         text = text:sub(1, (utf8.offset(text, -1) or 1) - 1)
-      elseif letter == CLEAR then
+      elseif byte == CLEAR then
         text = ""
       else
-        text = text .. letter
+        text = text .. byte
       end
     end
   end

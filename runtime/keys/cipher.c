@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <limits.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@ bool vr_scrypt(const void *passphrase, size_t length, const void *salt, size_t s
     if (EVP_PBE_scrypt(passphrase, length, salt, salt_length, cost->n, cost->r, cost->p,
                        MOST_MEMORY, out, out_length) == 1)
         return true;
+    ERR_clear_error(); /* or the next failure of a certificate gets this reason */
     return vr_error_set(err, "value", "scrypt cannot work with n=%llu, r=%llu, p=%llu",
                         (unsigned long long)cost->n, (unsigned long long)cost->r,
                         (unsigned long long)cost->p);

@@ -118,6 +118,8 @@ void vr_command_child(void)
     sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
     setsid();
 }
 

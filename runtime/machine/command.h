@@ -22,7 +22,7 @@ void vr_command_start(struct vr_commands *commands, const json_t *id, const json
 /* A child that ended; true when it was a command. */
 bool vr_command_ended(struct vr_commands *commands, pid_t pid, int status);
 
-/* For any child: dies with the keeper, has no signal blocked, leads a session. */
+/* For any child: dies with the keeper, has no signal blocked or ignored, leads a session. */
 void vr_command_child(void);
 
 /* The environment of whatever runs inside. */

@@ -91,8 +91,7 @@ static void up(struct keeper *keeper, const json_t *id, const json_t *message)
     struct machine *machine = vr_alloc(sizeof(*machine));
     machine->name = vr_strdup(name);
     const char *address = vr_message_text(message, "address");
-    int port = (int)json_integer_value(json_object_get(message, "port"));
-    int fd = -1;
+    int port = vr_message_number(message, "port"), fd = -1;
     if (!vr_namespace_new(&machine->space, vr_message_text(message, "root"),
                           vr_message_text(message, "commands"),
                           vr_message_text(message, "hostname"), &err) ||

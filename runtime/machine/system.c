@@ -253,8 +253,6 @@ static _Noreturn void become(struct vr_system *system, const struct vr_system_pl
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (dup2(null, 0) < 0 || dup2(console, 1) < 0 || dup2(console, 2) < 0)
         _exit(1);
-    for (int signal_number = 1; signal_number < NSIG; signal_number++)
-        signal(signal_number, SIG_DFL);
     char notify[64];
     snprintf(notify, sizeof(notify), "NOTIFY_SOCKET=@%s", ready_socket);
     char *environment[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

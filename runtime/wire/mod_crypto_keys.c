@@ -244,7 +244,7 @@ static int crypto_jwt_verify(lua_State *L)
 
 /* --- what only the holder of a passphrase reads --- */
 
-enum { MOST_DERIVED = 1024 };
+enum { MOST_DERIVED = 1024, MOST_SEALED = 1 << 30 };
 
 struct scrypt_work {
     struct vr_work work;
@@ -314,41 +314,50 @@ static const unsigned char *want_bytes(lua_State *L, int index, size_t count)
     return (const unsigned char *)bytes;
 }
 
+/* seal and open take the same: key, nonce, text and what it is bound to. */
+struct sealing {
+    const unsigned char *key, *nonce;
+    const char *text, *bound;
+    size_t length, bound_length;
+};
+
+static struct sealing sealing_of(lua_State *L)
+{
+    struct sealing s = {.key = want_bytes(L, 1, VR_CIPHER_KEY),
+                        .nonce = want_bytes(L, 2, VR_CIPHER_NONCE)};
+    s.text = luaL_checklstring(L, 3, &s.length);
+    s.bound = luaL_optlstring(L, 4, "", &s.bound_length);
+    luaL_argcheck(L, s.length <= MOST_SEALED, 3, "is too long");
+    luaL_argcheck(L, s.bound_length <= MOST_SEALED, 4, "is too long");
+    return s;
+}
+
 /// seal(key, nonce, text, bound): AES-256-GCM with its tag behind; to open it `bound` must be the
 /// same.
 static int crypto_seal(lua_State *L)
 {
-    const unsigned char *key = want_bytes(L, 1, VR_CIPHER_KEY),
-                        *nonce = want_bytes(L, 2, VR_CIPHER_NONCE);
-    size_t length, bound_length;
-    const char *text = luaL_checklstring(L, 3, &length),
-               *bound = luaL_optlstring(L, 4, "", &bound_length);
-    luaL_argcheck(L, length <= 1 << 30 && bound_length <= 1 << 30, 3, "is too long");
+    struct sealing s = sealing_of(L);
     luaL_Buffer buffer;
-    char *out = luaL_buffinitsize(L, &buffer, length + VR_CIPHER_TAG);
-    vr_cipher_seal(key, nonce, bound, bound_length, text, length, (unsigned char *)out);
-    luaL_pushresultsize(&buffer, length + VR_CIPHER_TAG);
+    char *out = luaL_buffinitsize(L, &buffer, s.length + VR_CIPHER_TAG);
+    vr_cipher_seal(s.key, s.nonce, s.bound, s.bound_length, s.text, s.length, (unsigned char *)out);
+    luaL_pushresultsize(&buffer, s.length + VR_CIPHER_TAG);
     return 1;
 }
 
 /// open(key, nonce, sealed, bound): what was sealed; or nil, message, "sealed".
 static int crypto_open(lua_State *L)
 {
-    const unsigned char *key = want_bytes(L, 1, VR_CIPHER_KEY),
-                        *nonce = want_bytes(L, 2, VR_CIPHER_NONCE);
-    size_t length, bound_length;
-    const char *sealed = luaL_checklstring(L, 3, &length),
-               *bound = luaL_optlstring(L, 4, "", &bound_length);
-    luaL_argcheck(L, length <= 1 << 30 && bound_length <= 1 << 30, 3, "is too long");
+    struct sealing s = sealing_of(L);
     luaL_Buffer buffer;
-    char *out = luaL_buffinitsize(L, &buffer, length + 1);
-    if (!vr_cipher_open(key, nonce, bound, bound_length, sealed, length, (unsigned char *)out)) {
+    char *out = luaL_buffinitsize(L, &buffer, s.length + 1);
+    if (!vr_cipher_open(s.key, s.nonce, s.bound, s.bound_length, s.text, s.length,
+                        (unsigned char *)out)) {
         lua_pushnil(L);
         lua_pushliteral(L, "it is not what was sealed with this key");
         lua_pushliteral(L, "sealed");
         return 3;
     }
-    luaL_pushresultsize(&buffer, length - VR_CIPHER_TAG);
+    luaL_pushresultsize(&buffer, s.length - VR_CIPHER_TAG);
     return 1;
 }
 

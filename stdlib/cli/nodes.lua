@@ -91,8 +91,9 @@ local function look(self, host)
   local node = survey.shared(ctx, ctx.fields.cluster).nodes[host.node]
   local told = { name = host.node, control_plane = host.member.control_plane, ready = node ~= nil and node.ready,
     version = node and node.kubelet, cordoned = node and node.cordoned or nil }
-  local ok, _, waiting, restart = pcall(upkeep.ask, ctx, word())
-  if ok then told.packages, told.restart = waiting, restart else told.host = tostring(_) end
+  local ok, due, waiting, restart = pcall(upkeep.ask, ctx, word())
+  if not ok and fail.interrupted(due) then error(due, 0) end
+  if ok then told.packages, told.restart = waiting, restart else told.host = tostring(due) end
   return told
 end
 

@@ -70,9 +70,10 @@ exec 8<>"$J.life" && exec 7<"$J.life" 8>&-
 
 -- Where a network has gone without a word, the sshd of the lost connection still holds what the program writes to, and takes no
 -- more than a window of it: the program would wait until that sshd gives up. So that one ends now, as where it hears of the loss.
+-- Never the first process: in a container that may be the sshd of all.
 local FREE = [[
 free() { # PROCESS
-  while read -r _l 2>/dev/null <"/proc/$1/stat"; do
+  while [ "$1" -gt 1 ] && read -r _l 2>/dev/null <"/proc/$1/stat"; do
     _c=${_l#*\(}
     case ${_c%\)*} in sshd | sshd-session) kill "$1" 2>/dev/null; return ;; esac
     set -- ${_l##*) }; set -- "$2"

@@ -23,7 +23,7 @@ function M.home() return process.env("HOME") or "/" end
 local function path_of(text, told)
   local tokens = { ["%"] = "%", d = M.home(), h = told.hostname, p = tostring(told.port), r = told.user, n = told.alias,
     u = process.env("USER") or process.env("LOGNAME") or "", k = told.known_as or told.hostname,
-    i = tostring(fs.stat("/proc/self").uid) }
+    i = fs.read("/proc/self/status"):match("\nUid:%s+(%d+)") }
   local parts, at = {}, 1
   while at <= #text do
     local plain, letter, name = text:match("^[^%%$]+", at), text:match("^%%(.)", at), text:match("^%${([%w_]+)}", at)

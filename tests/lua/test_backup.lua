@@ -188,6 +188,10 @@ test("seal and open are AES-256-GCM, scrypt is RFC 7914's", function(t)
   t.eq(crypto.hex(crypto.scrypt("password", "NaCl", { n = 1024, r = 8, p = 16, count = 64 })),
     "fdbabe1c9d3472007856e7190d01e9fe7c6ad7cbc8237830e77376634b3731622eaf30d92e22a3886ff109279d9830dac727afb94a83ee6d8360cbdfa2cc0640")
   t.eq((crypto.scrypt("a", "b", { n = 1000, r = 8, p = 1 })), nil)
+  -- On this very thread, since it cannot wait in there: libcrypto's reason is not left for who fails next.
+  t.has(t.err("value", coroutine.wrap(crypto.scrypt)("a", "b", { n = 1 << 24, r = 8, p = 1 })), "scrypt cannot work with n=16777216")
+  local _, why = crypto.x509_read "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+  t.ok(not why:find("memory limit", 1, true), why)
 end)
 
 -- What a plan says.

@@ -64,6 +64,13 @@ test("commands end where others are taken down meanwhile", function(t)
   t.eq(lost, 0, ("of %d commands, those whose end was never told"):format(done))
 end)
 
+test("commands find no signal blocked or ignored", function(t)
+  local l = lab.open(t)
+  local m = l:machine "m"
+  local masks = "while read -r name mask; do case $name in SigBlk: | SigIgn:) echo $mask ;; esac; done </proc/self/status"
+  t.eq(assert(machines.run(m.id, { "/bin/sh", "-c", masks })).stdout, ("0"):rep(16) .. "\n" .. ("0"):rep(16) .. "\n")
+end)
+
 test("what machines share of the system cannot be changed through one of them", function(t)
   local l = lab.open(t)
   local one, two = l:machine "one", l:machine "two"

@@ -5,6 +5,7 @@ local connection = require "host.connection"
 local fs = require "fs"
 local lab = require "role_lab"
 local machine = require "machine"
+local sshd = require "sshd"
 local stream = require "stream"
 local task = require "task"
 
@@ -306,6 +307,26 @@ test("a role acts as its `become` says", function(t)
   apply(r, function(host) host.command "x" { run = "true" } end,
     { name = "test.role", timeouts = lab.PAGE.timeouts, become = "web" })
   t.eq(r.read "/etc/su", "su -s /bin/sh -c sh -s -- web\n")
+end)
+
+-- In a container the sshd that all come through may be the first process, to which what has lost its own sshd belongs.
+test("an sshd that is the first process is nobody's connection", function(t)
+  local dir = t.tmp()
+  local folder = dir .. "/.local/state/vmrun/run"
+  fs.mkdir(folder)
+  sshd.capture { "cp", "/bin/sh", dir .. "/sshd" }
+  fs.write(dir .. "/follow", "M=mark\n" .. require("host.journal").follow("x", true, true))
+  fs.write(dir .. "/first", ([[
+    trap 'echo killed' TERM
+    cd %s && mkfifo x.life && echo told >x.log
+    sh -c 'sleep 0.5 9<>x.life & echo $! >program'
+    read -r p <program; read -r l <"/proc/$p/stat"; set -- ${l##*) }
+    [ "$2" = 1 ] || echo "it belongs to $2"
+    read -r boot </proc/sys/kernel/random/boot_id
+    echo "$p ${20} $4 $boot mark" >x.pid
+    sh ../../../../follow; echo "and $(cat /proc/1/comm) goes on"]]):format(folder))
+  local argv = { "unshare", "-U", "-r", "-p", "-f", "--mount-proc", dir .. "/sshd", dir .. "/first" }
+  t.eq(sshd.capture(argv, { env = { HOME = dir }, timeout = 20 }), "told\n\nmark again\ntold\nand sshd goes on\n")
 end)
 
 test.done()

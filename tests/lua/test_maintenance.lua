@@ -168,4 +168,21 @@ test("by hand: control planes first, one at a time, and none after a failure", f
   t.ok(first ~= second, "who says it again means it")
 end)
 
+test("by hand: what there is of each, also of a host that does not answer", function(t)
+  local all, asked = stack(t), 0
+  replace(t, survey, "shared", function() return with { w2 = "worker not-ready" } end)
+  replace(t, upkeep, "ask", function(ctx)
+    asked = asked + 1
+    if ctx.fields.name == "w2" then error(fail { "w2 does not answer", code = "unreachable" }) end
+    return false, "none", ctx.fields.name == "w1" and "a new kernel" or nil
+  end)
+  local list = all.list()
+  local names = {}
+  for i, one in ipairs(list) do names[i] = one.name end
+  t.eq({ names, asked }, { { "a", "b", "c", "w1", "w2" }, 5 })
+  t.eq({ list[1].ready, list[1].control_plane, list[1].packages }, { true, true, "none" })
+  t.eq({ list[4].restart, list[4].host }, { "a new kernel" })
+  t.eq({ list[5].ready, list[5].packages, list[5].host }, { false, nil, "w2 does not answer" })
+end)
+
 test.done()

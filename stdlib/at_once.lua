@@ -2,11 +2,18 @@
 --
 --     local answers = at_once(hosts, function(host) return ask(host) end)
 --
--- Returns the results in the list's order. The first failure is raised, once all have ended.
+-- Returns the results in the list's order. The first failure is raised, once all have ended. None of them outlives the call: an
+-- interruption of whoever called (a cancel, a deadline around it) is theirs too.
 local fail, task = require "fail", require "task"
 
+local function stop(workers)
+  for _, worker in ipairs(workers) do worker:cancel("over") end
+  for _, worker in ipairs(workers) do worker:join() end
+end
+
 return function(items, fn, limit)
-  local at, failure, results, workers = 0, nil, {}, {}
+  local at, failure, results = 0, nil, {}
+  local workers <close> = setmetatable({}, { __close = stop })
   for i = 1, math.min(limit or #items, #items) do
     workers[i] = task.spawn(function()
       while at < #items do

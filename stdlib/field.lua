@@ -7,6 +7,7 @@
 --     field.list { field.string {}, min = 1 }        field.map { field.string {} }
 --     field.object { name = field.string {}, port = field.integer {} }     or { { fields }, required = true }
 --     field.resource { "azure.subnet", required = true }                   one of the kinds named
+--     field.string { check = function(text) ... end }                      nil, or what is wanted instead: "a time such as 5m"
 local near = require "recipe.nearest"
 
 local M = {}
@@ -246,6 +247,11 @@ local function check_text(s, value, path, problems)
     return nil
   end
   if (s.min or s.max) and not bounds(s, #value, path, problems, "a length of ") then return nil end
+  local wanted = s.check and s.check(value)
+  if wanted then
+    problem(problems, path, ("'%s' wants %s, got %s"):format(M.path_text(path), wanted, quoted(value)))
+    return nil
+  end
   return value
 end
 

@@ -19,8 +19,8 @@ trap 'rm -f "$log"' EXIT
 for unit in base keys net engine script; do VMRUN_SEEDS=40 run "build/asan/tests/unit-$unit"; done
 for name in json fs process stream http server git task; do run build/asan/vmrun lua "tests/lua/test_$name.lua"; done
 # libssh2 1.10 does not give back all of a login that is broken off in the middle.
-for name in ssh connections; do
-  ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run build/asan/vmrun lua "tests/lua/test_$name.lua"
+for file in tests/lua/test_ssh.lua tests/lua/test_connections_*.lua; do
+  ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run build/asan/vmrun lua "$file"
 done
 run build/asan/vmrun check recipes/cluster.lua
 echo "$passed passed, $failed failed, 0 skipped"

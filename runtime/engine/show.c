@@ -236,6 +236,17 @@ static json_t *change_json(const struct vr_change *change)
     return json;
 }
 
+/* How many come in each phase, or, below zero, go. */
+static json_t *phases_json(const struct vr_roll *roll)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < roll->count; i++) {
+        json_int_t count = (json_int_t)roll->phases[i].members.count;
+        json_array_append_new(list, json_integer(roll->phases[i].add ? count : -count));
+    }
+    return list;
+}
+
 json_t *vr_node_json(const struct vr_node *node)
 {
     json_t *json = json_pack("{s:s,s:s,s:s}", "address", node->address, "kind", node->kind->name,
@@ -260,6 +271,8 @@ json_t *vr_node_json(const struct vr_node *node)
     set_text(json, "error", node->error.message);
     if (node->add)
         json_object_set_new(json, "add", json_integer((json_int_t)node->add));
+    if (node->private->roll)
+        json_object_set_new(json, "roll", phases_json(node->private->roll));
     if (node->change_count > 0) {
         json_t *changes = json_array();
         for (size_t i = 0; i < node->change_count; i++)

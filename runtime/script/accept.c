@@ -19,7 +19,7 @@ enum type { ANY = 1, STRING, SECRET, INTEGER, NUMBER, BOOLEAN, CHOICE, LIST, MAP
 enum {
     TYPE = 0xf,
     BOUNDED = 1 << 4, /* min, max */
-    MATCHED = 1 << 5, /* match, or a list's key */
+    MATCHED = 1 << 5, /* match, check, or a list's key */
     HAS_DEFAULT = 1 << 6,
     REQUIRED = 1 << 7,
     HIDDEN = 1 << 8, /* secret, whatever its type */
@@ -47,7 +47,7 @@ static int code_from(lua_State *L, int spec)
     lua_pop(L, 1);
     if (says(L, spec, "min") || says(L, spec, "max"))
         code |= BOUNDED;
-    if (says(L, spec, "match") || says(L, spec, "key"))
+    if (says(L, spec, "match") || says(L, spec, "check") || says(L, spec, "key"))
         code |= MATCHED;
     if (says(L, spec, "default"))
         code |= HAS_DEFAULT;

@@ -16,11 +16,11 @@ local function image_reference(image)
 end
 
 local function check_image(image)
-  if image_reference(image) then return true end
+  if image_reference(image) then return nil end
   local names = {}
   for name in pairs(IMAGES) do names[#names + 1] = name end
   table.sort(names)
-  return nil, ("no image is named '%s'; one of %s, or PUBLISHER:OFFER:SKU:VERSION"):format(image, table.concat(names, ", "))
+  return ("one of %s, PUBLISHER:OFFER:SKU:VERSION or an image's id"):format(table.concat(names, ", "))
 end
 
 --- The fields; new tables at each call, since a kind owns its specs. `at`: where in ARM's body the machine's profiles stand.

@@ -66,10 +66,7 @@ end
 -- Of a plan's rows those that write a resource of Azure's, each with its page, type and fields as far as they are known. Members of a
 -- collection are counted by the collection.
 local function writes_of(resources)
-  local list, fresh, rolled = {}, {}, {}
-  for _, row in ipairs(resources) do
-    if row.replaces then rolled[row.parent] = (rolled[row.parent] or 0) + 1 end
-  end
+  local list, fresh = {}, {}
   for _, row in ipairs(resources) do
     local page = VERBS[row.action] and kind.find(row.kind)
     local fields = known(row.fields or {})
@@ -78,7 +75,7 @@ local function writes_of(resources)
       local parent = fields[page.parent or "group"]
       local location = fields.location or type(parent) == "table" and parent.location or nil
       list[#list + 1] = { row = row, page = page, type = own, fields = fields, verbs = VERBS[row.action], id = row.identity,
-        scope = type(parent) == "table" and parent.id or type(parent) == "string" and parent or nil, rolled = rolled[row.address],
+        scope = type(parent) == "table" and parent.id or type(parent) == "string" and parent or nil,
         location = type(location) == "string" and location:lower():gsub("%s+", "") or nil }
       if row.identity and MAKES[row.action] then fresh[row.identity:lower()] = true end
     end
@@ -150,34 +147,24 @@ local function change_of(row, path)
   end
 end
 
--- How many a roll of n has beyond all others at most.
-local function surge_of(roll, n, capacity)
-  local given = type(roll) == "table" and roll.max_surge or 0
-  local share = type(given) == "string" and given:match("^(%d+)%%$")
-  local most = share and math.ceil((math.type(capacity) == "integer" and capacity or n) * share / 100) or tonumber(given) or 0
-  return math.min(most, n)
-end
-
--- The machines that a write makes: `{count, size, location, zones, before= (the size that goes with it), rolled=, surge=}`; nil when it
+-- The machines that a write makes: `{count, size, location, zones}`, the size of those that go, if any do (`before`), how many of these
+-- are gone when it begins, how many come and go in turns from then on (`roll`), whether there are more in the end (`more`); nil when it
 -- makes none.
 local function machines_of(write)
   local row, fields = write.row, write.fields
   if not SIZED[row.kind] or write.verbs[1] ~= "write" or type(fields.size) ~= "string" or not write.location then return nil end
-  local made = { size = fields.size, location = write.location, spot = fields.spot ~= nil,
-    zones = fields.zone and { fields.zone } or fields.zones or {} }
+  local size, power = change_of(row, "size"), change_of(row, "power")
+  local before = size and size.before or fields.size
+  local made = { size = fields.size, location = write.location, spot = fields.spot ~= nil, gone = 0, roll = row.roll or {},
+    zones = fields.zone and { fields.zone } or fields.zones or {}, before = type(before) == "string" and before or nil }
   if row.kind == "azure.virtual_machine_scale_set" then
-    local size = change_of(row, "size")
-    made.count = math.type(row.add) == "integer" and row.add or 0
-    made.rolled, made.before = write.rolled or 0, size and size.before or fields.size
-    made.surge = surge_of(fields.roll, made.rolled, fields.capacity)
+    made.count, made.more = math.type(row.add) == "integer" and row.add or 0, row.action ~= "replace"
     return made
   end
-  local size, power = change_of(row, "size"), change_of(row, "power")
-  local ran = not MAKES[row.action] or row.action == "replace"
+  local ran = row.action ~= "create"
   if power then ran = ran and power.before == "running" elseif fields.power == "deallocated" then ran = false end
-  local before = size and size.before or fields.size
-  made.before = ran and type(before) == "string" and before or nil
-  made.count = (MAKES[row.action] or fields.power ~= "deallocated") and 1 or 0
+  made.gone = ran and made.before and 1 or 0
+  made.count, made.more = (MAKES[row.action] or fields.power ~= "deallocated") and 1 or 0, row.action == "create"
   return made
 end
 
@@ -246,36 +233,34 @@ local COUNTED = {
   ["azure.public_ip_address"] = { "PublicIPAddresses", "StandardSkuPublicIpAddresses" }, ["azure.virtual_network"] = { "VirtualNetworks" },
 }
 
--- What a write adds to the usages of its region: a list of `{service, name, n}`.
+-- What a write adds to the usages of its region, at the moment at which it is most: a list of `{service, name, n}`.
 local function usage_of(write, skus)
-  local adds = {}
-  local function cores(size, count, spot, by_name)
-    local sku = skus and skus[size:lower()]
-    local n = (vcpus_of(sku) or 0) * count
-    for _, name in ipairs(n ~= 0 and (spot and { "lowPriorityCores" } or { "cores", sku.family }) or {}) do
-      by_name[name] = (by_name[name] or 0) + n
+  local adds, made, most = {}, machines_of(write), {}
+  local function take(new, gone)
+    local now = { virtualMachines = made.more and new - gone or 0 }
+    local function cores(size, count)
+      local sku = skus and size and skus[size:lower()]
+      local each = vcpus_of(sku)
+      for _, name in ipairs(each and (made.spot and { "lowPriorityCores" } or { "cores", sku.family }) or {}) do
+        now[name] = (now[name] or 0) + each * count
+      end
     end
+    cores(made.size, new)
+    cores(made.before, -gone)
+    for name, n in pairs(now) do most[name] = math.max(most[name] or n, n) end
   end
-  local made = machines_of(write)
   if made then
-    -- A roll needs most when it begins or when it ends.
-    local begins, ends = {}, {}
-    cores(made.size, made.count + (made.surge or 0), made.spot, begins)
-    cores(made.size, made.count + (made.rolled or 0), made.spot, ends)
-    if made.before then
-      if not made.rolled then cores(made.before, -1, made.spot, begins) end
-      cores(made.before, made.rolled and made.surge - made.rolled or -1, made.spot, ends)
+    local new, gone = made.count, made.gone
+    take(new, gone)
+    for _, n in ipairs(made.roll) do
+      new, gone = new + math.max(n, 0), gone + math.max(-n, 0)
+      take(new, gone)
     end
-    local names = {}
-    for name in pairs(begins) do ends[name] = ends[name] or 0 end
-    for name in pairs(ends) do names[#names + 1] = name end
-    table.sort(names)
-    for _, name in ipairs(names) do
-      adds[#adds + 1] = { service = "Microsoft.Compute", name = name, n = math.max(ends[name], begins[name] or 0) }
-    end
-    adds[#adds + 1] = { service = "Microsoft.Compute", name = "virtualMachines",
-      n = write.row.action == "create" and made.count or made.surge or 0 }
   end
+  local names = {}
+  for name in pairs(most) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do adds[#adds + 1] = { service = "Microsoft.Compute", name = name, n = most[name] } end
   for _, name in ipairs(write.row.action == "create" and COUNTED[write.row.kind] or {}) do
     adds[#adds + 1] = { service = "Microsoft.Network", name = name, n = 1 }
   end

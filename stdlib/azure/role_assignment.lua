@@ -55,8 +55,7 @@ return statement.define {
       replace = true, arm = "properties.principalType" },
     role = field.string { required = true, replace = true, doc = "A built-in role's name or a role definition's GUID.",
       check = function(role)
-        if role_guid(role) then return true end
-        return nil, "no built-in role is known as '" .. role .. "'; give the GUID of its definition"
+        return not role_guid(role) and "a known built-in role or the GUID of a role's definition" or nil
       end },
   },
   identity = id_of,

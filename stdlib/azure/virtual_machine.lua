@@ -1,5 +1,6 @@
 --- A virtual machine, alone or attached to a Flexible scale set, so that its identity is known before it exists.
-local arm, crypto, field, json = require "azure.arm", require "crypto", require "field", require "json"
+local arm, crypto, fail, field = require "azure.arm", require "crypto", require "fail", require "field"
+local json = require "json"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local extension, image_version = require "azure.machine_extension", require "azure.image_version"
 
@@ -37,24 +38,30 @@ fields.extensions = extension.field()
 fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
   doc = "The host name; the machine's name unless given." }
 
+-- Custom data may hold secrets and the state keeps this of it: it is another for each machine, and guessing is dear.
+local function digest_of(body, data)
+  if type(data) ~= "string" then return "0" end -- there is none, or it is a secret that is another by now
+  return crypto.hex(fail.check(crypto.scrypt(data, body.properties.vmId, { n = 16384, r = 8, p = 1, count = 32 })))
+end
+
 -- What a machine was made of: its image, as Azure shows it, and a digest of its custom data, which Azure shows nobody.
 local function made_of(ctx, body)
   local prior, data = ctx.prior, ctx.fields.custom_data
   local kept = prior and prior.outputs and prior.outputs.made_of
   if ctx.verb ~= "create" and prior and prior.fields then data = prior.fields.custom_data end
-  local digest = ctx.verb ~= "create" and kept and kept:match "%x+$" or crypto.sha256(data or "")
+  local digest = ctx.verb ~= "create" and kept and kept:match "%x+$" or digest_of(body, data)
   return ("%s %s"):format(profile.observed(ctx.fields, body.properties, body).image, digest)
 end
 
 -- With replace_apart: what of these a machine has otherwise is told, and is no difference.
-local function leave_apart(ctx, shown)
+local function leave_apart(ctx, shown, body)
   local f, stale = ctx.fields, {}
   for _, name in ipairs { "image", "image_version" } do
     if f[name] ~= nil and shown[name] ~= f[name] then stale[#stale + 1] = name end
     shown[name] = f[name] or shown[name]
   end
   shown.custom_data = f.custom_data
-  if ctx.made_of:match "%x+$" ~= crypto.sha256(f.custom_data or "") then stale[#stale + 1] = "custom_data" end
+  if ctx.made_of:match "%x+$" ~= digest_of(body, f.custom_data) then stale[#stale + 1] = "custom_data" end
   if #stale > 0 then
     ctx.note = ("machine %s was made of another %s, and stays until it is replaced: --replace %s"):format(f.name, table.concat(stale, ", "), ctx.address)
   end
@@ -91,7 +98,7 @@ return statement.define {
     local shown = profile.observed(f, body.properties, body)
     if f.size_apart then shown.size = f.size end
     shown.image_version = ctx.image_version
-    if f.replace_apart then leave_apart(ctx, shown) end
+    if f.replace_apart then leave_apart(ctx, shown, body) end
     shown.power = f.power and (ctx.power or f.power)
     shown.extensions = extension.observed(ctx, { body.resources or {} })
     return shown

@@ -159,8 +159,7 @@ return kind "flux.bootstrap" {
     repository = field.resource { "git.repository", "git.emulator_repository", required = true, doc = "The repository to follow." },
     path = field.string { required = true, doc = "The cluster's folder in it, such as clusters/production." },
     controllers = field.list { field.string { check = function(name)
-      if components.known(name) then return true end
-      return nil, "no controller is named '" .. name .. "'"
+      return not components.known(name) and "the name of a controller of Flux's" or nil
     end }, default = components.DEFAULT },
     version = field.string { default = components.VERSION },
     registry = field.string { default = "ghcr.io/fluxcd" }, domain = field.string { default = "cluster.local" },

@@ -7,6 +7,8 @@ vm() { arm GET "/subscriptions/{subscription}/resourceGroups/demo-rg/providers/M
 images() { for i in 1 2 3; do vm $i | jq -r .properties.storageProfile.imageReference.offer; done | tr '\n' ' '; }
 made() { for i in 1 2 3; do vm $i | jq -r .properties.vmId; done; }
 members() { vmrun emulator list --json | jq -c '[.kubernetes[] | select(.type == "kubernetes.cluster") | .members | keys[]]'; }
+# What the state keeps of what a control plane was made of.
+kept() { timeout 30 "$VMRUN" state show "$recipe" "azure.virtual_machine.cp-$1" --state-dir "$state" --json | jq -r .outputs.made_of; }
 stays() { echo "machine demo-cp-$1 was made of another $2, and stays until it is replaced: --replace azure.virtual_machine.cp-$1"; }
 cp -r "$root/recipes" "$work/recipes"
 recipe=$work/recipes/cluster.lua
@@ -16,6 +18,8 @@ exits "a cluster of three" 0 apply "${given[@]}"
 [ "$failed" -eq 0 ] || exit
 check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$work/kubeconfig"
 first=$(made)
+same "the image is remembered" "$(kept 1 | grep -cxE 'debian-12 [0-9a-f]{64}')" 1
+same "and of the same custom data what tells nothing of others" "$(for i in 1 2 3; do kept $i; done | sort -u | wc -l)" 3
 given+=(image=ubuntu-24.04)
 exits "the plan of another image" 2 plan "${given[@]}" --detailed-exitcode
 for i in 1 2 3; do has "names control plane $i" "$(stays $i image)"; done

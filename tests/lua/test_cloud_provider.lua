@@ -7,7 +7,7 @@ local lab = require "kubernetes_lab"
 local node = require "kubernetes.node"
 local objects = require "kubernetes.objects"
 local provider, disk = require "cloud_provider.azure", require "cloud_provider.azure_disk"
-local versions = require "cloud_provider.versions"
+local task, versions = require "task", require "cloud_provider.versions"
 
 local SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000001"
 local GROUP = SUBSCRIPTION .. "/resourceGroups/demo-rg"
@@ -279,6 +279,29 @@ test("with it the Node says its machine, and its kubelet's second request is app
   t.ok(found, "a request for both addresses is approved: " .. json.encode(serving_names()))
   t.eq(node.read(context()).fields.serving, true)
   t.eq(node.read(context()).status, nil)
+end)
+
+test("it looks when its Node changes, also in the middle of a look, and seldom otherwise", function(t)
+  local l = cluster(t)
+  objects.apply(api, provider_objects())
+  node.create(context())
+  local looks, during = 0, nil
+  l.world.fabric.public_addresses = function()
+    looks = looks + 1
+    local once = during
+    during = nil
+    if once then once() end
+    return l.public
+  end
+  local function touch(word)
+    api:merge({ apiVersion = "v1", kind = "Node", metadata = { name = "demo-cp-1" } }, { metadata = { labels = { touched = word } } })
+  end
+  task.sleep(3)
+  t.ok(looks <= 3, looks .. " looks in three seconds")
+  looks, during = 0, function() touch "again" end
+  touch "once"
+  task.sleep(1)
+  t.ok(looks >= 2, looks .. " looks after two changes")
 end)
 
 test("without a right of its account it does not", function(t)

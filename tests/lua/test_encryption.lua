@@ -1,8 +1,9 @@
---- Rotations of the key of Secrets without a cluster: which step is next, that no order of deaths, writes, joins and other wishes
+--- Rotations of the key of Secrets: which step is next, that no order of deaths, writes, joins and other wishes
 -- leaves an API server that cannot read what is there, and what is refused; join tokens; what the emulator's API servers make of
 -- a file.
 local test = require "tap"
-local crypto, json = require "crypto", require "json"
+local client, config, lab = require "kubernetes.client", require "kubeadm.config", require "kubernetes_lab"
+local crypto, json, process, yaml = require "crypto", require "json", require "process", require "yaml"
 local keys = require "kubeadm.encryption_keys"
 local Encryption = require "emulator.kubernetes.encryption"
 
@@ -441,6 +442,50 @@ test("an emulated API server does not start with what is no key", function(t)
   t.has(why { { name = "a", secret = "dGlueQ==" } }, "keys[0].secret: Invalid value: \"REDACTED\": secret is not of the expected length, got 4, expected one of [32]")
   t.has(why { { name = "", secret = key("a").secret } }, "keys[0].name: Required value")
   t.has(why {}, "at least one key is required")
+end)
+
+-- An emulated cluster of one whose API server writes Secrets with a key, and a client of it.
+local function cluster(t)
+  local l = lab.new { net = 81 + process.pid() % 9, factor = 600 }
+  t.after(l.close)
+  local m = l.machine("cp-1", { cni = true })
+  m:file("/etc/hosts", "127.0.0.1 localhost api.demo.internal\n")
+  m:file("/etc/kubernetes/encryption.yaml", keys.encode { key "a" })
+  m:file("/etc/kubeadm.yaml", yaml.encode_all(config.init { version = "1.36.1", node_name = "cp-1", address = m.private_ip,
+    endpoint = "api.demo.internal", port = 6443, cluster_name = "kubernetes", pods = "10.244.0.0/16", services = "10.96.0.0/12",
+    domain = "cluster.local", encryption = true }))
+  local result = m:run("kubeadm", "init", "--config", "/etc/kubeadm.yaml")
+  t.eq(result.code, 0, result.err .. result.out)
+  local _, made = next(l.world.kubernetes.clusters)
+  return l, m, made, client.new(require("kubernetes.kubeconfig").parts(lab.kubeconfig(m)))
+end
+
+test("what an emulated cluster has encrypted stays so, when it is marked for deletion and in a snapshot", function(t)
+  local l, m, made, api = cluster(t)
+  local seal = read { key "a" }:seal "/secrets"
+  local kept = { apiVersion = "v1", kind = "Secret", metadata = { name = "kept", namespace = "default", finalizers = json.array { "x.io/y" } } }
+  api:create(kept)
+  t.eq(made.store:seal("/secrets", "default", "kept"), seal)
+  api:delete(kept)
+  t.ok(api:get("v1", "Secret", "default", "kept").metadata.deletionTimestamp, "it waits for its finalizer")
+  t.eq(made.store:seal("/secrets", "default", "kept"), seal, "and is encrypted still")
+
+  local etcd = m:run("crictl", "ps", "--name", "^etcd$", "-q").out:match "%S+"
+  local pki = "/etc/kubernetes/pki/etcd/"
+  local saved = m:run("crictl", "exec", etcd, "etcdctl", "--cacert=" .. pki .. "ca.crt", "--cert=" .. pki .. "server.crt",
+    "--key=" .. pki .. "server.key", "snapshot", "save", "/var/lib/etcd/s.db")
+  t.eq(saved.code, 0, saved.err)
+  local restored = m:run("ctr", "-n", "k8s.io", "run", "--rm", "--mount", "type=bind,src=/var/lib,dst=/data,options=rbind:rw", "registry.k8s.io/etcd:3.6.8-0",
+    "restore", "etcdutl", "snapshot", "restore", "/data/etcd/s.db", "--data-dir", "/data/again", "--name", "cp-1",
+    "--initial-advertise-peer-urls", "https://10.0.0.4:2380")
+  t.eq(restored.code, 0, restored.err)
+  local others = 0
+  for id, other in pairs(l.world.kubernetes.clusters) do
+    others = others + (id ~= made.id and 1 or 0)
+    t.eq(other.store:seal("/secrets", "default", "kept"), seal, "the restored one needs the key, too")
+    t.eq(other.store:seal("/configmaps", "kube-system", "kubeadm-config"), "")
+  end
+  t.eq(others, 1)
 end)
 
 test.done()

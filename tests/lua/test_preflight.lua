@@ -1,4 +1,5 @@
--- What of Azure's roles a kind needs (azure.permission), without an emulator; tests/e2e/preflight.sh asks one.
+-- What of Azure's roles a kind needs (azure.permission) and what machines need of quotas, without an emulator; tests/e2e/preflight.sh
+-- asks one.
 local test = require "tap"
 local kind, permission = require "kind", require "azure.permission"
 
@@ -76,6 +77,71 @@ test("a role has what its kinds need, and no more", function(t)
   t.ok(has(actions, "Microsoft.Compute/virtualMachines/restart/action"))
   t.ok(has(actions, "microsoft.storage/storageaccounts/listKeys/action"))
   t.eq({ permission.role {} }, { {}, {} })
+end)
+
+-- An Azure that has no quota left, and two sizes; which answers are asked for is its only client's affair.
+local function sku(name, family, cores)
+  return { resourceType = "virtualMachines", name = name, family = family, capabilities = { { name = "vCPUs", value = cores } } }
+end
+local ANSWERS = { permissions = { { actions = { "*" } } }, skus = { sku("Small", "s", "2"), sku("Large", "l", "4") }, usages = {} }
+for i, name in ipairs { "cores", "s", "l", "lowPriorityCores", "virtualMachines" } do
+  ANSWERS.usages[i] = { name = { value = name }, currentValue = 0, limit = 0 }
+end
+
+-- What a write of machines needs more of, by the name of a quota.
+local function needed(t, kind_name, row, fields)
+  local arm, preflight = require "azure.arm", require "azure.preflight"
+  local open = arm.open
+  t.after(function() arm.open = open end)
+  local client = { subscription = "s" }
+  function client.url(_, id) return id end
+  function client.request(_, _, url)
+    for word, list in pairs(ANSWERS) do
+      if url:find("/" .. word, 1, true) then return { json = { value = list } } end
+    end
+    return { json = { value = {} } }
+  end
+  arm.open = function() return client end
+  row.kind, row.address, row.fields = "azure." .. kind_name, "it", fields
+  fields.name, fields.location, fields.group = "it", "west", { id = "/subscriptions/s/resourceGroups/g" }
+  local found = {}
+  for _, said in ipairs(preflight.run { recipe = "r", resources = { row } }) do
+    local n, name = said.message:match("^quota: the plan needs (%d+) more of '(.-)'")
+    if n then found[name] = tonumber(n) end
+  end
+  return found
+end
+
+test("machines need of a quota what they take at the moment at which it is most", function(t)
+  local function set(row, fields)
+    fields.size = fields.size or "Small"
+    return needed(t, "virtual_machine_scale_set", row, fields)
+  end
+  local larger = { { path = "size", before = "Small", after = "Large" } }
+  t.eq(set({ action = "create", add = 2 }, {}), { cores = 4, s = 4, virtualMachines = 2 })
+  t.eq(set({ action = "create", add = 2 }, { spot = {} }), { lowPriorityCores = 4, virtualMachines = 2 })
+  t.eq(set({ action = "add", add = 3 }, {}), { cores = 6, s = 6, virtualMachines = 3 })
+  t.eq(set({ action = "update", roll = { -1, 1, -1, 1 } }, {}), {}, "one goes, one comes")
+  t.eq(set({ action = "update", roll = { 1, -1, 1, -1 } }, {}), { cores = 2, s = 2, virtualMachines = 1 }, "with a surge")
+  t.eq(set({ action = "update", roll = { 1, -1, 1, -1 } }, { spot = {} }), { lowPriorityCores = 2, virtualMachines = 1 })
+  t.eq(set({ action = "update", add = 2, roll = { 1, -1, 1, -1 } }, { size = "Large" }), { cores = 12, l = 12, virtualMachines = 3 },
+    "growth comes first")
+  t.eq(set({ action = "update", changes = larger, roll = { -1, 1, -1, 1 } }, { size = "Large" }), { cores = 4, l = 8 },
+    "another size: at the end")
+  t.eq(set({ action = "update", changes = larger, roll = { 2, -3, 1 } }, { size = "Large" }), { cores = 8, l = 12, virtualMachines = 2 },
+    "or with the first that come")
+  t.eq(set({ action = "update", changes = { { path = "size", before = "Large", after = "Small" } }, roll = { 2, -3, 1 } }, {}),
+    { cores = 4, s = 6, virtualMachines = 2 }, "smaller ones too come before others go")
+
+  local function machine(row, fields)
+    fields.size = fields.size or "Large"
+    return needed(t, "virtual_machine", row, fields)
+  end
+  local started = { { path = "power", before = "deallocated", after = "running" } }
+  t.eq(machine({ action = "create" }, {}), { cores = 4, l = 4, virtualMachines = 1 })
+  t.eq(machine({ action = "update", changes = larger }, {}), { cores = 2, l = 4 })
+  t.eq(machine({ action = "update", changes = started }, {}), { cores = 4, l = 4 })
+  t.eq(machine({ action = "replace" }, {}), {})
 end)
 
 test("each kind of Azure's has its actions", function(t)

@@ -73,8 +73,8 @@ verbs["snapshot save"] = function(call, cluster, words, _, _, machine, data)
   local lines = { json.encode { revision = cluster.store.revision } }
   for _, kind in ipairs(cluster.store:kinds()) do
     for _, object in ipairs(cluster.store:list(kind)) do
-      lines[#lines + 1] = json.encode { key = kind, object = object,
-        seal = cluster.store:seal(kind, object.metadata.namespace, object.metadata.name) }
+      local m = object.metadata
+      lines[#lines + 1] = json.encode { key = kind, object = object, seal = cluster.store:seal(kind, m.namespace, m.name) }
     end
   end
   local text = table.concat(lines, "\n") .. "\n"
@@ -105,7 +105,7 @@ verbs.get = function(call, cluster, words, flags)
   return 0
 end
 
--- What a snapshot holds: { revision =, objects = { { key =, object = } } }, its digest and size; nil where it is none.
+-- What a snapshot holds: { revision =, objects = { { key =, object =, seal = } } }, its digest and size; nil where it is none.
 local function snapshot_at(path)
   local content = fs.read(path) or ""
   local text, sum = content:match("^(.*\n)(%x+)\n$")

@@ -39,15 +39,14 @@ function Kubernetes.new(world)
   return self
 end
 
---- Makes a cluster without members. entries: what a snapshot of another held, { key =, object =, seal = }, and the revision to go on from.
+--- Makes a cluster without members. entries: what a snapshot of another held, { key =, object =, seal = }, and the revision to go on
+-- from.
 function Kubernetes:new_cluster(entries, revision)
   local record = { id = crypto.uuid(), members = {}, created = os.time() }
   self.world.store:put("kubernetes", record.id, record)
   local into = table_of(self.world.store, "kubernetes:" .. record.id)
   for _, entry in ipairs(entries or {}) do
-    local place = Store.place(entry.key, entry.object.metadata.namespace, entry.object.metadata.name)
-    into:put(place, entry.object)
-    if entry.seal ~= "" then into:put("seal|" .. place, entry.seal) end
+    Store.keep(into, entry.key, entry.object, entry.seal)
   end
   if revision then into:put("revision", tostring(revision)) end
   return open(self, record)

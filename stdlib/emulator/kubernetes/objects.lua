@@ -464,7 +464,7 @@ function Objects:delete(res, namespace, name, options)
   local gone = released(new)
   if options.dry then return old, gone end
   if gone then return self.store:remove(res.key, old.metadata.namespace, name), true end
-  if not same(old, new) then self.store:put(res.key, new) end
+  if not same(old, new) then self.store:put(res.key, new, self:seal(res, options)) end
   return new, false
 end
 

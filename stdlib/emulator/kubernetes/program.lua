@@ -1,13 +1,17 @@
 --- Programs that do something in the containers of the emulator: as the real ones they are who their pod's service account is, reach
--- the API from their node over TLS, and see what their pod mounts. `programs/NAME.lua` is `{ crash =, run = }`: `crash(self)` says why
--- it would end at once (nil: it would not), `run(self)` lives as long as the pod.
+-- the API from their node over TLS, and see what their pod mounts. `programs/NAME.lua` is `{ crash =, look =, concerns =, every = }`:
+-- `crash(self)` says why it would end at once (nil: it would not); `look(self)` does what there is to do, gives whether all is well, or
+-- nil and why not, and is called again when an event of the cluster `concerns(self, event)` it, and `every` so many nominal seconds.
 local crypto, json, log, task = require "crypto", require "json", require "log", require "task"
 local authentication = require "emulator.kubernetes.authentication"
 local Client = require "emulator.kubernetes.client"
+local heartbeat = require "emulator.kubernetes.heartbeat"
 local value = require "emulator.kubernetes.value"
 
 -- What an image's name ends in -> the page.
 local PAGES = { ["azure-cloud-node-manager"] = "cloud_node_manager", ["azure-cloud-controller-manager"] = "cloud_controller_manager" }
+
+local AGAIN, SOONEST = 5, 0.25 -- after a failure: nominal seconds, and the least that these are in truth
 
 local Program = {}
 Program.__index = Program
@@ -86,12 +90,17 @@ function Program:metadata(path)
   return answer.json
 end
 
---- Waits until an object of one of these kinds (storage keys) changes, at most so many nominal seconds.
-function Program:wait(kinds, seconds)
-  local changed = task.event()
-  local unsubscribe = self.cluster:subscribe(function(event) if kinds[event.kind] then changed:set() end end)
+-- Lives as long as the pod. What happens during a look is looked at next.
+local function run(self)
+  local changed, page, factor = task.event(), self.page, self.world.clock.factor
+  local unsubscribe = self.cluster:subscribe(function(event) if page.concerns(self, event) then changed:set() end end)
   local guard <close> = setmetatable({}, { __close = unsubscribe })
-  changed:wait(seconds / self.world.clock.factor)
+  while true do
+    changed:clear()
+    local ok, why = page.look(self)
+    if not ok then self:say("%s", why) end
+    changed:wait(ok and math.max(page.every / factor, heartbeat.interval(factor)) or math.max(AGAIN / factor, SOONEST))
+  end
 end
 
 local M = {}
@@ -109,7 +118,7 @@ function M.start(kubelet, pod)
     local program = new(kubelet, pod, container)
     if program then
       tasks[#tasks + 1] = task.spawn(function()
-        local ok, why = pcall(program.page.run, program)
+        local ok, why = pcall(run, program)
         if ok or (type(why) == "table" and why.code == "cancelled") then return end
         log.error("emulator: %s: %s", program.name, type(why) == "table" and json.encode(why) or tostring(why))
       end)

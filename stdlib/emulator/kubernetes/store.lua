@@ -19,8 +19,12 @@ local function id(namespace, name)
   return (namespace or "") .. "/" .. name
 end
 
---- The key of an object in the durable table.
-function Store.place(kind, namespace, name) return kind .. "|" .. id(namespace, name) end
+--- Writes an object and its seal to a durable table that no store has open.
+function Store.keep(table_, kind, object, seal)
+  local key = kind .. "|" .. id(object.metadata.namespace, object.metadata.name)
+  table_:put(key, object)
+  if seal ~= "" then table_:put("seal|" .. key, seal) end
+end
 
 --- Opens a store. table_: durable table with put(key, value), delete(key), each() -> iterator of key, value; or nil.
 function Store.open(table_)

@@ -166,6 +166,27 @@ static void none_comes_after_the_first_went(struct fake *fake)
         fake->fail_address = "t.set.w";
 }
 
+/* What others are told of the phases: how many come, or go, in each. */
+static void phases(const char *roll, const char *wanted)
+{
+    struct fake *fake = grown(1, 3, roll);
+    fake_plan(fake);
+    json_t *row = vr_node_json(planned(fake, "t.set.w"));
+    char *text = json_dumps(json_object_get(row, "roll"), JSON_COMPACT);
+    ck_assert_str_eq(text, wanted);
+    free(text);
+    json_decref(row);
+    fake_free(fake);
+}
+
+START_TEST(phases_are_told)
+{
+    phases("{}", "[-1,1,-1,1,-1,1]");
+    phases("{\"max_surge\":2}", "[2,-3,1]");
+    phases("{\"max_surge\":1,\"max_unavailable\":0}", "[1,-1,1,-1,1,-1]");
+}
+END_TEST
+
 /* A roll within a range remembers how many there were; a recipe that says how many has the word. */
 START_TEST(what_is_remembered_gives_way)
 {
@@ -374,6 +395,7 @@ Suite *roll_suite(void)
     tcase_add_test(basic, what_needs_all_waits_for_all);
     tcase_add_test(basic, what_is_remembered_gives_way);
     tcase_add_test(basic, a_target_rolls_nothing_that_it_leaves_out);
+    tcase_add_test(basic, phases_are_told);
     suite_add_tcase(suite, basic);
     TCase *rolls = tcase_create("rolls");
     tcase_set_timeout(rolls, 60);

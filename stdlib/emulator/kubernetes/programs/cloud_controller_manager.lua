@@ -8,7 +8,7 @@ local NETWORK, COMPUTE = "2025-05-01", "2025-04-01"
 local AUDIENCE = "https://management.azure.com/"
 local LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases"
 local FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
-local AGAIN, LATER, HELD = 5, 60, 15 -- nominal seconds after a failure, between looks, and that a lease is held
+local EVERY, HELD = 60, 15 -- nominal seconds between looks, and that a lease is held
 local NEEDED = { "cloud", "tenantId", "subscriptionId", "resourceGroup", "location", "vnetName", "subnetName", "loadBalancerSku",
   "userAssignedIdentityID" }
 
@@ -264,12 +264,6 @@ local function look(self)
   return not failed, failed
 end
 
-local function run(self)
-  while true do
-    local ok, why = look(self)
-    if not ok then self:say("%s", why) end
-    self:wait({ ["/services"] = true, ["/secrets"] = true }, ok and LATER or AGAIN)
-  end
-end
+local CONCERNS = { ["/services"] = true, ["/secrets"] = true }
 
-return { crash = crash, run = run }
+return { crash = crash, look = look, every = EVERY, concerns = function(_, event) return CONCERNS[event.kind] end }

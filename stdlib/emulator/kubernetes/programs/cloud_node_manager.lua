@@ -5,7 +5,7 @@ local value = require "emulator.kubernetes.value"
 
 local TAINT = "node.cloudprovider.kubernetes.io/uninitialized"
 local PROVIDED = "alpha.kubernetes.io/provided-node-ip"
-local AGAIN, LATER = 5, 300 -- nominal seconds after a failure, and between looks
+local EVERY = 300 -- nominal seconds between looks
 
 local function is_tainted(node)
   return value.find(value.get(node, "spec", "taints"), "key", TAINT) ~= nil
@@ -52,9 +52,9 @@ local function set_up(self, api, node, told, addresses)
   return done
 end
 
--- One look. Returns whether all is well, or nil and why not.
-local function look(self)
-  local name = self:argument "node-name" or self.kubelet.name
+local function name_of(self) return self:argument "node-name" or self.kubelet.name end
+
+local function keep(self, name)
   local api, why = self:api()
   if not api then return nil, why end
   local node
@@ -74,12 +74,11 @@ local function look(self)
   return api:call("PATCH", "/api/v1/nodes/" .. name .. "/status", { status = { addresses = addresses } }, "application/merge-patch+json")
 end
 
-local function run(self)
-  while true do
-    local ok, why = look(self)
-    if not ok then self:say("failed to initialize node %s at cloudprovider: %s", self.kubelet.name, why) end
-    self:wait({ ["/nodes"] = true }, ok and LATER or AGAIN)
-  end
+local function look(self)
+  local name = name_of(self)
+  local ok, why = keep(self, name)
+  return ok, not ok and ("failed to initialize node %s at cloudprovider: %s"):format(name, why) or nil
 end
 
-return { run = run }
+return { look = look, every = EVERY,
+  concerns = function(self, event) return event.kind == "/nodes" and event.object.metadata.name == name_of(self) end }

@@ -3,6 +3,8 @@
 # inventory, and no key anywhere but where it lives.
 . "$(dirname "$0")/lib/verbs.sh"
 . "$root/tests/e2e/lib/sshd.sh"
+unset XDG_RUNTIME_DIR
+export TMPDIR=$work # what is left there is of this story
 sshd_of web "ListenAddress $net.1" "ListenAddress $net.2" "ListenAddress $net.3"
 
 cat >hosts.lua <<'LUA'
@@ -67,7 +69,7 @@ has err "no host fits 'db'"
 # the key is nowhere but in its file
 canary=$(sed -n 3p client)
 if grep -rqF -- "$canary" .vmrun out err inventory.yaml 2>/dev/null; then not_ok "the key came out"; else ok; fi
-if ls -d /tmp/vmrun-ssh* >/dev/null 2>&1; then not_ok "a folder of ssh is left"; else ok; fi
+if ls -d "$TMPDIR"/vmrun-ssh* >/dev/null 2>&1; then not_ok "a folder of ssh is left"; else ok; fi
 
 # a host that shows another key, and one that is not there
 ssh-keygen -q -t ed25519 -N "" -f other

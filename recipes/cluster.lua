@@ -29,7 +29,7 @@ local p = params {
   max_surge      = param.string  { default = "0", match = "^%d+%%?$", help = "more than workers" },
   restore        = param.string  { optional = true, help = "a backup, if all is lost" },
   restore_key    = param.secret  { optional = true, env = "VMRUN_BACKUP_KEY", help = "its key" },
-  roll           = param.boolean { default = true, help = "stale workers are replaced" },
+  roll           = param.boolean { default = true, help = "stale machines are replaced" },
   access         = param.string  { default = "public", help = "public, peered or jump:HOST" },
   admin_cidr     = param.cidr    { default = "203.0.113.0/24", help = "who may come in" },
   admin_network  = param.string  { optional = true, help = "id of a virtual network to peer with" },
@@ -146,7 +146,7 @@ for i = 1, p.control_planes do
     scale_set = control_set, interface = interface,
     identities = cloud.identities { control_identity },
     zone = zones and zones[(i - 1) % #zones + 1], disk = { size = 64, type = "Premium_LRS" },
-    size_apart = true, replace_apart = true,
+    size_apart = true, when_stale = p.roll and p.control_planes > 1 and "roll" or "keep",
   }))
   monitor.machine(name, vm)
   local cp = node(name) {

@@ -113,16 +113,43 @@ int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
     return fine ? VR_EXIT_OK : VR_EXIT_ERROR;
 }
 
+/* A roll of what is alone: a session for each that is replaced, so that each plan is made of what
+ * is there then. */
+static struct {
+    bool confirmed; /* the plan that named them all */
+    json_t *done;   /* {address: true} */
+    bool goes_on;
+} roll;
+
+/* A kind that calls stale what it has just made would go on for ever. */
+static bool is_first_time(struct vr_session *session, struct vr_error *err)
+{
+    if (!session->roll)
+        return true;
+    if (!roll.done)
+        roll.done = json_object();
+    if (json_object_get(roll.done, session->roll))
+        return vr_error_set(err, "stale", "%s was replaced, and is stale still (%s)", session->roll,
+                            vr_plan_find(session->plan, session->roll)->stale);
+    return json_object_set_new(roll.done, session->roll, json_true()) == 0;
+}
+
 static int apply(struct vr_session *session, struct vr_error *err)
 {
     struct vr_plan_options options = {.refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
-    if (!vr_session_prepare(session, false, err) || !vr_session_plan(session, &options, err))
+    if (!vr_session_prepare(session, false, err) ||
+        !vr_session_plan_rolling(session, &options, err) || !is_first_time(session, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
-    if (!vr_policy_allows(session, err) || !confirmed(session, err))
+    if (!vr_policy_allows(session, err) ||
+        !((session->roll && roll.confirmed) || confirmed(session, err)))
         return VR_EXIT_ERROR;
-    return vr_apply_carry_out(session, err);
+    roll.confirmed = true;
+    int code = vr_apply_carry_out(session, err);
+    roll.goes_on = session->goes_on = code == VR_EXIT_OK && !options.refresh_only &&
+                                      !session->interrupted && vr_plan_next_roll(session->plan);
+    return code;
 }
 
 /* A saved plan: the same recipe, stack and parameters, and a fresh plan that says the same. */
@@ -133,13 +160,18 @@ static int apply_saved(struct vr_session *session, json_t *saved, struct vr_erro
     vr_session_choice(session, &options);
     vr_session_recall(session, json_object_get(saved, "parameters"));
     if (!vr_session_prepare(session, options.destroy, err) ||
-        !vr_session_plan(session, &options, err) ||
+        !vr_session_plan_rolling(session, &options, err) ||
         !vr_plan_matches(session->plan, json_object_get(saved, "plan"), err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
-    return vr_policy_allows(session, err) && confirmed(session, err)
-               ? vr_apply_carry_out(session, err)
-               : VR_EXIT_ERROR;
+    if (!vr_policy_allows(session, err) || !confirmed(session, err))
+        return VR_EXIT_ERROR;
+    int code = vr_apply_carry_out(session, err);
+    const struct vr_node *next = vr_plan_next_roll(session->plan);
+    if (code == VR_EXIT_OK && next)
+        vr_ui_say(session->ui, "Not in this plan: %s is stale (%s); the next apply replaces it.",
+                  next->address, next->stale);
+    return code;
 }
 
 static int apply_either(struct vr_session *session, struct vr_error *err)
@@ -149,5 +181,10 @@ static int apply_either(struct vr_session *session, struct vr_error *err)
 
 int vr_cmd_apply(int argc, char **argv)
 {
-    return vr_session_main(argc, argv, vr_apply_options, apply_either);
+    int code;
+    do {
+        roll.goes_on = false;
+        code = vr_session_main(argc, argv, vr_apply_options, apply_either);
+    } while (roll.goes_on);
+    return code;
 }

@@ -38,7 +38,7 @@ static int look(struct vr_session *session, bool remembered, struct vr_error *er
     vr_session_choice(session, &options);
     if (!vr_session_open(session, args->out ? VR_MODE_KEEP : VR_MODE_LOOK, err) ||
         !vr_session_load(session, false, remembered, err) || !vr_session_target(session, err) ||
-        !vr_session_plan(session, &options, err))
+        !vr_session_plan_rolling(session, &options, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
     if (!vr_policy_allows(session, err))

@@ -201,10 +201,15 @@ static void evaluate(struct vr_session *session, const json_t *given, bool lint)
     session->recipe = vr_recipe_load(session->provider, &options);
 }
 
+/* What a person was asked, for the sessions of a program that follow. */
+static json_t *answers;
+
 /* Asks for secrets that were not given; true when some were, so that the recipe is to be read
  * again. */
 static bool ask_secrets(struct vr_session *session, json_t *given)
 {
+    if (!answers)
+        answers = json_object();
     const json_t *params = vr_recipe_params(session->recipe);
     bool asked = false;
     for (size_t i = 0; i < json_array_size(params); i++) {
@@ -217,8 +222,9 @@ static bool ask_secrets(struct vr_session *session, json_t *given)
         if (!text)
             return false;
         json_object_set_new(
-            given, name,
+            answers, name,
             json_pack("{s:s, s:b, s:s}", "value", text, "text", 1, "from", "the prompt"));
+        json_object_set(given, name, json_object_get(answers, name));
         explicit_bzero(text, strlen(text));
         free(text);
         asked = true;
@@ -232,6 +238,7 @@ bool vr_session_load(struct vr_session *session, bool lint, bool remembered, str
         vr_params_given(session->provider, session->args, session->path, session->stack, err);
     if (!given)
         return false;
+    json_object_update_missing(given, answers);
     json_t *kept = session->state ? vr_state_meta(session->state, "parameters") : NULL;
     vr_params_recall(given, session->recalled, session->args);
     if (remembered)
@@ -535,6 +542,21 @@ bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *g
     return plan_is_fine(session, err);
 }
 
+bool vr_session_plan_rolling(struct vr_session *session, const struct vr_plan_options *options,
+                             struct vr_error *err)
+{
+    if (!vr_session_plan(session, options, err))
+        return false;
+    const struct vr_node *next = vr_plan_next_roll(session->plan);
+    if (!next || options->destroy || options->refresh_only || !vr_plan_empty(session->plan) ||
+        vr_plan_summary(session->plan).unknown > 0)
+        return true;
+    session->roll = vr_strdup(next->address);
+    struct vr_plan_options rolling = *options;
+    rolling.roll = session->roll;
+    return vr_session_plan(session, &rolling, err);
+}
+
 /* --- apply --- */
 
 static void turn_run(void *payload)
@@ -685,6 +707,11 @@ void vr_session_end(struct vr_session *session)
     if (session->script)
         vr_script_wind_up(session->script, WIND_UP);
     vr_run_free(session->run);
+    if (session->goes_on) {
+        vr_plan_free(session->plan);
+        vr_graph_free(session->graph);
+        vr_recipe_free(session->recipe);
+    }
     vr_state_close(session->state);
     vr_provider_free(session->provider);
     vr_ui_free(session->ui);
@@ -710,6 +737,7 @@ int vr_session_main_with(enum vr_recipe_use use, int argc, char **argv,
     static struct vr_session session; /* what it holds at the end is still in reach */
     struct vr_error err = {0};
     int code = VR_EXIT_OK;
+    session = (struct vr_session){0};
     if (!vr_opt_parse(&args, options, use != VR_RECIPE_NONE, argc, argv, &err)) {
         code = vr_cli_usage(argv[0], &err);
     } else if (args.help) {

@@ -44,9 +44,11 @@ struct vr_session {
     size_t *own_limits;
     double lock_timeout; /* seconds */
     size_t notes_told;
-    json_t *holds;                  /* as vr_hold_active says, once a plan was made */
-    json_t *recalled;               /* parameters of a saved plan, or NULL */
-    json_t *saved;                  /* the saved plan that args->recipe is, or NULL */
+    json_t *holds;    /* as vr_hold_active says, once a plan was made */
+    json_t *recalled; /* parameters of a saved plan, or NULL */
+    json_t *saved;    /* the saved plan that args->recipe is, or NULL */
+    char *roll;       /* which stale one the plan replaces (vr_plan_options), or NULL */
+    bool goes_on;     /* another session follows in this program */
     struct vr_interrupt *interrupt; /* signals, while something runs */
     const char *interrupted;        /* why it ended early; NULL: it did not */
 };
@@ -71,10 +73,14 @@ json_t *vr_session_lasting_target(const struct vr_session *session);
 void vr_session_choice(struct vr_session *session, struct vr_plan_options *options);
 /* Parameters of a saved plan: they count as given. Copied. */
 void vr_session_recall(struct vr_session *session, const json_t *parameters);
-/* What differs. `options` may set destroy, refresh_only, targets, excludes and replace; the rest is
- * filled in. */
+/* What differs. `options` may set destroy, refresh_only, targets, excludes, replace and roll; the
+ * rest is filled in. */
 bool vr_session_plan(struct vr_session *session, const struct vr_plan_options *options,
                      struct vr_error *err);
+/* The same for who carries it out: where nothing is left but what is stale and rolls, the plan is
+ * made again with the first of these, session->roll. */
+bool vr_session_plan_rolling(struct vr_session *session, const struct vr_plan_options *options,
+                             struct vr_error *err);
 /* Does what the plan says. Failures are told as they happen; err is for what kept it from running
  * at all. */
 bool vr_session_apply(struct vr_session *session, struct vr_error *err);

@@ -346,13 +346,18 @@ static void show_nodes(FILE *out, const struct vr_plan *plan, bool color)
     free(next);
 }
 
-/* Who is stale and stays: told, though there is nothing to do. */
+/* Who is stale and stays, or waits: told, though there is nothing to do. */
 static void show_stale(FILE *out, const struct vr_plan *plan)
 {
+    bool acts = !vr_plan_summary(plan).refresh_only;
     for (size_t i = 0; i < vr_plan_count(plan); i++) {
         const struct vr_node *node = vr_plan_at(plan, i);
-        if (node->stale && node->action != VR_ACTION_REMOVE)
-            fprintf(out, "stale, and stays: %s (%s)\n", node->address, node->stale);
+        bool goes = node->action == VR_ACTION_REMOVE || node->action == VR_ACTION_REPLACE ||
+                    node->action == VR_ACTION_DELETE;
+        if (node->stale && !goes)
+            fprintf(out, "stale, and %s: %s (%s)\n",
+                    acts && vr_node_waits(node) ? "replaced when this is done" : "stays",
+                    node->address, node->stale);
     }
 }
 

@@ -283,9 +283,12 @@ void vr_node_see(struct vr_node *node, const json_t *result)
     const char *etag = json_string_value(json_object_get(result, "etag"));
     const char *identity = json_string_value(json_object_get(result, "identity"));
     const char *status = json_string_value(json_object_get(result, "status"));
+    const char *stale = json_string_value(json_object_get(result, "stale"));
     const json_t *changes = json_object_get(result, "changes");
     p->etag = etag ? vr_arena_strdup(arena, etag) : NULL;
     node->status = status ? vr_arena_strdup(arena, status) : NULL;
+    node->stale = stale ? vr_arena_strdup(arena, stale) : NULL;
+    node->rolls = stale && json_is_true(json_object_get(result, "rolls"));
     if (!identity && !node->identity)
         identity = json_string_value(json_object_get(p->outputs, "id"));
     if (identity)
@@ -435,6 +438,10 @@ static bool wants_replace(struct vr_node *node, const struct standing *s)
     bool replace = false;
     if (vr_plan_match_any(plan->options.replace, plan->options.replace_count, node->address)) {
         node->reason = "asked for";
+        return true;
+    }
+    if (node->rolls && plan->options.roll && strcmp(plan->options.roll, node->address) == 0) {
+        node->reason = vr_plan_format(plan, "stale: %s", node->stale);
         return true;
     }
     const json_t *recorded = json_object_get(p->inputs, "$triggers");

@@ -291,6 +291,7 @@ struct vr_plan *vr_plan_new(const struct vr_plan_options *options)
     plan->options.excludes = copy_list(plan, options->excludes, options->exclude_count);
     plan->options.holds = copy_list(plan, options->holds, options->hold_count);
     plan->options.replace = copy_list(plan, options->replace, options->replace_count);
+    plan->options.roll = options->roll ? vr_arena_strdup(plan->arena, options->roll) : NULL;
     plan->crew = vr_crew_new(options->runner, options->host, &options->limits,
                              (struct vr_crew_sink){refuse_record, show_progress, plan});
     return plan;

@@ -85,8 +85,10 @@ struct vr_node {
     const char *template_address; /* an instance: its template's address, to fold by; else NULL */
     struct vr_node *parent;       /* a member: its collection; an instance: its member; else NULL */
     const char *status;           /* "stopped", "evicted", ... as read; may be NULL */
-    const char *stale;            /* a member: why it is not as its collection says ("size"), or
-                                     will not be after this apply; else NULL */
+    const char *stale;            /* why it is not as it would be made now ("size"), though nothing
+                                     of it differs; a member: or will not be after this apply; else
+                                     NULL */
+    bool rolls;                   /* stale, alone: it is to be replaced, one such at a time */
     struct vr_node *partner;      /* a member that rolls: who comes for it; one to come: for whom */
     const char *identity;         /* may be NULL */
     const char *moved_from;       /* its row had this address; may be NULL */
@@ -115,6 +117,7 @@ struct vr_plan_options {
     size_t hold_count;
     const char **replace; /* these are replaced whatever they look like */
     size_t replace_count;
+    const char *roll; /* the one that is replaced as it is stale (vr_plan_next_roll); may be NULL */
 };
 
 /* Whether an address is what a pattern says: itself, or when the pattern ends with `*`, a prefix.
@@ -156,6 +159,12 @@ struct vr_plan_summary vr_plan_summary(const struct vr_plan *plan);
 /* No action at all. A run of an empty plan still writes down what the reads found new (an etag, a
  * moved address), and does nothing if there is none. */
 bool vr_plan_empty(const struct vr_plan *plan);
+/* Whether it is stale and rolls, and this plan leaves it as it is, but not for good: it is neither
+ * held, nor protected, nor left out. */
+bool vr_node_waits(const struct vr_node *node);
+/* The first that waits: a plan with it as `roll` is made once nothing else is left
+ * to do. NULL: there is none. */
+const struct vr_node *vr_plan_next_roll(const struct vr_plan *plan);
 
 /* An output's value now, or after apply: a new reference; NULL with an error. Secrets are
  * {"$secret": ...}. */

@@ -171,6 +171,22 @@ bool vr_plan_empty(const struct vr_plan *plan)
     return true;
 }
 
+bool vr_node_waits(const struct vr_node *node)
+{
+    bool stays = node->action == VR_ACTION_NOOP || node->action == VR_ACTION_UPDATE ||
+                 node->action == VR_ACTION_ADOPT;
+    return node->rolls && stays && !node->private->left_out && node->decl && !node->decl->protect;
+}
+
+const struct vr_node *vr_plan_next_roll(const struct vr_plan *plan)
+{
+    for (size_t i = 0; i < plan->shown.count; i++) {
+        if (vr_node_waits(plan->shown.items[i]))
+            return plan->shown.items[i];
+    }
+    return NULL;
+}
+
 static json_t *without_marks(const json_t *value)
 {
     const char *key;
@@ -264,6 +280,8 @@ json_t *vr_node_json(const struct vr_node *node)
     set_text(json, "parent", node->parent ? node->parent->address : NULL);
     set_text(json, "status", node->status);
     set_text(json, "stale", node->stale);
+    if (node->rolls)
+        json_object_set_new(json, "rolls", json_true());
     if (node->partner)
         set_text(json, node->action == VR_ACTION_REMOVE ? "replaced_by" : "replaces",
                  node->partner->address);

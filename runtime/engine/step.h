@@ -50,7 +50,8 @@ struct vr_runner {
 /* Ends a step, once, from the loop's thread; the step is gone when this returns (the engine's turn
  * frees it). result (stolen; may be NULL for delete, remove) is an object: read     absent: json
  * null or {"absent": true}; else {"fields", "outputs", "etag", "identity", "status", "members",
- * "changes"} create   {"outputs", "identity", "members", "etag"};  update: the same add {"members":
+ * "changes", "stale", "rolls"} create   {"outputs", "identity", "members", "etag"};  update: the
+ * same add {"members":
  * [{"id", ...}]} or err (moved; not NULL with a message): it failed. Code "unreachable" in a read
  * is neither drift nor absence. */
 void vr_step_done(struct vr_step *step, json_t *result, struct vr_error *err);

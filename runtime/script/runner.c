@@ -225,15 +225,25 @@ static void push_ctx(lua_State *L, struct running *running, double seconds)
     lua_remove(L, at);
 }
 
+/* A second plan of the same run says nothing twice. */
 static void keep_note(struct running *running, const json_t *result)
 {
     const char *text = json_string_value(json_object_get(result, "note"));
     if (!text)
         return;
     char *masked = vr_masked(text, strlen(text));
-    json_t *note = json_pack("{s:s, s:s}", "address", running->step->address, "text", masked);
-    json_array_append_new(running->provider->notes, note);
+    json_t *note = json_pack("{s:s, s:s}", "address", running->step->address, "text", masked),
+           *known;
+    size_t index;
     free(masked);
+    json_array_foreach(running->provider->notes, index, known)
+    {
+        if (json_equal(known, note)) {
+            json_decref(note);
+            return;
+        }
+    }
+    json_array_append_new(running->provider->notes, note);
 }
 
 static json_t *take_result(lua_State *L, struct running *running, struct vr_error *err)

@@ -350,7 +350,8 @@ end
 -- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `listed(id)` (the list in which a plan
 -- looks for all of this kind, which it comes to one after the other), `forces`
 -- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`,
--- `members(ctx, client, body)`. What `ctx.note` is set to is said when the run is over.
+-- `members(ctx, client, body)`. What `ctx.note` is set to is said when the run is over; where a
+-- read sets `ctx.stale`, what is there is not as it would be made now, and with `ctx.rolls` it is replaced when its time comes.
 local function define(statement)
   statement.outputs = statement.outputs or {}
   statement.outputs.id = statement.outputs.id or field.string { arm = "id", doc = "The resource id." }
@@ -436,7 +437,7 @@ local function define(statement)
       if statement.observed then
         for name, value in pairs(statement.observed(ctx.fields, body, ctx)) do read.fields[name] = value end
       end
-      read.note = ctx.note
+      read.note, read.stale, read.rolls = ctx.note, ctx.stale, ctx.rolls
       local state = get(body, "properties.provisioningState")
       if state == "Failed" or state == "Canceled" then read.status, read.failed = "failed", state end
       if statement.status then read.status = statement.status(ctx, client, body) or read.status end

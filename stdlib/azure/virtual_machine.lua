@@ -26,8 +26,9 @@ local fields = profile.fields("properties.")
 fields.size.arm = "properties.hardwareProfile.vmSize"
 fields.size_apart = field.boolean { default = false, ignore = true,
   doc = "Another size is the business of a resource beside this one; here it counts for a new machine only." }
-fields.replace_apart = field.boolean { default = false, ignore = true,
-  doc = "Another image, version of it or custom data counts for a new machine only, and every plan names who is not of it; `--replace` makes it anew." }
+fields.when_stale = field.choice { "replace", "roll", "keep", default = "replace", ignore = true,
+  doc = "What another image, version of it or custom data means to a machine that is there: it is replaced with the rest of the plan; after it, "
+    .. "one such machine at a time; or it stays, and every plan names it." }
 fields.interface = field.resource { "azure.network_interface", required = true, doc = "Its network interface." }
 fields.scale_set = field.resource { "azure.virtual_machine_scale_set", replace = true,
   arm = "properties.virtualMachineScaleSet", doc = "A Flexible scale set to belong to." }
@@ -37,6 +38,8 @@ fields.power = field.choice { "running", "deallocated", default = "running", doc
 fields.extensions = extension.field()
 fields.hostname = field.string { replace = true, arm = "properties.osProfile.computerName",
   doc = "The host name; the machine's name unless given." }
+
+local DIGEST = "scrypt:(%x+)$"
 
 -- Custom data may hold secrets and the state keeps this of it: it is another for each machine, and guessing is dear.
 local function digest_of(body, data)
@@ -49,11 +52,11 @@ local function made_of(ctx, body)
   local prior, data = ctx.prior, ctx.fields.custom_data
   local kept = prior and prior.outputs and prior.outputs.made_of
   if ctx.verb ~= "create" and prior and prior.fields then data = prior.fields.custom_data end
-  local digest = ctx.verb ~= "create" and kept and kept:match "%x+$" or digest_of(body, data)
-  return ("%s %s"):format(profile.observed(ctx.fields, body.properties, body).image, digest)
+  local digest = ctx.verb ~= "create" and kept and kept:match(DIGEST) or digest_of(body, data)
+  return ("%s scrypt:%s"):format(profile.observed(ctx.fields, body.properties, body).image, digest)
 end
 
--- With replace_apart: what of these a machine has otherwise is told, and is no difference.
+-- What of these a machine has otherwise is no difference then: it is stale.
 local function leave_apart(ctx, shown, body)
   local f, stale = ctx.fields, {}
   for _, name in ipairs { "image", "image_version" } do
@@ -61,10 +64,8 @@ local function leave_apart(ctx, shown, body)
     shown[name] = f[name] or shown[name]
   end
   shown.custom_data = f.custom_data
-  if ctx.made_of:match "%x+$" ~= digest_of(body, f.custom_data) then stale[#stale + 1] = "custom_data" end
-  if #stale > 0 then
-    ctx.note = ("machine %s was made of another %s, and stays until it is replaced: --replace %s"):format(f.name, table.concat(stale, ", "), ctx.address)
-  end
+  if ctx.made_of:match(DIGEST) ~= digest_of(body, f.custom_data) then stale[#stale + 1] = "custom_data" end
+  if #stale > 0 then ctx.stale, ctx.rolls = table.concat(stale, ", "), f.when_stale == "roll" end
 end
 
 return statement.define {
@@ -98,7 +99,7 @@ return statement.define {
     local shown = profile.observed(f, body.properties, body)
     if f.size_apart then shown.size = f.size end
     shown.image_version = ctx.image_version
-    if f.replace_apart then leave_apart(ctx, shown, body) end
+    if f.when_stale ~= "replace" then leave_apart(ctx, shown, body) end
     shown.power = f.power and (ctx.power or f.power)
     shown.extensions = extension.observed(ctx, { body.resources or {} })
     return shown

@@ -35,7 +35,7 @@ end
 function M.moves(ctx, f, known)
   local lives = M.ask(ctx, f, known)
   local new = lives and "another machine, which joins the cluster" or "another machine, with a new cluster"
-  local change = { path = M.MOVES, old = "a machine that is no more", new = new, replace = not lives or nil }
+  local change = { path = M.MOVES, old = "the machine that it was made on", new = new, replace = not lives or nil }
   return { change }, lives, lives and later(known) or known
 end
 

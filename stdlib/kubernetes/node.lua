@@ -137,9 +137,11 @@ local function leave(ctx, patience)
   api.patience = patience or api.patience
   local node = get(api, name)
   if not node then return end
+  local later = goes_later(ctx.fields, node)
+  if later then require("kubeadm.quorum").guard(ctx, ctx.fields.cluster, name) end
   api:merge(handle(name), { spec = { unschedulable = true } })
   drain(ctx, api, name)
-  if goes_later(ctx.fields, node) then return end
+  if later then return end
   api:delete(handle(name), { wait = 60 })
 end
 

@@ -34,6 +34,6 @@ check "both Nodes are Ready" until_true 300 nodes_ready 2
 check "what ran, runs" rolled_out deployment much --timeout=300s
 check "and follows what is said" k scale deployment much --replicas=3
 check "to the worker" rolled_out deployment much --timeout=300s
-exits "nothing is left to do" 0 plan --unset restore
+nothing_left "nothing is left to do" --unset restore
 destroy() { patience=900 vmrun destroy "$recipe" --yes --include-unmanaged "${params[@]}"; }
 exits "all of it goes" 0 destroy

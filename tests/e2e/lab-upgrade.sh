@@ -125,3 +125,30 @@ same "and on no other" "$(said control_plane "sudo ls /var/backups/etcd 2>/dev/n
 same "what was there is there" "$(kept | jq -c '.[]' | grep -xFf "$work/kept" | sort)" "$(cat "$work/kept")"
 same "with what it says" "$(k get configmap,secret -l made=before -o json | jq -r '[.items[] | .data.word] | join(" ")')" "kept a2VwdA=="
 nothing_left "the next plan has no changes"
+
+# Another image of Debian: the workers come first, then the control planes, each in a plan of its own. What was there stays.
+was=$(for name in demo-cp-{1,2,3}; do arm GET "$(of_machine $name)" 2025-04-01 | jq -r .properties.vmId; done)
+params+=(image=Debian:debian-12:12:latest)
+: >"$work/traffic"
+: >"$work/available"
+: >"$work/away"
+available &
+watcher=$!
+children=("$watcher")
+exits "the plan of a roll" 2 plan
+for i in 1 2 3; do has "control plane $i waits" "stale, and replaced when this is done: azure.virtual_machine.cp-$i (image)"; done
+exits "a roll of all machines" 0 apply
+took "a roll of all machines"
+rm -f "$work/traffic"
+wait "$watcher"
+children=()
+same "control planes one after the other, after the workers" "$(grep -oE '^ +[±-] azure\.virtual_machine(\.cp-[123]|_scale_set\.worker\.instances\[[0-9]\]): ' <<<"$out" |
+  grep -oE 'cp-[123]|instances' | paste -sd' ')" "instances instances cp-1 cp-2 cp-3"
+same "none is the machine that it was" "$(for name in demo-cp-{1,2,3}; do arm GET "$(of_machine $name)" 2025-04-01 | jq -r .properties.vmId; done |
+  grep -cxF "$was")" 0
+same "three members of etcd" "$(members)" "demo-cp-1 demo-cp-2 demo-cp-3"
+same "five nodes are Ready at 1.20.3" "$(nodes)" '[[5,"True","v1.20.3"]]'
+same "one node was away at once" "$(jq -s 'map(length) | max' "$work/away")" 1
+above "the budget was kept" "$(sort -n "$work/available" | head -n 1)" 2
+same "what was there is there" "$(kept | jq -c '.[]' | grep -xFf "$work/kept" | sort)" "$(cat "$work/kept")"
+nothing_left "nothing is left to do"

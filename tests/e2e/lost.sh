@@ -41,7 +41,7 @@ lost() {
   exits "$1: then there are no changes" 0 plan "${three[@]}" --detailed-exitcode
 }
 lost cp-3 '± kubeadm\.join\.cp-3: replace'
-joins='~ kubeadm\.init\.cluster: change \(field `host` changed outside: a machine that is no more -> another machine, which joins the cluster\)'
+joins='~ kubeadm\.init\.cluster: change \(field `host` changed outside: the machine that it was made on -> another machine, which joins the cluster\)'
 lost cp-1 "$joins"
 
 # Who does so may be killed, too.

@@ -22,16 +22,17 @@ said() { on "$@" 2>/dev/null | sed -n 's/^  //p'; }
 k() { timeout 120 "$kubectl" --kubeconfig "$config" "$@"; }
 above() { if [ "${2:-0}" -gt "$3" ]; then pass "$1"; else fail "$1" "'$2' is not more than $3"; fi; } # NAME NUMBER NUMBER
 
-# nothing_left NAME: the plan has no changes. A kubelet whose API server was away while it waited for its certificate asks once more, at
+# nothing_left NAME [ARGUMENT...]: the plan has no changes. A kubelet whose API server was away while it waited for its certificate asks once more, at
 # any time: the one change that may come by itself, and which apply makes up for.
 nothing_left() {
   local name=$1 code
+  shift
   for _ in 1 2 3; do
     code=0
-    out=$(plan 2>&1 </dev/null) || code=$?
+    out=$(plan "$@" 2>&1 </dev/null) || code=$?
     [ "$code" -eq 2 ] || break
     grep -E '^ *[-+~±?] ' <<<"$out" | grep -qvE 'kubernetes\.node\..*\(field `serving` changed outside: false -> true\)$' && break
-    apply >/dev/null 2>&1 </dev/null
+    apply "$@" >/dev/null 2>&1 </dev/null
   done
   if [ "$code" -eq 0 ]; then pass "$name"; else fail "$name" "exit code $code, not 0" "$out"; fi
 }

@@ -62,6 +62,7 @@ static void free_thing(struct fake_thing *thing)
     free(thing->address);
     free(thing->kind);
     free(thing->status);
+    free(thing->stale);
     json_decref(thing->fields);
     json_decref(thing->outputs);
     json_decref(thing->members);
@@ -445,6 +446,8 @@ static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error 
         json_object_set(result, "changes", fake->own_changes);
     if (thing->status)
         json_object_set_new(result, "status", json_string(thing->status));
+    if (thing->stale)
+        json_object_update_new(result, json_pack("{s:s, s:b}", "stale", thing->stale, "rolls", 1));
     return result;
 }
 

@@ -21,7 +21,7 @@ struct fake_thing {
     json_t *outputs;
     json_t *members; /* of a set */
     bool unreachable;
-    char *status;
+    char *status, *stale; /* stale: as its reads say, and it rolls */
     struct fake_thing *prev, *next;
 };
 

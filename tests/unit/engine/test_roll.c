@@ -187,6 +187,52 @@ START_TEST(phases_are_told)
 }
 END_TEST
 
+static void is_next(struct fake *fake, const char *address)
+{
+    const struct vr_node *next = vr_plan_next_roll(fake->plan);
+    ck_assert_str_eq(next ? next->address : "none", address);
+}
+
+/* What is alone and stale is no difference; a plan replaces the one that it is told to. */
+START_TEST(who_is_alone_is_replaced_when_told)
+{
+    struct fake *fake = fake_new(1);
+    fake_recipe(fake, "a: name=\"a\"\nb: name=\"b\"\nc: name=\"c\"\nd: on=c\n");
+    graph_text_find(fake->text, "b")->protect = true;
+    fake_run(fake);
+    free(fake_take_log(fake));
+    for (const char *name = "abc"; *name; name++) {
+        char *address = vr_format("t.x.%c", *name);
+        fake_find(fake, address)->stale = vr_strdup("image");
+        free(address);
+    }
+    shows(fake, "");
+    is_next(fake, "t.x.a");
+    ck_assert_str_eq(planned(fake, "t.x.c")->stale, "image");
+    const char *held[] = {"t.x.a"};
+    fake_plan_with(fake, (struct vr_plan_options){.holds = held, .hold_count = 1});
+    is_next(fake, "t.x.c");
+
+    fake_plan_with(fake, (struct vr_plan_options){.roll = "t.x.c"});
+    char *got = fake_show(fake->plan);
+    ck_assert_str_eq(got, "replace t.x.c; replace t.x.d");
+    free(got);
+    ck_assert_str_eq(planned(fake, "t.x.c")->reason, "stale: image");
+    is_next(fake, "t.x.a");
+    fake_apply(fake);
+    did(fake, "delete t.x.d; delete t.x.c; create t.x.c; create t.x.d");
+    shows(fake, "");
+    ck_assert_ptr_null(planned(fake, "t.x.c")->stale);
+
+    fake_plan_with(fake, (struct vr_plan_options){.roll = "t.x.c"});
+    ck_assert_msg(vr_plan_empty(fake->plan), "it is not stale any more");
+    fake_recipe(fake, "a: name=\"a\" size=2\nb: name=\"b\"\nc: name=\"c\"\nd: on=c\n");
+    shows(fake, "update t.x.a");
+    is_next(fake, "t.x.a");
+    fake_free(fake);
+}
+END_TEST
+
 /* A roll within a range remembers how many there were; a recipe that says how many has the word. */
 START_TEST(what_is_remembered_gives_way)
 {
@@ -396,6 +442,7 @@ Suite *roll_suite(void)
     tcase_add_test(basic, what_is_remembered_gives_way);
     tcase_add_test(basic, a_target_rolls_nothing_that_it_leaves_out);
     tcase_add_test(basic, phases_are_told);
+    tcase_add_test(basic, who_is_alone_is_replaced_when_told);
     suite_add_tcase(suite, basic);
     TCase *rolls = tcase_create("rolls");
     tcase_set_timeout(rolls, 60);

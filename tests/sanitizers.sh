@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The unit suites and the native modules' Lua tests, built with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The unit suites, the native modules' Lua tests and a story, built with AddressSanitizer and UndefinedBehaviorSanitizer.
 set -u
 cd "$(dirname "$0")/.."
 export ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
@@ -23,5 +23,6 @@ for file in tests/lua/test_ssh.lua tests/lua/test_connections_*.lua; do
   ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 run build/asan/vmrun lua "$file"
 done
 run build/asan/vmrun check recipes/cluster.lua
+VMRUN=$PWD/build/asan/vmrun run bash tests/e2e/one_by_one.sh # several sessions in one program
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" -eq 0 ]

@@ -118,14 +118,22 @@ int vr_apply_carry_out(struct vr_session *session, struct vr_error *err)
 static struct {
     bool confirmed; /* the plan that named them all */
     json_t *done;   /* {address: true} */
+    size_t others;  /* sessions since the last that had something else to do */
     bool goes_on;
 } roll;
 
-/* A kind that calls stale what it has just made would go on for ever. */
+/* What comes by itself, such as a kubelet's next certificate, is made up for; not for ever. */
+static const size_t OTHERS = 3;
+
+/* What an apply does not change, and a kind that calls stale what it has just made, would go on for
+ * ever. */
 static bool is_first_time(struct vr_session *session, struct vr_error *err)
 {
     if (!session->roll)
-        return true;
+        return roll.others++ < OTHERS ||
+               vr_error_set(err, "stale",
+                            "what is stale waits: the plan has changes again after each apply");
+    roll.others = 0;
     if (!roll.done)
         roll.done = json_object();
     if (json_object_get(roll.done, session->roll))
@@ -138,6 +146,8 @@ static int apply(struct vr_session *session, struct vr_error *err)
 {
     struct vr_plan_options options = {.refresh_only = session->args->refresh_only};
     vr_session_choice(session, &options);
+    if (roll.confirmed)
+        options.replace_count = 0; /* these were */
     if (!vr_session_prepare(session, false, err) ||
         !vr_session_plan_rolling(session, &options, err) || !is_first_time(session, err))
         return VR_EXIT_ERROR;

@@ -131,12 +131,12 @@ char *vr_folder_ask_secret(const char *name, const char *help)
         return NULL;
     silent = before;
     silent.c_lflag &= (tcflag_t)~ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* first: an answer may come at once */
     fprintf(stderr, "%s%s%s%s: ", name, help && *help ? " (" : "", help ? help : "",
             help && *help ? ")" : "");
     fflush(stderr);
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     char *line = read_line();
-    tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
+    tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
     fputc('\n', stderr);
     if (line && !*line) {
         free(line);

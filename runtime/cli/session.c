@@ -699,8 +699,22 @@ json_t *vr_session_describe(struct vr_session *session)
 
 /* --- end --- */
 
-/* The program ends with its session: what holds nothing but memory, such as the recipe and the
- * plan, is not taken apart, which would cost a tenth of a short run. */
+static void forget_memory(struct vr_session *session)
+{
+    for (size_t i = 0; i < session->limits.count; i++)
+        free(session->limit_names[i]);
+    char *const texts[] = {session->path, session->stack, session->folder, session->stack_folder,
+                           session->roll};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        free(texts[i]);
+    free(session->limit_names);
+    free(session->own_limits);
+    json_decref(session->target);
+    json_decref(session->holds);
+}
+
+/* Where the program ends with its session, what holds nothing but memory, such as the recipe and
+ * the plan, is not taken apart, which would cost a tenth of a short run. */
 void vr_session_end(struct vr_session *session)
 {
     unwatch_signals(session);
@@ -719,6 +733,8 @@ void vr_session_end(struct vr_session *session)
     vr_script_free(session->script);
     if (session->loop)
         vr_loop_free(session->loop);
+    if (session->goes_on)
+        forget_memory(session);
 }
 
 int vr_session_failed(struct vr_session *session, struct vr_error *err)

@@ -17,7 +17,7 @@ return kind "pool.thing" {
     local thing = json.decode(fs.read(path(ctx)) or "null")
     if type(thing) ~= "table" then return nil end
     local stale = thing.word ~= ctx.fields.word or fs.read "always" ~= nil
-    return { fields = { name = ctx.fields.name, size = thing.size }, outputs = { id = ctx.fields.name }, stale = stale and "word" or nil,
+    return { fields = { name = ctx.fields.name, size = fs.read "restless" and 0 or thing.size }, outputs = { id = ctx.fields.name }, stale = stale and "word" or nil,
       rolls = ctx.fields.rolls }
   end,
   create = function(ctx)
@@ -105,6 +105,20 @@ run 1 apply saved
 has err "plan no longer holds"
 run 0 apply pool.lua word=five "${given[@]}"
 is "$(words)" "five five five"
+
+# What is asked for is done once.
+run 0 apply pool.lua word=asked "${given[@]}" --replace pool.thing.b
+is "$(words)" "asked asked asked"
+is "$(order)" "b a c"
+run 0 apply pool.lua word=five "${given[@]}"
+
+# Nor does it wait for ever for what comes back after each apply.
+touch restless
+run 1 apply pool.lua word=restless "${given[@]}"
+has err "what is stale waits: the plan has changes again after each apply"
+is "$(words)" "five five five"
+rm restless
+run 0 apply pool.lua word=five "${given[@]}"
 
 # What is never right does not go on for ever.
 touch always

@@ -48,6 +48,25 @@ static bool option(lua_State *L, int index, const char *name)
     return on;
 }
 
+/* A number from 0 on among the options. */
+static lua_Integer count_option(lua_State *L, int index, const char *name, lua_Integer usual)
+{
+    if (!lua_istable(L, index))
+        return usual;
+    lua_getfield(L, index, name);
+    lua_Integer value = usual;
+    if (!lua_isnil(L, -1)) {
+        int whole;
+        value = lua_tointegerx(L, -1, &whole);
+        if (!whole || value < 0)
+            luaL_argerror(L, index,
+                          lua_pushfstring(L, "'%s' wants a whole number from 0 on, got %s", name,
+                                          luaL_tolstring(L, -1, NULL)));
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
 /*** The content of a file.
  * @function read
  * @tparam string path
@@ -55,14 +74,8 @@ static bool option(lua_State *L, int index, const char *name)
 static int fs_read(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    lua_Integer at = 0, left = LUA_MAXINTEGER;
-    if (lua_istable(L, 2)) {
-        lua_getfield(L, 2, "at");
-        at = luaL_optinteger(L, -1, 0);
-        lua_getfield(L, 2, "count");
-        left = luaL_optinteger(L, -1, LUA_MAXINTEGER);
-        lua_pop(L, 2);
-    }
+    lua_Integer at = count_option(L, 2, "at", 0),
+                left = count_option(L, 2, "count", LUA_MAXINTEGER);
     /* Opening a FIFO would wait for somebody who writes. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)

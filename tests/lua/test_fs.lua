@@ -10,6 +10,19 @@ test("write and read give the same bytes", function(t)
   t.eq(fs.stat(path).size, #text)
 end)
 
+test("a part of a file; one that cannot be is an error", function(t)
+  local path = t.tmp() .. "/file"
+  fs.write(path, "0123456789")
+  t.eq(fs.read(path, { at = 3, count = 4 }), "3456")
+  t.eq(fs.read(path, { at = 8 }), "89")
+  t.eq(fs.read(path, { count = 0 }), "")
+  t.eq(fs.read(path, { at = 10 }), "")
+  t.fails("'at' wants a whole number from 0 on, got -4", fs.read, path, { at = -4 })
+  t.fails("'count' wants a whole number from 0 on, got -1", fs.read, path, { count = -1 })
+  t.fails("'at' wants a whole number from 0 on, got 1.5", fs.read, path, { at = 1.5 })
+  t.fails("'at' wants a whole number from 0 on, got begin", fs.read, path, { at = "begin" })
+end)
+
 test("a FIFO that nobody writes to is empty", function(t)
   local path = t.tmp() .. "/fifo"
   t.eq(process.run({ argv = { "mkfifo", path } }).code, 0)

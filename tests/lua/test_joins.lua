@@ -43,13 +43,16 @@ return kind "pool.set" {
 }
 ]]
 
+-- Where there is a FIFO `met`, m1 ends its turn when m2 has come to it, and the other way round. Who must wait is given the time
+-- to come too early.
 local MEMBERS = [[
 local here, pool = use("local", "pool")
 local p = params { count = param.integer { default = 5 }, fail = param.string { default = "" }, word = param.string { default = "" } }
 local set = pool.set "s" { count = p.count }
 local done = serial(set.members, { at_once = WIDTH, max_fail = 1 }, function(item, before)
   return here.command "step" { after = before, triggers = { word = p.word }, command = "echo " .. item.id .. " >>log; case ' " .. p.fail ..
-    " ' in *' " .. item.id .. " '*) exit 1;; esac; sleep 0.3; echo " .. item.id .. ". >>log" }
+    " ' in *' " .. item.id .. " '*) exit 1;; esac; [ ! -p met ] || case " .. item.id .. " in m1) timeout 10 cat met;; " ..
+    "m2) timeout 10 sh -c ': >met';; esac || exit 1; sleep 0.1; echo " .. item.id .. ". >>log" }
 end)
 here.command "end" { after = done, command = "echo all. >>log" }
 ]]
@@ -60,6 +63,10 @@ local function project(t, width, recipe)
   fs.mkdir(dir .. "/pool")
   fs.write(dir .. "/pool/set.lua", SET)
   local self = {}
+  -- Whether the first two members shall meet.
+  function self.meet(whether)
+    if whether then t.eq(process.run({ argv = { "mkfifo", dir .. "/met" } }).code, 0) else fs.remove(dir .. "/met") end
+  end
   function self.run(code, ...)
     fs.remove(dir .. "/log")
     local result = assert(process.run { argv = { process.self(), ... }, cwd = dir, timeout = 25 })
@@ -122,9 +129,11 @@ end)
 
 test("members that the world decides about take turns as well, also those that come later", function(t)
   local p = project(t, 2, MEMBERS)
+  p.meet(true)
   local _, began, ended = p.run(0, "apply", "r.lua", "--yes")
   for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3" } do t.ok(began[name] > ended[before], name .. " after " .. before) end
-  t.ok(began.m2 < ended.m1, "two at once")
+  t.ok(began.m2 < ended.m1 and began.m1 < ended.m2, "two at once")
+  p.meet(false)
   t.has(p.run(0, "plan", "r.lua", "--detailed-exitcode"), "No changes.")
   _, began, ended = p.run(0, "apply", "r.lua", "word=other", "count=7", "--yes")
   for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3", m6 = "m4", m7 = "m5" } do
@@ -132,10 +141,12 @@ test("members that the world decides about take turns as well, also those that c
   end
   -- Those in between went: who is left stands in a line of its own.
   p.run(0, "apply", "r.lua", "word=other", "count=3", "--yes")
+  p.meet(true)
   _, began, ended = p.run(0, "apply", "r.lua", "word=third", "count=3", "--yes")
   t.ok(began.m3 > ended.m1 and began.m2 < ended.m1 and not began.m4)
 
   p = project(t, "'40%'", MEMBERS)
+  p.meet(true)
   _, began, ended = p.run(0, "apply", "r.lua", "--yes")
   t.ok(began.m3 > ended.m1 and began.m2 < ended.m1, "40 % of five are two")
 end)

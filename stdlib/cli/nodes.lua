@@ -2,7 +2,8 @@
 local at_once, clusters = require "at_once", require "cli.clusters"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local survey, upkeep = require "kubeadm.survey", require "kubeadm.upkeep"
-local fail, field, hosts, json, task = require "fail", require "field", require "cli.hosts", require "json", require "task"
+local fail, field, fs = require "fail", require "field", require "fs"
+local hosts, json, task = require "cli.hosts", require "json", require "task"
 
 local M = {}
 
@@ -54,8 +55,16 @@ local OPTIONS = { security = field.boolean {}, reboot = field.choice { "needed",
 -- Another text each time: whoever says so again means it.
 local function word() return os.date "!by hand %Y-%m-%dT%H:%M:%SZ " .. ("%06d"):format(math.floor(task.now() * 1e6) % 1000000) end
 
+-- Who changes Nodes holds the lease that an apply would hold: neither can take a Node away from the other.
+local function lease_of(session)
+  local lease, why, code = fs.lock(session.folder .. "/lock", ("the state of stack '%s'"):format(session.stack))
+  if lease then return lease end
+  error(fail { why, code = code, hint = code == "locked" and "wait until it has ended; nodes.list() looks meanwhile" or nil })
+end
+
 local function one_by_one(self, pattern, fields)
   local done = json.array {}
+  local lease <close> = lease_of(self.session)
   for _, host in ipairs(chosen(self, pattern)) do
     local ctx = context(self, host, fields)
     upkeep.bring(ctx, connect.client(ctx, ctx.fields.cluster))

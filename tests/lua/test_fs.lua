@@ -1,5 +1,5 @@
 local test = require "tap"
-local task, fs, process = require "task", require "fs", require "process"
+local task, fs, json, process = require "task", require "fs", require "json", require "process"
 
 test("write and read give the same bytes", function(t)
   local path = t.tmp() .. "/file"
@@ -120,10 +120,24 @@ test("a lock holds until it is closed", function(t)
   do
     local lock <close> = t.ok(fs.lock(path))
     t.has(t.err("locked", fs.lock(path)), path)
+    t.has(t.err("locked", fs.lock(path, "the box")), "the box is in use by another vmrun")
   end
   local lock = t.ok(fs.lock(path))
   lock:close()
   lock:close()
+end)
+
+test("a lease says who holds it", function(t)
+  local path = t.tmp() .. "/lock"
+  local lease = t.ok(fs.lock(path, "the box"))
+  t.eq(json.decode(fs.read(path)).pid, process.pid())
+  t.has(t.err("locked", fs.lock(path, "the box")), "the box is in use by ")
+  t.has(t.err("locked", fs.lock(path)), path)
+  lease:close()
+  lease:close()
+  t.eq(fs.read(path), "")
+  t.ok(fs.lock(path)):close()
+  t.has(t.err("io", fs.lock(t.tmp(), "the box")), "the box: cannot lock ")
 end)
 
 test("a cancelled flush ends on its own", function(t)

@@ -16,7 +16,7 @@ run() {
 }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-for unit in base keys net engine script; do VMRUN_SEEDS=40 run "build/asan/tests/unit-$unit"; done
+for unit in base keys net machine engine script; do VMRUN_SEEDS=40 run "build/asan/tests/unit-$unit"; done
 for name in json fs process stream http server git task; do run build/asan/vmrun lua "tests/lua/test_$name.lua"; done
 # libssh2 1.10 does not give back all of a login that is broken off in the middle.
 for file in tests/lua/test_ssh.lua tests/lua/test_connections_*.lua; do

@@ -340,18 +340,24 @@ static bool ensure_emulator(struct vr_session *session, struct vr_error *err)
     return ok;
 }
 
-bool vr_session_target(struct vr_session *session, struct vr_error *err)
+static bool find_target(struct vr_session *session, struct vr_error *err)
 {
     bool chosen;
-    session->target = choose_target(session, &chosen, err);
-    if (!session->target)
+    json_t *target = choose_target(session, &chosen, err);
+    if (!target)
         return false;
     if (chosen)
         vr_ui_say(session->ui, "target: the built-in emulator (for Azure: --subscription ID)");
     /* The state's own is not touched: what is added here depends on where we are. */
-    json_t *copy = json_deep_copy(session->target);
-    json_decref(session->target);
-    session->target = copy;
+    session->target = json_deep_copy(target);
+    json_decref(target);
+    return true;
+}
+
+bool vr_session_target(struct vr_session *session, struct vr_error *err)
+{
+    if (!session->target && !find_target(session, err))
+        return false;
     if (vr_target_is(session->target, "emulator") && !ensure_emulator(session, err))
         return false;
     vr_provider_bind(session->provider, session->target, session->stack);

@@ -62,7 +62,8 @@ bool vr_session_open(struct vr_session *session, enum vr_mode mode, struct vr_er
  * `remembered` takes them where nothing else was given, else a parameter that was given last time
  * and is not now is an error. */
 bool vr_session_load(struct vr_session *session, bool lint, bool remembered, struct vr_error *err);
-/* Which cloud, and that it is the stack's. Starts the emulator when it is that. */
+/* Which cloud, and that it is the stack's: found once, whatever came after it. Starts the emulator
+ * when it is that, each time. */
 bool vr_session_target(struct vr_session *session, struct vr_error *err);
 /* All three, under the lease; of a new stack the recipe and the target are looked at first, so that
  * a mistake in them leaves nothing behind. */

@@ -25,7 +25,8 @@ struct vr_decl_field {
     int line;
 };
 
-/* How many of a rolling change may fail, counted over all its joins. */
+/* How many of a rolling change may fail, counted over all its joins; where its joins are templates,
+ * for each member apart, unless the members take turns. */
 struct vr_tally {
     size_t max_fail;
     size_t failed; /* by the run */

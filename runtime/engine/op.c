@@ -143,12 +143,34 @@ static void spread_cbd(struct vr_plan *plan)
     }
 }
 
+/* A join waits for each instance that a gather stands for, and counts it; for the gather itself
+ * where there is none. */
+static void join_edges(struct vr_ops *ops, struct vr_node *join, const struct vr_node *gather)
+{
+    const struct vr_nodes *deps = &gather->private->deps;
+    struct vr_op *act = join->private->act;
+    bool any = false;
+    for (size_t i = 0; i < deps->count; i++) {
+        struct vr_op *instance = deps->items[i]->private->act;
+        if (deps->items[i]->private->type != VR_NODE_INSTANCE || !instance)
+            continue;
+        any = true;
+        if (!instance->users || instance->users->to != act) /* `all { list, list[1] }` */
+            vr_ops_edge(ops, instance, act);
+    }
+    if (!any)
+        vr_ops_edge(ops, gather->private->act, act);
+}
+
 static void act_edges(struct vr_ops *ops, struct vr_node *node)
 {
     struct vr_node_private *p = node->private;
     for (size_t i = 0; p->act && i < p->deps.count; i++) {
         struct vr_node *dep = p->deps.items[i];
-        vr_ops_edge(ops, dep->private->act, p->act);
+        if (p->act->tally && dep->private->type == VR_NODE_GATHER)
+            join_edges(ops, node, dep);
+        else
+            vr_ops_edge(ops, dep->private->act, p->act);
         if (dep->action == VR_ACTION_REPLACE && dep->private->cbd)
             vr_ops_edge(ops, p->act, dep->private->del);
     }
@@ -318,6 +340,25 @@ static void find_paths(struct vr_ops *ops)
     vr_map_free(&averages);
 }
 
+/* Of a template each member has a count of its own, for all its joins of one tally. */
+static struct vr_tally *tally_of(struct vr_ops *ops, const struct vr_node *join)
+{
+    struct vr_tally *tally = join->decl->tally;
+    if (join->private->type != VR_NODE_INSTANCE || join->decl->turn) {
+        tally->failed = 0;
+        return tally;
+    }
+    const struct vr_nodes *beside = &join->parent->private->instances;
+    for (size_t i = 0; i < beside->count; i++) {
+        const struct vr_op *act = beside->items[i]->private->act;
+        if (act && act->tally && beside->items[i]->decl->tally == tally)
+            return act->tally;
+    }
+    struct vr_tally *own = vr_arena_alloc(ops->arena, sizeof(*own));
+    *own = (struct vr_tally){.max_fail = tally->max_fail};
+    return own;
+}
+
 struct vr_ops vr_ops_make(struct vr_plan *plan)
 {
     struct vr_ops ops = {.arena = vr_arena_new(), .plan = plan};
@@ -333,8 +374,8 @@ struct vr_ops vr_ops_make(struct vr_plan *plan)
         }
         if (acts(node))
             node->private->act = vr_ops_add(&ops, node, false);
-        if (node->decl && node->decl->tally)
-            node->decl->tally->failed = 0;
+        if (node->private->act && node->decl && node->decl->tally)
+            node->private->act->tally = tally_of(&ops, node);
     }
     for (size_t i = plan->all.count;
          i-- > 0;) /* backwards: edges are put in front, and are walked in the recipe's order */

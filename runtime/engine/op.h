@@ -37,6 +37,7 @@ struct vr_op {
     bool ends;                    /* a barrier: after the last one */
     const struct vr_phase *phase; /* adds the members of this one; else NULL */
     size_t count;                 /* of members to add */
+    struct vr_tally *tally;       /* of a join: what counts those that failed; else NULL */
     double took;                  /* seconds of its create */
     enum vr_op_state state;
     enum vr_verb verb; /* that runs, or will when its intent is durable */

@@ -37,19 +37,14 @@ static void end(struct vr_run *run, struct vr_op *op, enum vr_op_state state)
         vr_run_totals(run);
 }
 
-static bool is_join(const struct vr_op *op)
-{
-    return op->node->decl && op->node->decl->tally && !op->del;
-}
-
 /* One of those that a join waits for has ended. False: the join cannot be any more. */
 static bool joins(struct vr_run *run, struct vr_op *join, bool ok)
 {
-    struct vr_decl *decl = join->node->decl;
-    decl->tally->failed += !ok;
+    const struct vr_decl *decl = join->node->decl;
+    join->tally->failed += !ok;
     if (join->state != VR_OP_WAITING || join->waits == 0)
         return true;
-    if (!decl->any && decl->tally->failed > decl->tally->max_fail)
+    if (!decl->any && join->tally->failed > join->tally->max_fail)
         return false;
     if (decl->any && !ok)
         return --join->waits > 0;
@@ -61,7 +56,7 @@ static bool joins(struct vr_run *run, struct vr_op *join, bool ok)
 
 static void skip_join(struct vr_run *run, struct vr_op *join)
 {
-    const struct vr_tally *tally = join->node->decl->tally;
+    const struct vr_tally *tally = join->tally;
     char *why = join->node->decl->any ? vr_strdup("none of what it waits for came to be")
                                       : vr_format("%zu of what it waits for failed, and %zu may",
                                                   tally->failed, tally->max_fail);
@@ -87,7 +82,7 @@ static void finish(struct vr_run *run, struct vr_op *op)
             user->last_end = at;
             user->last = op->real ? op : op->last;
         }
-        if (!is_join(user))
+        if (!user->tally)
             released(run, user);
         else if (!joins(run, user, known))
             skip_join(run, user);
@@ -120,7 +115,7 @@ static void skip_users(struct vr_run *run, struct vr_op *op, const char *why)
     while (list.head) {
         for (struct vr_op_edge *edge = vr_run_pop(&list)->users; edge; edge = edge->next) {
             if (edge->dropped || edge->to->state != VR_OP_WAITING ||
-                (is_join(edge->to) && joins(run, edge->to, false)))
+                (edge->to->tally && joins(run, edge->to, false)))
                 continue;
             if (edge->loose) {
                 edge->to->count -= edge->to->count > 0;

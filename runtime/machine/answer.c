@@ -19,7 +19,7 @@ void vr_answer_ok(const json_t *id)
     vr_answer(json_pack("{s:O, s:b}", "id", id, "ok", 1));
 }
 
-void vr_answer_error(const json_t *id, struct vr_error *err)
+static void tell(const json_t *id, const struct vr_error *err)
 {
     json_t *text = json_string(err->message); /* a path may be of any bytes, and cut */
     json_t *message = json_pack("{s:O, s:o}", "id", id, "error",
@@ -29,6 +29,11 @@ void vr_answer_error(const json_t *id, struct vr_error *err)
     if (err->hint)
         json_object_set_new(message, "hint", json_string(err->hint));
     vr_answer(message);
+}
+
+void vr_answer_error(const json_t *id, struct vr_error *err)
+{
+    tell(id, err);
     vr_error_clear(err);
 }
 
@@ -43,10 +48,10 @@ int vr_message_number(const json_t *message, const char *key)
     return (int)json_integer_value(json_object_get(message, key));
 }
 
-void vr_answer_once(json_t **id, struct vr_error *err)
+void vr_answer_once(json_t **id, const struct vr_error *err)
 {
     if (*id && err)
-        vr_answer_error(*id, err);
+        tell(*id, err);
     else if (*id)
         vr_answer_ok(*id);
     json_decref(*id);

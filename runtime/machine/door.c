@@ -71,6 +71,7 @@ static void end_attempt(struct attempt *attempt, int error)
     if (error != 0)
         vr_error_system(&err, error, "%s", attempt->where);
     vr_answer_once(&attempt->id, error != 0 ? &err : NULL);
+    vr_error_clear(&err);
     vr_watch_end(&attempt->socket);
     vr_watch_end(&attempt->deadline);
     free(attempt->where);

@@ -127,6 +127,7 @@ static void on_prepared(struct vr_watch *watch, unsigned events)
         machine->boot = NULL;
     } else {
         vr_answer_once(&machine->boot, &err);
+        vr_error_clear(&err);
         vr_system_kill(&machine->system);
     }
 }
@@ -179,7 +180,10 @@ static void boot(struct vr_lab *lab, const json_t *id, const json_t *message)
 
 static void go(struct machine *machine, const json_t *id)
 {
-    json_decref(machine->go);
+    if (machine->go) {
+        fail(id, "machine %s is on its way up already", machine->name);
+        return;
+    }
     machine->go = json_incref((json_t *)id);
     vr_system_go(&machine->system);
 }

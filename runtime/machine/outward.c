@@ -122,14 +122,24 @@ void vr_outward_reply(struct vr_outward *outward, const json_t *message)
 
 void vr_outward_serve(struct vr_outward *outward, const json_t *id, const json_t *message)
 {
+    struct vr_error err = {0};
     const char *address = vr_message_text(message, "address");
     int port = vr_message_number(message, "redirect");
     int questions = -1;
+    /* Without a router it would be the emulator's own network; a second pair of sockets would take
+     * the first one's watches, which nothing could close any more. */
+    if (outward->network->router < 0)
+        vr_error_set(&err, "machine", "there is no router yet that could listen on %s", address);
+    else if (outward->callers_in.fd >= 0)
+        vr_error_set(&err, "machine", "the router listens already");
+    if (err.message) {
+        vr_answer_error(id, &err);
+        return;
+    }
     int callers = vr_network_listen(outward->network, outward->network->router, "0.0.0.0", port);
     if (callers >= 0)
         questions = vr_network_datagrams(outward->network, outward->network->router, address, 53);
     if (questions < 0) {
-        struct vr_error err = {0};
         vr_error_system(&err, errno, "the router cannot listen on %s", address);
         vr_answer_error(id, &err);
         if (callers >= 0)

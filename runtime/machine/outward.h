@@ -22,7 +22,7 @@ struct vr_outward {
 
 void vr_outward_init(struct vr_outward *outward, int epoll, const struct vr_network *network,
                      struct vr_relays *relays);
-/* "serve": listens in the router. */
+/* "serve": listens in the router, which there must be; once. */
 void vr_outward_serve(struct vr_outward *outward, const json_t *id, const json_t *message);
 /* "connect" and "refuse": what becomes of a connection. */
 void vr_outward_answer(struct vr_outward *outward, const json_t *message, bool wanted);

@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "engine/lease.h"
 #include "script/value.h"
 #include "script/work.h"
 
@@ -48,6 +49,25 @@ static bool option(lua_State *L, int index, const char *name)
     return on;
 }
 
+/* A number from 0 on among the options. */
+static lua_Integer count_option(lua_State *L, int index, const char *name, lua_Integer usual)
+{
+    if (!lua_istable(L, index))
+        return usual;
+    lua_getfield(L, index, name);
+    lua_Integer value = usual;
+    if (!lua_isnil(L, -1)) {
+        int whole;
+        value = lua_tointegerx(L, -1, &whole);
+        if (!whole || value < 0)
+            luaL_argerror(L, index,
+                          lua_pushfstring(L, "'%s' wants a whole number from 0 on, got %s", name,
+                                          luaL_tolstring(L, -1, NULL)));
+    }
+    lua_pop(L, 1);
+    return value;
+}
+
 /*** The content of a file.
  * @function read
  * @tparam string path
@@ -55,14 +75,8 @@ static bool option(lua_State *L, int index, const char *name)
 static int fs_read(lua_State *L)
 {
     const char *path = luaL_checkstring(L, 1);
-    lua_Integer at = 0, left = LUA_MAXINTEGER;
-    if (lua_istable(L, 2)) {
-        lua_getfield(L, 2, "at");
-        at = luaL_optinteger(L, -1, 0);
-        lua_getfield(L, 2, "count");
-        left = luaL_optinteger(L, -1, LUA_MAXINTEGER);
-        lua_pop(L, 2);
-    }
+    lua_Integer at = count_option(L, 2, "at", 0),
+                left = count_option(L, 2, "count", LUA_MAXINTEGER);
     /* Opening a FIFO would wait for somebody who writes. */
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
@@ -493,29 +507,49 @@ static int fs_statvfs(lua_State *L)
 
 /* --- locks --- */
 
+struct lock {
+    int fd;
+    bool lease; /* its file says who holds it */
+};
+
 static int lock_close(lua_State *L)
 {
-    int *fd = luaL_checkudata(L, 1, LOCK);
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
+    struct lock *lock = luaL_checkudata(L, 1, LOCK);
+    if (lock->lease)
+        vr_lease_give(lock->fd);
+    else if (lock->fd >= 0)
+        close(lock->fd);
+    lock->fd = -1;
     return 0;
+}
+
+static int take_lease(lua_State *L, struct lock *lock, const char *path, const char *what)
+{
+    struct vr_error err = {0};
+    lock->lease = true;
+    lock->fd = vr_lease_take(path, what, 0, &err);
+    return lock->fd >= 0 ? 1 : vr_script_fail(L, &err);
 }
 
 /*** Locks a file (made if missing) against other processes until lock:close(), or until this
  * process ends.
  * @function lock
+ * @tparam string path
+ * @tparam[opt] string what the file stands for ("the state of stack 'x'"): then it is a lease,
+ * whose file says who holds it, as does the message when it is another
  * @return the lock; or nil, message, "locked" */
 static int fs_lock(lua_State *L)
 {
-    const char *path = luaL_checkstring(L, 1);
-    int *fd = lua_newuserdatauv(L, sizeof(*fd), 0);
-    *fd = -1;
+    const char *path = luaL_checkstring(L, 1), *what = luaL_optstring(L, 2, NULL);
+    struct lock *lock = lua_newuserdatauv(L, sizeof(*lock), 0);
+    *lock = (struct lock){.fd = -1};
     luaL_setmetatable(L, LOCK);
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (*fd < 0)
+    if (what)
+        return take_lease(L, lock, path, what);
+    lock->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock->fd < 0)
         return fail(L, "lock", path);
-    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+    if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0)
         return 1;
     if (errno != EWOULDBLOCK)
         return fail(L, "lock", path);

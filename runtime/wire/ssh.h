@@ -69,7 +69,8 @@ const char *vr_ssh_host_key_types(const struct vr_ssh *ssh);
 /* A signature that the login waits for, of the identity of this number (from 0): the data to sign,
  * valid until the answer; NULL: none. */
 const void *vr_ssh_wanted(const struct vr_ssh *ssh, size_t *identity, size_t *length);
-/* The answer: a bare signature (for RSA: rsa-sha2-256), or why there is none. */
+/* The answer: a bare signature (for RSA: rsa-sha2-256; an empty one is none), or why there is none.
+ */
 void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length);
 void vr_ssh_refuse(struct vr_ssh *ssh, const char *why);
 

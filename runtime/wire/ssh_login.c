@@ -299,16 +299,18 @@ static bool take_answer(struct vr_ssh *ssh)
     return true;
 }
 
-void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
-{
-    if (take_answer(ssh))
-        vr_buf_add(&ssh->answer, signature, length);
-}
-
 void vr_ssh_refuse(struct vr_ssh *ssh, const char *why)
 {
     if (!take_answer(ssh))
         return;
     free(ssh->identities[ssh->at].unsigned_why);
     ssh->identities[ssh->at].unsigned_why = vr_strdup(why);
+}
+
+void vr_ssh_sign(struct vr_ssh *ssh, const void *signature, size_t length)
+{
+    if (length == 0)
+        vr_ssh_refuse(ssh, "an empty signature was given");
+    else if (take_answer(ssh))
+        vr_buf_add(&ssh->answer, signature, length);
 }

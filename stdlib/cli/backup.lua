@@ -1,7 +1,7 @@
 --- `vmrun backup RECIPE [CLUSTER]`: a cluster of kubeadm in one encrypted file: a snapshot of etcd, keys and authorities, the
 -- encryption configuration. Taken from a control plane that is well; `--show FILE` reads such a file instead.
 local archive, capture = require "kubeadm.archive", require "kubeadm.capture"
-local connect, connection = require "kubernetes.connect", require "host.connection"
+local clusters, connect, connection = require "cli.clusters", require "kubernetes.connect", require "host.connection"
 local crypto, fail, fs, json, log = require "crypto", require "fail", require "fs", require "json", require "log"
 local process, secret, survey, terminal = require "process", require "secret", require "kubeadm.survey", require "terminal"
 
@@ -10,32 +10,13 @@ local M = {}
 local VARIABLE = "VMRUN_BACKUP_KEY"
 local STARTS = 120 -- seconds: right after a cluster was made etcd does not count as Ready, for a minute and more
 
--- The row of the cluster that is meant.
-local function source(call)
-  local rows, names, wanted = {}, {}, call.args.words[1]
-  for _, row in ipairs(call.session.rows) do
-    if row.kind == "kubeadm.init" then
-      names[#names + 1] = row.address
-      if not wanted or row.address == wanted or row.address:match("([%w_-]+)$") == wanted then rows[#rows + 1] = row end
-    end
-  end
-  if #rows == 1 then return rows[1] end
-  if #names == 0 then
-    error(fail { ("stack '%s' has no cluster of kubeadm"):format(call.session.stack), code = "backup", hint = "apply the recipe first" })
-  end
-  error(fail { wanted and ("there is no cluster '%s'"):format(wanted) or ("stack '%s' has several clusters"):format(call.session.stack),
-    code = "backup", hint = "say which: " .. table.concat(names, ", ") })
-end
-
-local function ref(value) return type(value) == "table" and value["$ref"] or nil end
+local function source(call) return clusters.named(call, { "kubeadm.init" }, "cluster of kubeadm", "backup") end
 
 -- The addresses of its control planes' hosts, the first one's in front.
 local function hosts_of(call, init)
-  local hosts = { ref(init.fields.host) }
-  for _, row in ipairs(call.session.rows) do
-    if row.kind == "kubeadm.join" and row.fields.control_plane == true and ref(row.fields.cluster) == init.address then
-      hosts[#hosts + 1] = ref(row.fields.host)
-    end
+  local hosts = {}
+  for _, member in ipairs(clusters.members(call.session)) do
+    if member.init == init and member.control_plane then hosts[#hosts + 1] = member.host end
   end
   return hosts
 end

@@ -1,39 +1,15 @@
 --- `vmrun kubeconfig RECIPE [CLUSTER]`: a kubeconfig, made from the control plane's credentials or, with --user, from a
 -- certificate that the cluster signs for this; written 0600.
 local crypto, fail, fs, json, yaml = require "crypto", require "fail", require "fs", require "json", require "yaml"
-local connect, dial, process, task = require "kubernetes.connect", require "dial", require "process", require "task"
+local clusters, connect, dial, process = require "cli.clusters", require "kubernetes.connect", require "dial", require "process"
 
 local M = {}
 
 local WAIT_FOR_SIGNER = 60
 
-local function is_cluster(row)
-  for _, kind in ipairs(connect.KINDS) do if row.kind == kind then return true end end
-  return false
-end
+local function source(call) return clusters.named(call, connect.KINDS, "cluster", "kubeconfig") end
 
--- The row of the cluster that is meant.
-local function source(call)
-  local rows, names, wanted = {}, {}, call.args.words[1]
-  for _, row in ipairs(call.session.rows) do
-    if is_cluster(row) then
-      rows[#rows + 1] = row
-      names[#names + 1] = row.address
-    end
-  end
-  if #rows == 0 then
-    error(fail { ("stack '%s' has no cluster"):format(call.session.stack), code = "kubeconfig", hint = "apply the recipe first" })
-  end
-  local found = {}
-  for _, row in ipairs(rows) do
-    if not wanted or row.address == wanted or row.address:match("([%w_-]+)$") == wanted then found[#found + 1] = row end
-  end
-  if #found == 1 then return found[1] end
-  error(fail { wanted and ("there is no cluster '%s'"):format(wanted) or ("stack '%s' has several clusters"):format(call.session.stack),
-    code = "kubeconfig", hint = "say which: " .. table.concat(names, ", ") })
-end
-
-local function host_of(row) return type(row.fields.host) == "table" and row.fields.host["$ref"] or nil end
+local function host_of(row) return clusters.reference(row.fields.host) end
 
 --- The resources whose values are needed: of a cluster that kubeadm made, the host where its credentials are.
 function M.choose(call)

@@ -1,37 +1,17 @@
 --- The Nodes of a stack whose machines are ours, for the REPL: looked at, restarted and upgraded one at a time.
-local at_once = require "at_once"
+local at_once, clusters = require "at_once", require "cli.clusters"
 local connect, connection = require "kubernetes.connect", require "host.connection"
 local survey, upkeep = require "kubeadm.survey", require "kubeadm.upkeep"
-local fail, field, hosts, json, task = require "fail", require "field", require "cli.hosts", require "json", require "task"
+local fail, field, fs = require "fail", require "field", require "fs"
+local hosts, json, task = require "cli.hosts", require "json", require "task"
 
 local M = {}
-
-local function reference(value) return type(value) == "table" and value["$ref"] or nil end
-
--- The rows of those who are in a cluster, by the address of their host: { init = row of the cluster's kubeadm.init, name =
--- the Node's if it was given, control_plane = }.
-local function members_of(session)
-  local by_address, members = {}, {}
-  for _, row in ipairs(session.rows or {}) do
-    local f = row.fields
-    if row.kind == "kubeadm.init" then
-      by_address[row.address] = row
-      members[reference(f.host) or ""] = { init = row, name = f.node_name, control_plane = true }
-    end
-  end
-  for _, row in ipairs(session.rows or {}) do
-    local f = row.fields
-    local init = row.kind == "kubeadm.join" and by_address[reference(f.cluster) or ""]
-    if init then members[reference(f.host) or ""] = { init = init, name = f.node_name, control_plane = f.control_plane == true } end
-  end
-  return members
-end
 
 --- The addresses of the resources whose values are needed: the hosts.
 function M.choose(session)
   connection.later = true
   local list = json.array {}
-  for address in pairs(members_of(session)) do list[#list + 1] = address end
+  for _, member in ipairs(clusters.members(session)) do list[#list + 1] = member.host end
   if #list == 0 then error(fail { "the stack has no cluster of kubeadm", code = "nodes", hint = "start with a recipe that was applied" }) end
   table.sort(list)
   return list
@@ -42,7 +22,7 @@ local function said(name) return function(_, text) io.stderr:write(name, ": ", t
 -- As verbs of kinds have it.
 local function context(self, host, more)
   local member, init = host.member, host.member.init
-  local cluster, value = connect.of_row(init, self.values[reference(init.fields.host)]), self.values[host.row]
+  local cluster, value = connect.of_row(init, self.values[clusters.reference(init.fields.host)]), self.values[host.row]
   if type(value) ~= "table" or type(cluster.host) ~= "table" then
     error(fail { ("%s is not known"):format(host.row), code = "nodes", hint = "see what 'vmrun plan' says of it" })
   end
@@ -75,8 +55,16 @@ local OPTIONS = { security = field.boolean {}, reboot = field.choice { "needed",
 -- Another text each time: whoever says so again means it.
 local function word() return os.date "!by hand %Y-%m-%dT%H:%M:%SZ " .. ("%06d"):format(math.floor(task.now() * 1e6) % 1000000) end
 
+-- Who changes Nodes holds the lease that an apply would hold: neither can take a Node away from the other.
+local function lease_of(session)
+  local lease, why, code = fs.lock(session.folder .. "/lock", ("the state of stack '%s'"):format(session.stack))
+  if lease then return lease end
+  error(fail { why, code = code, hint = code == "locked" and "wait until it has ended; nodes.list() looks meanwhile" or nil })
+end
+
 local function one_by_one(self, pattern, fields)
   local done = json.array {}
+  local lease <close> = lease_of(self.session)
   for _, host in ipairs(chosen(self, pattern)) do
     local ctx = context(self, host, fields)
     upkeep.bring(ctx, connect.client(ctx, ctx.fields.cluster))
@@ -100,7 +88,8 @@ end
 --- session: what vr_session_describe gives; values: those of the chosen resources. Gives `list(PATTERN)`, `reboot(PATTERN)` and
 -- `maintain(PATTERN, { security =, reboot = })`; a pattern is one of `vmrun exec`, and all unless said.
 function M.new(session, values)
-  local self = { session = session, values = values, members = members_of(session) }
+  local self = { session = session, values = values, members = {} }
+  for _, member in ipairs(clusters.members(session)) do self.members[member.host] = member end
   local nodes = {}
 
   function nodes.list(pattern)

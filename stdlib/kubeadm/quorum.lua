@@ -27,7 +27,8 @@ local function listed(names)
   return table.concat(names, ", ")
 end
 
---- Why these members (a set of names: "gone", or "stopped" for those that stay members) may not leave; nil when they may.
+--- Why these members (a set of names: "gone", or "stopped" for those that stay members) may not leave; nil when they may. what to do,
+-- and who else would have to be well (names; nil when that is nobody).
 function M.objection(members, leaving)
   local count, well, left, total, ill, names = 0, 0, 0, 0, {}, {}
   for name, is_well in pairs(members) do
@@ -41,24 +42,34 @@ function M.objection(members, leaving)
   if #names == 0 then return nil end
   local majority = count // 2 + 1
   local state = #ill > 0 and ("; of %d members %s %s not healthy"):format(count, listed(ill), #ill == 1 and "is" or "are") or ""
+  local needed = #ill > 0 and listed(ill) or nil
   if well < majority then
-    return ("etcd has no majority now, so no member can be taken out of it%s"):format(state), "bring members back first"
+    return ("etcd has no majority now, so no member can be taken out of it%s"):format(state), "bring members back first", needed
   end
   if left < total // 2 + 1 then
     return ("etcd would lose its majority without %s: %d of %d would be left%s"):format(listed(names), left, total, state),
-      #ill > 0 and "bring " .. listed(ill) .. " back first" or "destroy the whole cluster if that is meant, or add control planes first"
+      needed and "bring " .. needed .. " back first" or "destroy the whole cluster if that is meant, or add control planes first", needed
   end
 end
 
---- Right before a control plane is reset: raises when the others could not go on without it. cluster: the table of its kubeadm.init.
+--- Right before a control plane is reset: raises when the others could not go on without it. Others that are not well get the time
+-- that a static pod may take to start: one that has just joined is not always seen to be starting. cluster: the table of its
+-- kubeadm.init.
 function M.guard(ctx, cluster, name)
   if M.is_going(cluster) then return end
-  local ok, now = pcall(function() return survey.settled(ctx, connect.client(ctx, cluster)) end)
+  local leaving = { [name:lower()] = "gone" }
+  local function lack(now)
+    local why, hint, needed = M.objection(M.members(now), leaving)
+    return needed and { words = ("waiting for etcd of %s"):format(needed), message = why, hint = hint, code = "quorum",
+      is_sign = function(event, pod) return event ~= "DELETED" and (pod.metadata.labels or {}).component == "etcd" end }
+  end
+  local ok, now = pcall(function() return survey.settled(ctx, connect.client(ctx, cluster), lack) end)
+  if not ok and fail.is(now) and now.code == "quorum" then error(now, 0) end
   if not ok then
     error(fail { ("%s stays: it is not known whether etcd keeps its majority without it: %s"):format(name, tostring(now)),
       code = "quorum", hint = "bring the API back first; the whole cluster goes with `vmrun destroy`" })
   end
-  local why, hint = M.objection(M.members(now), { [name:lower()] = "gone" })
+  local why, hint = M.objection(M.members(now), leaving)
   if why then error(fail { why, code = "quorum", hint = hint }) end
 end
 

@@ -125,18 +125,21 @@ end
 
 local function is_ready(event, pod) return event ~= "DELETED" and client.condition(pod, "Ready") == "True" end
 
+-- What a survey lacks while static pods of control planes are only starting.
+local function start_of(survey)
+  local names, set = starting_of(survey)
+  if #names == 0 then return nil end
+  local words = table.concat(names, ", ")
+  return { words = ("waiting for %s to start"):format(words), code = "starting",
+    message = ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS),
+    hint = "see why: kubectl describe pod -n kube-system " .. names[1],
+    is_sign = function(event, pod) return set[pod.metadata.name] and (event == "DELETED" or is_ready(event, pod)) end }
+end
+
 --- A survey in which no static pod of a control plane is only starting: right after a cluster was made, the startup probes of etcd
--- and the API servers take a minute.
-function M.settled(ctx, api)
-  return M.await(ctx, api, M.STARTS, function(survey)
-    local names, set = starting_of(survey)
-    if #names == 0 then return nil end
-    local words = table.concat(names, ", ")
-    return { words = ("waiting for %s to start"):format(words), code = "starting",
-      message = ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS),
-      hint = "see why: kubectl describe pod -n kube-system " .. names[1],
-      is_sign = function(event, pod) return set[pod.metadata.name] and (event == "DELETED" or is_ready(event, pod)) end }
-  end)
+-- and the API servers take a minute. `missing(survey)`: what else is waited for (see `await`).
+function M.settled(ctx, api, missing)
+  return M.await(ctx, api, M.STARTS, function(survey) return start_of(survey) or missing and missing(survey) end)
 end
 
 --- A survey with a member of etcd that runs, on a Node that is Ready.

@@ -530,18 +530,35 @@ local function join(word, place, members, tally)
   return made
 end
 
+-- Whether there is something to wait for in a value.
+local function holds_any(given)
+  local d = data(given)
+  if d then return d.class ~= "secret" and (d.class ~= "list" or holds_any(d.value)) end
+  for _, item in next, type(given) == "table" and given or {} do if holds_any(item) then return true end end
+  return false
+end
+
+-- What is to meet: a list of resources, or what each() gives back, which may also stand in the list; and the table with the options.
 local function members_of(word, given)
+  if is(given, "list") then given = { given } end
   if type(given) ~= "table" or is(given) then now.raise(("%s wants a list of resources: %s { a, b }"):format(word, word), word) end
   local members = {}
+  local function add(item)
+    if is(item, "list") and not holds_any(item) then
+      now.raise(("%s waits for resources, and this each() gives none back"):format(word), word)
+    end
+    members[#members + 1] = item
+  end
   for key, item in next, given do
     if math.type(key) == "integer" then
-      members[#members + 1] = item
+      local several = type(item) == "table" and not is(item)
+      for _, one in ipairs(several and item or { item }) do add(one) end
     elseif key ~= "max_fail" or word ~= "all" then
       now.raise(("%s has no part '%s'"):format(word, tostring(key)), key)
     end
   end
   if #members == 0 then now.raise(("%s wants at least one resource"):format(word), word) end
-  return members
+  return members, given
 end
 
 local function count_of(word, name, given, least)
@@ -550,13 +567,14 @@ local function count_of(word, name, given, least)
 end
 
 local function all(given)
-  local members, place = members_of("all", given), now.place()
-  return join("all", place, members, declare.tally(count_of("all", "max_fail", given.max_fail, 0) or 0))
+  if is(given, "poison") then return given end
+  local members, options = members_of("all", given)
+  return join("all", now.place(), members, declare.tally(count_of("all", "max_fail", options.max_fail, 0) or 0))
 end
 
 local function any(given)
-  local members, place = members_of("any", given), now.place()
-  return join("any", place, members, declare.tally())
+  if is(given, "poison") then return given end
+  return join("any", now.place(), members_of("any", given), declare.tally())
 end
 
 -- `at_once`: a number, or percents of all.

@@ -77,6 +77,7 @@ function M.sign(path, key, data)
     return algorithm, bare
   end)
   if not ok then return nil, ("the ssh-agent at %s did not answer with a signature"):format(path), "agent" end
+  if signature == "" then return nil, ("the ssh-agent at %s gave an empty signature"):format(path), "agent" end
   if algorithm ~= wanted then -- an old agent signs with SHA-1 whatever it is asked for
     return nil, ("the ssh-agent at %s signed with %q instead of %s"):format(path, algorithm, wanted), "agent"
   end

@@ -78,13 +78,16 @@ Connection.__close = function(self) self:close() end
 for _, name in ipairs { "exec", "upload", "open" } do Connection[name] = core.session[name] end
 
 local version
+local asking = require "together"()
 
--- The version of the ssh program; nil: there is none, 0: it does not tell.
+local function ask_version()
+  local result = process.run { argv = { "ssh", "-V" }, timeout = 10 }
+  return result and result.code == 0 and (tonumber(result.stderr:match("OpenSSH_(%d+%.%d+)")) or 0) or nil
+end
+
+-- The version of the ssh program; nil: there is none, 0: it does not tell. One asks for all who come at once.
 local function installed()
-  if not version then
-    local result = process.run { argv = { "ssh", "-V" }, timeout = 10 }
-    version = result and result.code == 0 and (tonumber(result.stderr:match("OpenSSH_(%d+%.%d+)")) or 0) or nil
-  end
+  version = version or asking("version", ask_version)
   return version
 end
 

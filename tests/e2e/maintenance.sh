@@ -141,6 +141,10 @@ same "where it was told to" "$(version_of curl)" "7.88.1-10+deb12u16 on 4
 7.88.1-10+deb12u18 on 1"
 same "nobody is left cordoned by it" "$(left_over)" ""
 exits "which is nothing to a plan" 0 look packages=budget
+busy() { (flock -n 9 && repl "$@") 9>>"$state/stacks/cluster/lock"; }
+exits "not while an apply runs" 1 busy 'nodes.reboot "demo-cp-2"'
+has "which is told as to an apply" "the state of stack 'cluster' is in use by"
+check "but one may look" busy '#nodes.list()'
 exits "what is no pattern of hosts is told" 1 repl 'nodes.reboot "nobody"'
 has "as for exec" "no host fits 'nobody'"
 

@@ -80,6 +80,8 @@ test("an agent that does not sign, or not as asked, is named by both transports"
   agent_with(t, server.dir .. "/locked.sock", key, function() return nil end)
   fs.write(server.dir .. "/old", config:format("old"))
   agent_with(t, server.dir .. "/old.sock", key, function(of, data) return of:sign(data, "ssh-rsa") end)
+  fs.write(server.dir .. "/empty", config:format("empty"))
+  agent_with(t, server.dir .. "/empty.sock", key, function() return "", "rsa-sha2-256" end)
   local function try(name, transport)
     local err = refused(t, host_of(server, { key = false, config = server.dir .. "/" .. name, transport = transport }), "auth")
     t.ok(not err.message:find(" refused user ", 1, true), err.message)
@@ -91,11 +93,23 @@ test("an agent that does not sign, or not as asked, is named by both transports"
   t.has(message, "the ssh-agent at " .. server.dir .. "/locked.sock refused to sign")
   t.has(try("locked", "openssh"), "nobody has signed with key RSA")
   t.has(try("old"), ("the ssh-agent at %s/old.sock signed with \"ssh-rsa\" instead of rsa-sha2-256"):format(server.dir))
+  t.has(try("empty"), ("the ssh-agent at %s/empty.sock gave an empty signature"):format(server.dir))
   -- One that the host did refuse is told apart.
   local wrong = assert(ssh.key(sshd.keypair(server.dir, "wrong").private))
   local mine = { blob = key:blob(), name = "mine", sign = function() return nil, "it is locked" end }
   message = t.err("auth", ssh.connect(sshd.options(server, { key = false, identities = { wrong, mine } })))
   t.has(message, ("refused user '%s' with each of the keys %s, mine (it is locked)"):format(server.user, wrong:name()))
+end)
+
+test("an empty signature is none: the next key is tried", function(t)
+  local server = sshd.start(t)
+  local right = assert(ssh.key(server.key))
+  local function empty(name) return { blob = right:blob(), name = name, sign = function() return "" end } end
+  local conn = assert(ssh.connect(sshd.options(server, { key = false, identities = { empty("one"), empty("two"), right } })))
+  t.eq(conn:exec("echo in").stdout, "in\n")
+  conn:close()
+  t.has(t.err("auth", ssh.connect(sshd.options(server, { key = false, identities = { empty("one"), empty("two") } }))),
+    "nobody has signed with any of the keys one (an empty signature was given), two (an empty signature was given)")
 end)
 
 test("agent = true, and none that answers", function(t)

@@ -142,6 +142,31 @@ test("a hardened sshd: libssh2 names the second transport, which gets in", funct
   t.eq(says(t, by_openssh(server)), "in")
 end)
 
+test("openssh: which ssh there is, one asks for all", function(t)
+  local own, run, asked = package.loaded["ssh.openssh"], process.run, 0
+  package.loaded["ssh.openssh"] = nil
+  local fresh = require "ssh.openssh"
+  process.run = function(options)
+    if options.argv[2] == "-V" then asked = asked + 1 end
+    return run(options)
+  end
+  t.after(function()
+    process.run, package.loaded["ssh.openssh"] = run, own
+    fresh.close_all()
+  end)
+  local function connect()
+    return fresh.connect { host = "127.0.0.1", port = 1, keys = {}, host_keys = {}, timeout = 20 }
+  end
+  local jobs = {}
+  for i = 1, 6 do jobs[i] = task.spawn(connect) end
+  for _, job in ipairs(jobs) do
+    local _, value, message, code = job:join()
+    t.err("unreachable", value, message, code)
+  end
+  t.err("unreachable", connect())
+  t.eq(asked, 1)
+end)
+
 test("openssh: folders and files with odd names", function(t)
   local server = sshd.start(t)
   local odd = server.dir .. [[/it's a "100%h" folder]]

@@ -1,5 +1,5 @@
 local test = require "tap"
-local task, fs, process = require "task", require "fs", require "process"
+local task, fs, json, process = require "task", require "fs", require "json", require "process"
 
 test("write and read give the same bytes", function(t)
   local path = t.tmp() .. "/file"
@@ -8,6 +8,19 @@ test("write and read give the same bytes", function(t)
   t.eq(fs.read(path), text)
   t.eq(fs.stat(path).mode, 0x180)
   t.eq(fs.stat(path).size, #text)
+end)
+
+test("a part of a file; one that cannot be is an error", function(t)
+  local path = t.tmp() .. "/file"
+  fs.write(path, "0123456789")
+  t.eq(fs.read(path, { at = 3, count = 4 }), "3456")
+  t.eq(fs.read(path, { at = 8 }), "89")
+  t.eq(fs.read(path, { count = 0 }), "")
+  t.eq(fs.read(path, { at = 10 }), "")
+  t.fails("'at' wants a whole number from 0 on, got -4", fs.read, path, { at = -4 })
+  t.fails("'count' wants a whole number from 0 on, got -1", fs.read, path, { count = -1 })
+  t.fails("'at' wants a whole number from 0 on, got 1.5", fs.read, path, { at = 1.5 })
+  t.fails("'at' wants a whole number from 0 on, got begin", fs.read, path, { at = "begin" })
 end)
 
 test("a FIFO that nobody writes to is empty", function(t)
@@ -107,10 +120,24 @@ test("a lock holds until it is closed", function(t)
   do
     local lock <close> = t.ok(fs.lock(path))
     t.has(t.err("locked", fs.lock(path)), path)
+    t.has(t.err("locked", fs.lock(path, "the box")), "the box is in use by another vmrun")
   end
   local lock = t.ok(fs.lock(path))
   lock:close()
   lock:close()
+end)
+
+test("a lease says who holds it", function(t)
+  local path = t.tmp() .. "/lock"
+  local lease = t.ok(fs.lock(path, "the box"))
+  t.eq(json.decode(fs.read(path)).pid, process.pid())
+  t.has(t.err("locked", fs.lock(path, "the box")), "the box is in use by ")
+  t.has(t.err("locked", fs.lock(path)), path)
+  lease:close()
+  lease:close()
+  t.eq(fs.read(path), "")
+  t.ok(fs.lock(path)):close()
+  t.has(t.err("io", fs.lock(t.tmp(), "the box")), "the box: cannot lock ")
 end)
 
 test("a cancelled flush ends on its own", function(t)

@@ -43,15 +43,39 @@ return kind "pool.set" {
 }
 ]]
 
+-- Where there is a FIFO `met`, m1 ends its turn when m2 has come to it, and the other way round. Who must wait is given the time
+-- to come too early.
 local MEMBERS = [[
 local here, pool = use("local", "pool")
 local p = params { count = param.integer { default = 5 }, fail = param.string { default = "" }, word = param.string { default = "" } }
 local set = pool.set "s" { count = p.count }
 local done = serial(set.members, { at_once = WIDTH, max_fail = 1 }, function(item, before)
   return here.command "step" { after = before, triggers = { word = p.word }, command = "echo " .. item.id .. " >>log; case ' " .. p.fail ..
-    " ' in *' " .. item.id .. " '*) exit 1;; esac; sleep 0.3; echo " .. item.id .. ". >>log" }
+    " ' in *' " .. item.id .. " '*) exit 1;; esac; [ ! -p met ] || case " .. item.id .. " in m1) timeout 10 cat met;; " ..
+    "m2) timeout 10 sh -c ': >met';; esac || exit 1; sleep 0.1; echo " .. item.id .. ". >>log" }
 end)
 here.command "end" { after = done, command = "echo all. >>log" }
+]]
+
+-- Where there is a FIFO `met`, m1 ends when `first` has come to it.
+local GATHERED = [[
+local here, pool = use("local", "pool")
+local p = params { count = param.integer { default = 4 }, fail = param.string { default = "" }, word = param.string { default = "" } }
+local function step(name, after, more)
+  return here.command(name) { after = after, triggers = { word = p.word }, command = "echo " .. name .. " >>log; " .. (more or "true") .. " || exit 1; echo " ..
+    name .. ". >>log" }
+end
+local set = pool.set "s" { count = p.count }
+local done = each(set.members, function(item)
+  return here.command "step" { triggers = { word = p.word }, command = "echo " .. item.id .. " >>log; case ' " .. p.fail .. " ' in *' " ..
+    item.id .. " '*) exit 1;; esac; [ " .. item.id .. " != m1 ] || [ ! -p met ] || timeout 10 cat met || exit 1; echo " .. item.id .. ". >>log" }
+end)
+step("every", all(done))
+step("most", all { done, done[1], max_fail = 2 })
+step("first", any(done), "[ ! -p met ] || timeout 10 sh -c ': >met'")
+step("two", all { done[1], done[2] })
+each(set.members, function(item) here.command "more" { after = all { done, max_fail = 2 }, triggers = { word = p.word }, command =
+  "echo more" .. item.id .. ". >>log" } end)
 ]]
 
 local function project(t, width, recipe)
@@ -60,6 +84,10 @@ local function project(t, width, recipe)
   fs.mkdir(dir .. "/pool")
   fs.write(dir .. "/pool/set.lua", SET)
   local self = {}
+  -- Whether the first two members shall meet.
+  function self.meet(whether)
+    if whether then t.eq(process.run({ argv = { "mkfifo", dir .. "/met" } }).code, 0) else fs.remove(dir .. "/met") end
+  end
   function self.run(code, ...)
     fs.remove(dir .. "/log")
     local result = assert(process.run { argv = { process.self(), ... }, cwd = dir, timeout = 25 })
@@ -122,9 +150,11 @@ end)
 
 test("members that the world decides about take turns as well, also those that come later", function(t)
   local p = project(t, 2, MEMBERS)
+  p.meet(true)
   local _, began, ended = p.run(0, "apply", "r.lua", "--yes")
   for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3" } do t.ok(began[name] > ended[before], name .. " after " .. before) end
-  t.ok(began.m2 < ended.m1, "two at once")
+  t.ok(began.m2 < ended.m1 and began.m1 < ended.m2, "two at once")
+  p.meet(false)
   t.has(p.run(0, "plan", "r.lua", "--detailed-exitcode"), "No changes.")
   _, began, ended = p.run(0, "apply", "r.lua", "word=other", "count=7", "--yes")
   for name, before in pairs { m3 = "m1", m4 = "m2", m5 = "m3", m6 = "m4", m7 = "m5" } do
@@ -132,10 +162,12 @@ test("members that the world decides about take turns as well, also those that c
   end
   -- Those in between went: who is left stands in a line of its own.
   p.run(0, "apply", "r.lua", "word=other", "count=3", "--yes")
+  p.meet(true)
   _, began, ended = p.run(0, "apply", "r.lua", "word=third", "count=3", "--yes")
   t.ok(began.m3 > ended.m1 and began.m2 < ended.m1 and not began.m4)
 
   p = project(t, "'40%'", MEMBERS)
+  p.meet(true)
   _, began, ended = p.run(0, "apply", "r.lua", "--yes")
   t.ok(began.m3 > ended.m1 and began.m2 < ended.m1, "40 % of five are two")
 end)
@@ -151,6 +183,64 @@ test("failures of members are counted together", function(t)
   t.has(out, "2 failed, 3 not done")
 end)
 
+test("all and any take what each gives back, and count its members", function(t)
+  local p = project(t, 1, GATHERED)
+  p.meet(true)
+  local _, began, ended = p.run(0, "apply", "r.lua", "--yes")
+  t.ok(began.first < ended.m1, "any goes on while m1 has not ended")
+  for _, name in ipairs { "m1", "m2", "m3", "m4" } do
+    t.ok(began.every > ended[name] and began.most > ended[name], "all wait for " .. name)
+  end
+  t.ok(began.two > ended.m1 and began.two > ended.m2)
+  p.meet(false)
+  t.has(p.run(0, "plan", "r.lua", "--detailed-exitcode"), "No changes.")
+
+  local out
+  out, began = p.run(1, "apply", "r.lua", "word=a", "fail=m1", "--yes")
+  t.ok(not began.every and began.most and began.first and not began.two, out)
+  t.has(out, "local.command.every: not done: pool.set.s.members[m1]/local.command.step failed")
+  out, began, ended = p.run(1, "apply", "r.lua", "word=b", "fail=m1 m4", "--yes")
+  t.ok(not began.every and began.most and began.first, out)
+  t.has(out, "2 failed, 4 not done")
+  t.ok(ended.morem1 and ended.morem4, "each member counts for itself what it waits for")
+  out, began = p.run(1, "apply", "r.lua", "word=c", "fail=m1 m2 m4", "--yes")
+  t.ok(not began.most and began.first, out)
+  t.has(out, "local.command.most: not done: pool.set.s.members[")
+  out, began = p.run(1, "apply", "r.lua", "word=d", "fail=m1 m2 m3 m4", "--yes")
+  t.ok(not began.most and not began.first, out)
+  t.has(out, "local.command.first: not done: pool.set.s.members[")
+  -- What has come since counts too; and nobody to wait for is no failure.
+  _, began, ended = p.run(0, "apply", "r.lua", "word=e", "fail=nobody", "count=6", "--yes")
+  t.ok(began.every > ended.m6)
+  p = project(t, 1, [[
+    local here, pool = use("local", "pool")
+    local done = each(pool.set "s" { count = 0 }.members, function(item) return here.command "step" { command = item.id } end)
+    here.command "every" { after = all(done), command = "echo every >>log" }
+    here.command "first" { after = any(done), command = "echo first >>log" }
+  ]])
+  _, began = p.run(0, "apply", "r.lua", "--yes")
+  t.ok(began.every and began.first)
+end)
+
+test("all and any take lists of items that the recipe knows", function(t)
+  local p = project(t, 1, [[
+    local here = use("local")
+    local p = params { fail = param.string { default = "" } }
+    local function step(name, after)
+      return here.command(name) { after = after, command = "echo " .. name .. " >>log; case ' " .. p.fail .. " ' in *' " .. name ..
+        " '*) exit 1;; esac; echo " .. name .. ". >>log" }
+    end
+    local three = each({ "a", "b", "c" }, function(name) return step(name) end)
+    step("every", all(each({ "d" }, function(name) return step(name, all(three)) end)))
+    step("most", all { three, step "e", max_fail = 1 })
+    step("first", any { three })
+  ]])
+  local _, began, ended = p.run(0, "apply", "r.lua", "--yes")
+  t.ok(began.d > ended.c and began.every > ended.d and began.most > ended.e)
+  _, began = p.run(1, "apply", "r.lua", "fail=a e", "--yes")
+  t.ok(began.first and not began.most and not began.every)
+end)
+
 test("what is wrong with them is said with its place", function(t)
   local dir = t.tmp()
   local function wrong(text, line)
@@ -160,6 +250,9 @@ test("what is wrong with them is said with its place", function(t)
     t.has(result.stdout .. result.stderr, "w.lua:3: " .. text)
   end
   wrong("all wants at least one resource", "local x = all {}")
+  wrong("all waits for resources, and this each() gives none back",
+    'local s = use("azure").virtual_machine_scale_set "s" { capacity = 1 } local x = all(each(s.instances, function() end))')
+  wrong("any wants a list of resources: any { a, b }", "local x = any(a)")
   wrong("any has no part 'max_fail'", "local x = any { a, max_fail = 1 }")
   wrong("'max_fail' of all wants a whole number of at least 0", "local x = all { a, max_fail = -1 }")
   wrong("serial has no option 'max_fial'; did you mean 'max_fail'?", "serial({ 1 }, { max_fial = 1 }, function() return a end)")

@@ -2,6 +2,7 @@
 -- custom data.
 local test = require "tap"
 local custom_data, firewall = require "emulator.machines.custom_data", require "emulator.machines.firewall"
+local fs, process = require "fs", require "process"
 
 local function rule(access, fields)
   local p = { access = access, direction = "Inbound", protocol = "*", sourceAddressPrefix = "*", destinationAddressPrefix = "*",
@@ -34,6 +35,25 @@ test("service tags are what they stand for", function(t)
     { "ip saddr != { 168.63.129.16, 10.0.0.0/16, 10.9.0.0/16 } counter return" })
   t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "AzureLoadBalancer" }) }, { "ip saddr { 168.63.129.16 } counter return" })
   t.eq(lines_of { rule("Allow", { sourceAddressPrefix = "Storage.WestUS" }) }, {}, "one that is unknown fits nothing")
+end)
+
+test("the keeper listens in the router, once", function(t)
+  local keeper = require "emulator.machines.keeper".new(process.self(), function() end)
+  t.after(function() keeper:close() end)
+  local function ask(message)
+    local answer, why, code = keeper:ask(message)
+    return answer and true, why, code
+  end
+  local function serve(address, port) return ask { op = "serve", address = address, redirect = port } end
+  t.has(t.err("machine", serve("127.0.0.1", 8080)), "there is no router yet")
+  local ok, why = ask { op = "lab", base = t.tmp(), prefix = ("vmrun-test-%d-"):format(process.pid()) }
+  if not ok then return t.skip("the keeper has no lab: " .. why) end
+  t.has(t.err("io", serve("192.0.2.1.2", 8080)), "192.0.2.1.2")
+  t.eq(serve("0.0.0.0", 8080), true)
+  local function open() return #fs.list(("/proc/%d/fd"):format(keeper:pid())) end
+  local before = open()
+  t.has(t.err("machine", serve("0.0.0.0", 8081)), "the router listens already")
+  t.eq(open(), before)
 end)
 
 -- A packet with one question.

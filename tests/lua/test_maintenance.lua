@@ -3,6 +3,7 @@ local test = require "tap"
 local away, guard, maintenance = require "kubeadm.away", require "kubeadm.guard", require "kubeadm.maintenance"
 local connect, survey, upkeep = require "kubernetes.connect", require "kubeadm.survey", require "kubeadm.upkeep"
 local fail, nodes = require "fail", require "cli.nodes"
+local fs, process = require "fs", require "process"
 
 -- A survey of { name = "cp" | "worker" [and " not-ready", " no-etcd", " away"] }.
 local function survey_of(words)
@@ -135,7 +136,10 @@ local function stack(t, bring)
   for _, one in ipairs(told.rows) do if one.kind == "ssh.host" then values[one.address] = one.fields end end
   replace(t, connect, "client", function() return {} end)
   replace(t, upkeep, "bring", bring)
-  return nodes.new(told, values)
+  told.state_dir = t.tmp()
+  told.folder = told.state_dir .. "/stacks/s"
+  fs.mkdir(told.folder)
+  return nodes.new(told, values), told
 end
 
 test("by hand: control planes first, one at a time, and none after a failure", function(t)
@@ -166,6 +170,35 @@ test("by hand: control planes first, one at a time, and none after a failure", f
   stack(t, function(ctx) first, second = ctx.fields.restart, first end).reboot "w1"
   stack(t, function(ctx) second = ctx.fields.restart end).reboot "w1"
   t.ok(first ~= second, "who says it again means it")
+end)
+
+test("by hand: under the lease of the stack's state", function(t)
+  local all, told, lock, seen
+  local function apply()
+    fs.write(told.state_dir .. "/s.lua", "")
+    return process.run { argv = { process.self(), "apply", told.state_dir .. "/s.lua", "--yes", "--state-dir", told.state_dir }, timeout = 20 }
+  end
+  all, told = stack(t, function()
+    local result = apply()
+    t.eq(result.code, 1)
+    t.has(result.stderr, "the state of stack 's' is in use by ")
+    t.has(result.stderr, ("(pid %d, since "):format(process.pid()))
+    seen = (seen or 0) + 1
+    t.eq(t.fails("is in use by", all.reboot, "a").code, "locked")
+    if seen == 3 then error(fail { "broken", code = "x" }) end
+  end)
+  lock = told.folder .. "/lock"
+  t.eq(all.reboot "w1", { "w1" })
+  t.fails("broken", all.maintain)
+  t.eq(seen, 3)
+  local result = apply()
+  t.eq(result.code, 0, "it is given back, also after a failure: " .. result.stderr)
+  local held <close> = t.ok(fs.lock(lock))
+  t.fails("the state of stack 's' is in use by another vmrun", all.maintain, "a")
+  t.eq(seen, 3, "nothing is begun without it")
+  replace(t, survey, "shared", function() return with() end)
+  replace(t, upkeep, "ask", function() return false, "none" end)
+  t.eq(#all.list(), 5, "a look needs none")
 end)
 
 test("by hand: what there is of each, also of a host that does not answer", function(t)

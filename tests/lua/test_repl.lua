@@ -1,5 +1,5 @@
 -- The REPL's Tab: names of its environment, and what the kinds' statements say: kinds, fields, values. And kinds as values.
-local process = require "process"
+local fs, process = require "fs", require "process"
 local test = require "tap"
 local repl = require "cli.repl"
 
@@ -86,10 +86,13 @@ test("a line that names nodes is given the values of their hosts first", functio
   t.eq(tab "nodes.re", { "nodes.reboot" })
 end)
 
-test("Tab at a terminal goes on with what is typed", function(t)
-  local shell = ("TERM=xterm HOME=/nonexistent '%s' repl"):format(process.self())
-  local child, why = process.spawn { argv = { "script", "-qfec", shell, "/dev/null" }, stdin = "pipe" }
+-- A REPL at a terminal, once it asks for a line.
+local function terminal(t, arguments, cwd)
+  local shell = ("TERM=xterm NO_COLOR=1 HOME=/nonexistent '%s' repl %s"):format(process.self(), arguments)
+  local child, why = process.spawn { argv = { "script", "-qfec", shell, "/dev/null" }, stdin = "pipe", cwd = cwd,
+    env = { VMRUN_MOCK = false, AZURE_SUBSCRIPTION_ID = false } }
   if not child then return t.skip("script(1): " .. why) end
+  t.after(function() child:kill("KILL") child:close() end)
   local said = ""
   local function until_said(part)
     while not said:find(part, 1, true) do
@@ -97,13 +100,40 @@ test("Tab at a terminal goes on with what is typed", function(t)
       if not chunk then error(("it did not say %q but:\n%s"):format(part, said), 2) end
       said = said .. chunk
     end
+    return said
   end
-  t.after(function() child:kill("KILL") child:close() end)
   until_said "vmrun> "
+  return child, until_said
+end
+
+test("Tab at a terminal goes on with what is typed", function(t)
+  local child, until_said = terminal(t, "")
   child:write "kinds.azure.log_analytics_workspace { sku = \"Cap\t\", retention_days = 90 }.sku == \"CapacityRes\" .. \"ervation\"\n"
   until_said "\ntrue\r"
   child:write "\4"
   t.eq((child:wait(10)), 0)
+end)
+
+local STACK = [[
+local azure, ssh, kubeadm, containerd = use("azure", "ssh", "kubeadm", "containerd")
+azure.resource_group "g" { location = "westeurope" }
+local host = ssh.host "h" { address = "192.0.2.1", user = "u", key = "none", host_keys = { "ssh-ed25519 AAAA" } }
+local node = kubeadm.node "n" { host = host, runtime = containerd.runtime "r" { host = host }, version = "1.31.2" }
+kubeadm.init "c" { host = host, node = node, address = "192.0.2.1", endpoint = "api.example" }
+]]
+
+test("a target is chosen once, however often values are asked for", function(t)
+  local dir = t.tmp()
+  fs.write(dir .. "/r.lua", STACK)
+  fs.write(dir .. "/mock.json", "{}")
+  local made = process.run { argv = { process.self(), "apply", "r.lua", "--yes" }, cwd = dir, env = { VMRUN_MOCK = "mock.json" }, timeout = 20 }
+  t.eq(made.code, 0, made.stdout .. made.stderr) -- a mocked stack has no target
+  fs.write(dir .. "/.vmrun/emulator", "") -- where the emulator's folder would be: it cannot start
+  local child, until_said = terminal(t, "r.lua", dir)
+  child:write "nodes.list()\nnodes.list()\nprint('the ' .. 'end')\n"
+  local said = until_said "the end\r"
+  t.eq(select(2, said:gsub("cannot make the folder", "")), 2, said)
+  t.eq(select(2, said:gsub("target: the built%-in emulator", "")), 1, said)
 end)
 
 test("a kind shows what it takes, and checks fields", function(t)

@@ -99,14 +99,30 @@ end)
 
 test("a control plane is not reset where the others could not go on", function(t)
   local api = api_of("1.36.1", { a = { "1.36.1", "1.36.1" }, b = { "1.36.1", "1.36.1" }, c = { "1.36.1", "1.36.1", { ready = false } } })
-  local was = connect.client
-  t.after(function() connect.client = was end)
+  local was, starts = connect.client, survey.STARTS
+  t.after(function() connect.client, survey.STARTS = was, starts end)
   connect.client = function() return api end
   local cluster = { endpoint = "api.test", host = { address = "192.0.2.1" } }
-  local ok, err = pcall(quorum.guard, {}, cluster, "B")
+  local words = {}
+  local ctx = { progress = function(_, text) words[#words + 1] = text end }
+  function api.watch() survey.STARTS = -1 end
+  survey.STARTS = 0
+  local began = task.now()
+  local ok, err = pcall(quorum.guard, ctx, cluster, "B")
   t.eq({ ok, err.code }, { false, "quorum" })
   t.has(err.message, "etcd would lose its majority without b")
-  t.ok(pcall(quorum.guard, {}, cluster, "c"), "the broken one may")
+  t.ok(pcall(quorum.guard, ctx, cluster, "c"), "the broken one may")
+  -- One that has just joined is well soon.
+  survey.STARTS, words = 300, {}
+  function api.watch()
+    for _, object in ipairs(api.nodes) do object.status.conditions[1].status = "True" end
+  end
+  ok, err = pcall(quorum.guard, ctx, cluster, "b")
+  t.ok(ok, "it is waited for: " .. tostring(err))
+  t.eq(words, { "waiting for etcd of c" })
+  t.ok(task.now() - began < 60, "not longer than that")
+  ok, err = pcall(quorum.guard, ctx, { endpoint = "api.test" }, "b")
+  t.ok(ok, "all are well")
   connect.client = function() error(require "fail" { "nobody answers", code = "unreachable" }) end
   ok, err = pcall(quorum.guard, {}, cluster, "c")
   t.eq({ ok, err.code }, { false, "quorum" }, "an answer is needed")

@@ -148,8 +148,14 @@ static void read_field(struct reader *reader)
         return;
     }
     if (*reader->at == '~') {
+        char *end;
         reader->at++;
-        char *name = read_name(reader), *end;
+        if (isdigit((unsigned char)*reader->at)) {
+            reader->decl->tally = vr_decls_tally(decls, strtoull(reader->at, &end, 10));
+            reader->at = end;
+            return;
+        }
+        char *name = read_name(reader);
         reader->decl->tally = vr_decls_tally(decls, 0);
         reader->decl->turn = must_find(reader, name);
         reader->decl->at_once = strtoull(reader->at + 1, &end, 10);

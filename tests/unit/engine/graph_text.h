@@ -8,6 +8,7 @@
  *     one: x=*j[1].id         of the first member only
  *     z: !a !*j               after
  *     g@w: ~j/2               a join: turns of two members, each ends with its j
+ *     m: ~1 !*j               a join: one of what it waits for may fail
  *     o = b.id                an output
  *
  * Empty lines and lines that begin with # are skipped. A mistake in the text fails the test. */

@@ -372,6 +372,7 @@ static void live_through(uint64_t seed)
     size_t want = 1 + fake_random(fake, 6), unavailable = fake_random(fake, 3),
            surge = fake_random(fake, 3), at_once = fake_random(fake, 3);
     char *turn = at_once ? vr_format("g@w: ~k/%zu\n", at_once) : vr_strdup("");
+    const char *meet = fake_random(fake, 2) ? "m: ~1 !*k\nz: !m\n" : "";
     bool ranged = fake_random(fake, 3) == 0;
     fake->random = true;
     fake->record = fake_random(fake, 3) == 0;
@@ -380,8 +381,8 @@ static void live_through(uint64_t seed)
                              : vr_format("%zu", want);
         char *text = vr_format(
             "w[]: name=\"w\" count=%s size=%d roll={\"max_unavailable\":%zu,\"max_surge\":%zu}\n"
-            "%sj@w: ip=item.ip%s\nk@w: on=j\n",
-            count, size, unavailable, surge, turn, at_once ? " !g" : "");
+            "%sj@w: ip=item.ip%s\nk@w: on=j\n%s",
+            count, size, unavailable, surge, turn, at_once ? " !g" : "", meet);
         fake_recipe(fake, text);
         free(text);
         free(count);

@@ -355,6 +355,39 @@ START_TEST(one_member_is_enough_for_some)
 }
 END_TEST
 
+/* "1": of so many that may fail; "any": the first is enough. */
+static bool is_met(const char *failing, const char *join)
+{
+    struct fake *fake = fake_new(1);
+    char *text = vr_format("w[]: count=3\nj@w: ip=item.ip\nm: ~%s !*j !*j[1]\nz: !m",
+                           strcmp(join, "any") == 0 ? "0" : join);
+    fake_recipe(fake, text);
+    free(text);
+    fake->ids_again = true;
+    graph_text_find(fake->text, "m")->any = strcmp(join, "any") == 0;
+    fake->fail_address = failing;
+    fake_run(fake);
+    bool met = fake_find(fake, "t.x.z") != NULL;
+    fake->fail_address = NULL;
+    fake_run(fake);
+    sound(fake);
+    ck_assert_ptr_nonnull(fake_find(fake, "t.x.z"));
+    fake_free(fake);
+    return met;
+}
+
+START_TEST(a_join_counts_each_instance)
+{
+    const char *first = "t.set.w.items[m1]/t.x.j";
+    ck_assert(!is_met(first, "0"));
+    ck_assert(is_met(first, "1"));
+    ck_assert(is_met(first, "any"));
+    ck_assert(!is_met("t.set.w", "1"));
+    ck_assert(is_met("t.set.w", "3"));
+    ck_assert(!is_met("t.set.w", "any"));
+}
+END_TEST
+
 START_TEST(dead_members_go_first_and_vanished_ones_are_made_up_for)
 {
     struct fake *fake = fake_new(1);
@@ -630,6 +663,7 @@ Suite *run_suite(void)
     TCase *members = tcase_create("members");
     tcase_add_test(members, members_and_their_instances);
     tcase_add_test(members, one_member_is_enough_for_some);
+    tcase_add_test(members, a_join_counts_each_instance);
     tcase_add_test(members, dead_members_go_first_and_vanished_ones_are_made_up_for);
     tcase_add_test(members, members_of_the_same_name_are_not_added_twice);
     tcase_add_test(members, members_that_came_before_a_crash_are_found);

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "faulty_disk.h"
+#include "skip.h"
 #include "state_lab.h"
 
 /* What the child left, when it ended at (or before) its second commit. */
@@ -225,14 +226,15 @@ static int run_child(int (*child)(void))
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
+/* What a child gives that was not let do what the test is about. */
+enum { NOT_LET = 77 };
+
 static int child_with_limit(void)
 {
     signal(SIGXFSZ, SIG_IGN);
     setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, 1 << 20});
     return fill_the_disk();
 }
-
-enum { CANNOT_MOUNT = 77 };
 
 static int child_on_small_disk(void)
 {
@@ -241,7 +243,7 @@ static int child_on_small_disk(void)
     snprintf(uids, sizeof(uids), "0 %d 1\n", (int)getuid());
     snprintf(gids, sizeof(gids), "0 %d 1\n", (int)getgid());
     if (unshare(CLONE_NEWNS | (user ? CLONE_NEWUSER : 0)) != 0)
-        return CANNOT_MOUNT;
+        return NOT_LET;
     if (user) {
         write_file("/proc/self/setgroups", "deny", 4);
         write_file("/proc/self/uid_map", uids, strlen(uids));
@@ -249,24 +251,31 @@ static int child_on_small_disk(void)
     }
     if (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("tmpfs", root, "tmpfs", 0, "size=1m") != 0)
-        return CANNOT_MOUNT;
+        return NOT_LET;
     return fill_the_disk();
 }
 
-START_TEST(a_full_disk_is_said_and_nothing_is_lost)
+START_TEST(a_file_that_may_not_grow_is_said_and_nothing_is_lost)
 {
     ck_assert_int_eq(run_child(child_with_limit), 0);
-    tear_down();
-    set_up();
+}
+END_TEST
+
+START_TEST(a_full_disk_is_said_and_nothing_is_lost)
+{
     int outcome = run_child(child_on_small_disk);
-    ck_assert_msg(outcome == 0 || outcome == CANNOT_MOUNT, "%d", outcome);
+    if (outcome == NOT_LET)
+        unit_skip("a_full_disk_is_said_and_nothing_is_lost",
+                  "a small disk cannot be mounted: that needs root, or user namespaces");
+    else
+        ck_assert_int_eq(outcome, 0);
 }
 END_TEST
 
 static int child_without_rights(void)
 {
     if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
-        return 0;
+        return NOT_LET;
     struct vr_error err = {0};
     struct vr_state *state = open_state(false, &err);
     if (state)
@@ -281,7 +290,7 @@ static int child_that_reads(void)
 {
     struct vr_error err = {0};
     if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
-        return 0;
+        return NOT_LET;
     struct vr_state *state = open_state(true, &err);
     if (!state)
         fprintf(stderr, "%s: %s\n", err.code, err.message);
@@ -298,9 +307,14 @@ START_TEST(a_folder_that_cannot_be_written)
         vr_format("rm %s/digest.key && chmod -R a+rX %s && chmod a-w %s", folder, root, folder);
     ck_assert_int_eq(system(command), 0);
     free(command);
-    ck_assert_int_eq(run_child(child_without_rights), 0);
-    ck_assert_int_eq(run_child(child_that_reads), 0);
+    int writes = run_child(child_without_rights), reads = run_child(child_that_reads);
     ck_assert_int_eq(chmod(folder, 0700), 0);
+    if (writes == NOT_LET) {
+        unit_skip("a_folder_that_cannot_be_written", "root may not become another user here");
+        return;
+    }
+    ck_assert_int_eq(writes, 0);
+    ck_assert_int_eq(reads, 0);
 }
 END_TEST
 
@@ -325,6 +339,7 @@ Suite *state_faults_suite(void)
         a_failing_disk_is_said_and_loses_nothing_that_was_durable,
         notices_a_truncated_file,
         notices_flipped_bits,
+        a_file_that_may_not_grow_is_said_and_nothing_is_lost,
         a_full_disk_is_said_and_nothing_is_lost,
         a_folder_that_cannot_be_written,
         a_folder_that_is_a_file,

@@ -47,13 +47,20 @@ end
 
 local COMES = { ContainerCreating = true, PodInitializing = true }
 
+-- A kubelet may say a minute late that a container which has passed its startup probe is ready: who runs for a short time only is
+-- starting still.
+local function is_young(running)
+  return running ~= nil and (running.startedAt or "") > os.date("!%Y-%m-%dT%H:%M:%SZ", os.time() - M.STARTS)
+end
+
 -- Whether a pod that is not Ready only takes its time: its container is being made, or runs and has not passed its startup probe yet.
 local function is_starting(pod)
   local statuses = pod.status and pod.status.containerStatuses or {}
   if not statuses[1] then return pod.status ~= nil and pod.status.phase == "Pending" end
   for _, status in ipairs(statuses) do
     local state = status.state or {}
-    if status.ready ~= true and not (state.running and status.started == false or state.waiting and COMES[state.waiting.reason or ""]) then
+    if status.ready ~= true and not (state.running and status.started == false or is_young(state.running)
+      or state.waiting and COMES[state.waiting.reason or ""]) then
       return false
     end
   end

@@ -183,7 +183,10 @@ test("what only takes its time to start is no reason to refuse a plan", function
   t.eq(skew.unwell(now), {})
   t.eq(quorum.members(now), { a = true, b = true, c = true })
   t.eq(judged(t, api, { upgrade_row("a", "1.36.1", "1.36.2") }), "")
-  for _, state in ipairs { { waiting = { reason = "CrashLoopBackOff" } }, { terminated = { exitCode = 1 } } } do
+  local function running(seconds) return { running = { startedAt = os.date("!%Y-%m-%dT%H:%M:%SZ", os.time() - seconds) } } end
+  pod_of_b.status.containerStatuses[1].started, pod_of_b.status.containerStatuses[1].state = true, running(60)
+  t.eq(survey.take(api).nodes.b.starting, { ["etcd-b"] = true }, "a kubelet that is late to say so")
+  for _, state in ipairs { { waiting = { reason = "CrashLoopBackOff" } }, { terminated = { exitCode = 1 } }, running(400) } do
     pod_of_b.status.containerStatuses[1].state = state
     t.eq(skew.unwell(survey.take(api)), { "b" }, next(state))
   end

@@ -92,11 +92,19 @@ above "its pods were evicted" "$(evictions)" "$evicted"
 check "and run elsewhere" k rollout status deployment much --timeout=110s
 check "they go" k delete deployment much
 
-# A node is reset, and joins again.
+# A node is reset, and joins again; not while another program is in the kubelet's place.
 victim=$(k get nodes -l node-role.kubernetes.io/worker -o name | head -n 1 | sed 's|node/||')
 uid=$(k get node "$victim" -o jsonpath='{.metadata.uid}')
 exits "a node loses its membership" 0 on "$victim" "sudo kubeadm reset -f >/dev/null 2>&1 && sudo rm -f /var/lib/vmrun/join.done"
 check "and its Node" k delete node "$victim"
+nsenter -t "$(pid_of "$victim")" -n busybox nc -l -p 10250 </dev/null >/dev/null 2>&1 &
+children=("$!")
+taken() { inside "$victim" -n ss -Hltn 'sport = :10250' | grep -q .; }
+check "another program has the kubelet's port" until_true 30 taken
+exits "it cannot join then" 1 apply
+has "and says what is in the way" "10250 is in use"
+kill "${children[@]}"
+children=()
 exits "apply makes it join again" 0 apply
 check "three nodes are Ready" until_true 120 nodes_ready 3
 same "one of them is new" "$(k get nodes -o json | jq -r --arg old "${uid:-none}" '[.items[] | select(.metadata.uid == $old)] | length')" 0

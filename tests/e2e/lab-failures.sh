@@ -12,10 +12,6 @@ seed=${LAB_SEED:-$RANDOM}
 RANDOM=$seed
 echo "# LAB_SEED=$seed"
 
-# The first process of a machine, by which its namespaces are found.
-pid_of() { vmrun emulator list --json | jq -r --arg name "$1" '.machines[] | select(.hostname == $name) | .root // empty' | tr -dc 0-9; }
-inside() { nsenter -t "$(pid_of "$1")" "${@:2}"; }
-
 # While it is brought up.
 drop_connections() { inside demo-cp-1 -m -p pkill -KILL -f '^sshd: azureuser' && : >"$work/dropped"; }
 power_off() { arm POST "$(of_machine demo-cp-1)/powerOff" 2025-04-01 >/dev/null && : >"$work/off"; }

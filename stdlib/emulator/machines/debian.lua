@@ -9,6 +9,9 @@ local SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
 local PATIENCE = 900 -- seconds for a build
 local QUIET = 0.2 -- seconds between two looks whether another process has built it: its lock says nothing when it goes
 
+--- Seconds after which the last word is said again: who starts an emulator takes a long silence for its end (emulator/launch.lua).
+debian.BREATH = 10
+
 --- What a machine with systemd has from the start.
 debian.MACHINE = "systemd,systemd-sysv,dbus,libpam-systemd,udev,openssh-server,sudo,containerd,runc,containernetworking-plugins,iptables,"
   .. "nftables,iproute2,conntrack,socat,ethtool,ebtables,procps,ca-certificates,kmod,iputils-ping,curl,gnupg,hostname,tzdata,xz-utils,unzip"
@@ -42,7 +45,7 @@ local function bootstrap(folder, packages, say)
       local chunk = child:read()
       if not chunk then break end
       last = chunk:match("([^\n]+)\n?$") or last
-      if say then say(last) end
+      say(last)
     end
     return child:wait()
   end)
@@ -98,6 +101,40 @@ local function ready(name, user, packages, say)
   return path, use
 end
 
+-- work(say), of which the last word is repeated as long as it goes on.
+local function aloud(say, work)
+  if not say then return work(function() end) end
+  local last = "looking for a Debian root"
+  local voice = task.spawn(function()
+    while true do
+      task.sleep(debian.BREATH)
+      say(last)
+    end
+  end)
+  local guard <close> = setmetatable({}, { __close = function() voice:cancel() end })
+  return work(function(text)
+    last = text
+    say(text)
+  end)
+end
+
+-- Waits for other processes that make one, and makes it where they did not.
+local function await(name, user, packages, say)
+  local deadline, told = task.now() + PATIENCE, false
+  while true do
+    local lock, why, code = fs.lock(cache() .. "/machine.lock")
+    if lock then
+      local held <close> = lock
+      return ready(name, user, packages, say)
+    elseif code ~= "locked" or task.now() > deadline then
+      error(fail { code == "locked" and "another process has been making a Debian root for too long" or why, code = code })
+    end
+    if not told then say("another process makes a Debian root") end
+    told = true
+    task.sleep(QUIET)
+  end
+end
+
 --- The folder of a root with what a machine has; made when it is not there. It stays until what is returned second is closed.
 -- `user` tells emulators apart; `say(text)` hears of the progress.
 function debian.root(user, say)
@@ -109,19 +146,7 @@ function debian.root(user, say)
       hint = "apt-get install debootstrap" })
   end
   fail.check(fs.mkdir(cache(), 493))
-  local deadline, told = task.now() + PATIENCE, false
-  while true do
-    local lock, why, code = fs.lock(cache() .. "/machine.lock")
-    if lock then
-      local held <close> = lock
-      return ready(name, user, packages, say)
-    elseif code ~= "locked" or task.now() > deadline then
-      error(fail { code == "locked" and "another process has been making a Debian root for too long" or why, code = code })
-    end
-    if say and not told then say("another process makes a root") end
-    told = true
-    task.sleep(QUIET)
-  end
+  return aloud(say, function(tell) return await(name, user, packages, tell) end)
 end
 
 return debian

@@ -85,6 +85,9 @@ shop_ready() {
 }
 config=$work/kubeconfig
 shows_config() { vmrun kubeconfig "$recipe" --out "$config"; }
+# inside MACHINE OPTION... COMMAND...: in its namespaces (nsenter's options), as who has pulled its cable; by its first process.
+pid_of() { vmrun emulator list --json | jq -r --arg name "$1" '.machines[] | select(.hostname == $name) | .root // empty' | tr -dc 0-9; }
+inside() { nsenter -t "$(pid_of "$1")" "${@:2}"; }
 of_machine() { echo "/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachines/$1"; }
 
 # The emulator, the site beside it, the programs. `site` is how the recipe finds them; a story makes `params` of it.

@@ -197,6 +197,9 @@ end
 local ENDED = { succeeded = true, failed = true, canceled = true }
 local SETTLE = 45 -- seconds: less than a read may take
 
+-- What becomes ready together is not asked in one turn of the loop: as many without a newcomer end the moment.
+local QUIET_TURNS = 3
+
 --- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil
 -- when it is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
 function client:gathered(key, id, all)
@@ -211,7 +214,11 @@ function client:gathered(key, id, all)
       if self.batches[key] == batch then self.batches[key] = nil end
       batch.event:set()
     end })
-    task.sleep(0)
+    local quiet, count = 0, 1
+    while quiet < QUIET_TURNS do
+      task.sleep(0)
+      quiet, count = batch.count == count and quiet + 1 or 0, batch.count
+    end
     self.batches[key] = nil
     local ok, items
     if batch.count > 1 then ok, items = pcall(all) end

@@ -90,6 +90,7 @@ params+=(version=1.20.3) with=("${params[@]}")
 patience=1500 lag=2 at_line 1 'node\.cp-2: command kubeadm upgrade node' kill_run
 cp "$work/lines" "$work/log"
 same "vmrun is killed within kubeadm upgrade node" "$code" 137
+[ "$code" -eq 137 ] || grep -A3 'failed' "$work/log" | head -n 40
 same "the first control plane took a snapshot" "$(grep -c 'cp-1: saving a snapshot' "$work/log")" 1
 exits "the next run ends well" 0 apply
 echo "$out" >>"$work/log"

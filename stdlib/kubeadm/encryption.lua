@@ -204,11 +204,13 @@ local function read(ctx)
   if has_unknown(ctx.unknown) then return ctx.prior and { outputs = ctx.prior.outputs } or nil end
   local hosts = look(ctx)
   local given = { name = f.name, secret = not (ctx.unknown or {}).key and f.key or nil }
-  local target = encryption_keys.named(with_file(hosts), given)
+  -- A file that is not there comes, or comes back, before this: by a join.
+  local present = with_file(hosts)
+  local target = encryption_keys.named(present, given)
   encryption_keys.refuse(f.cluster.endpoint, nil)
-  if encryption_keys.is_done(hosts, target) and given.secret then return { fields = f, outputs = {}, changes = {} } end
-  -- A file that is not there comes back before the rotation.
-  local why, hint = encryption_keys.objection(with_file(hosts), target)
+  local is_done = #present > 0 and encryption_keys.is_done(present, target)
+  if is_done and given.secret then return { fields = f, outputs = {}, changes = {} } end
+  local why, hint = encryption_keys.objection(present, target)
   if not why and not is_down(hosts) then
     local ok, now = pcall(survey.shared, ctx, f.cluster)
     if ok then

@@ -51,14 +51,26 @@ end
 
 local function on_host(ctx, page, declare) role.perform(page, ctx, "apply", declare) end
 
+-- An API server that ends serves on for a while (config.lua), so kubeadm takes the old one for the new one, and its last requests may
+-- come between the two. `kubeadm upgrade` may be run again; once the API is ready it is.
+local TWICE = [[mkdir -p /var/lib/vmrun
+upgrade() { COMMAND </dev/null; }
+ready() { kubectl --kubeconfig "$config" get --raw /readyz; }
+upgrade || {
+  config=/etc/kubernetes/admin.conf end=$(($(date +%s) + 120))
+  [ -e $config ] || config=/etc/kubernetes/kubelet.conf
+  until ready >/dev/null 2>&1 || [ "$(date +%s)" -ge $end ]; do sleep 2; done
+  upgrade
+} && : >DONE]]
+
 local function install(ctx, step)
   local f, done = ctx.fields, ("/var/lib/vmrun/upgrade-%s.done"):format(ctx.fields.version)
   local command = step == "apply" and ("kubeadm upgrade apply v%s -y"):format(f.version) or "kubeadm upgrade node"
   on_host(ctx, PROGRAM, function(host)
     local function package(names) return { names = names, version = f.version .. "-*", hold = true } end
     host.package "kubeadm" (package { "kubeadm" })
-    host.command (command) { creates = done, timeout = 900, notify = "kubelet",
-      run = ("mkdir -p /var/lib/vmrun && %s </dev/null && : >%s"):format(command, done) }
+    host.command (command) { creates = done, timeout = 1800, notify = "kubelet",
+      run = TWICE:gsub("COMMAND", command):gsub("DONE", done) }
     local kubelet = package { "kubelet", "kubectl" }
     kubelet.notify = "kubelet"
     host.package "kubelet" (kubelet)

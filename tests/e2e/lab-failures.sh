@@ -35,8 +35,9 @@ took "a bring-up that is interrupted"
 
 : >"$work/all"
 kills=0
-for _ in {1..10}; do
-  moment=$((3 + RANDOM % 18))
+for _ in {1..20}; do # some end by themselves, before a machine that is off has come up
+  [ "$kills" -lt 10 ] || break
+  moment=$((3 + RANDOM % 12))
   timeout 1500 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${params[@]}" >"$work/lines" 2>&1 </dev/null &
   run=$!
   sleep "$moment"

@@ -66,7 +66,7 @@ rotated_to() { # NAME WORD CONTROL-PLANE...
 three=(demo-cp-1 demo-cp-2 demo-cp-3)
 
 # Without a CNI its one Node is not Ready, and the others are yet to join: no rotation, so nothing to be refused.
-exits "a cluster, of which no more came than the first control plane" 0 apply --target kubeadm.init.cluster
+exits "a cluster, of which no more came than the first control plane" 0 apply --target kubeadm.init.cluster --target 'node.cp-*'
 exits "and the rest of it" 0 apply
 config=$work/kubeconfig
 check "a kubeconfig" vmrun kubeconfig "$recipe" --out "$config"

@@ -1,5 +1,5 @@
 /* crypto: digests, encodings and random bytes of base/crypto.h; keys, certificates and tokens are
- * in wire/mod_crypto_keys.c, which is loaded when one of them is first asked for. The table of
+ * in plugins/mod_crypto_keys.c, which is loaded when one of them is first asked for. The table of
  * functions is in ARCHITECTURE.md. */
 #include <lauxlib.h>
 #include <lua.h>

@@ -3,7 +3,7 @@
 -- next is what the hosts' files and etcd say (kubeadm.encryption_keys), so a run can end anywhere and the next goes on. In a
 -- recipe it comes `after` all that adds, upgrades or stops control planes.
 local at_once = require "at_once"
-local client, connect, connection = require "kubernetes.client", require "kubernetes.connect", require "host.connection"
+local connect, connection = require "kubernetes.connect", require "host.connection"
 local control_plane, etcd = require "kubeadm.control_plane", require "kubeadm.etcd"
 local encryption_keys, static_pods = require "kubeadm.encryption_keys", require "kubeadm.static_pods"
 local fail, field, kind, role = require "fail", require "field", require "kind", require "role"
@@ -74,9 +74,7 @@ local function raise(why, hint) error(fail { why, code = "encryption", hint = hi
 local function settle(ctx, api, hosts)
   survey.await(ctx, api, PATIENCE, function(now)
     local why, hint = unfit(now, hosts)
-    return why and { words = why, message = why, code = "encryption", hint = hint, is_sign = function(event, pod)
-      return event == "MODIFIED" and client.condition(pod, "Ready") == "True"
-    end } or nil
+    return why and { words = why, message = why, code = "encryption", hint = hint } or nil
   end)
 end
 

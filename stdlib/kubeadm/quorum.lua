@@ -27,8 +27,8 @@ local function listed(names)
   return table.concat(names, ", ")
 end
 
---- Why these members (a set of names: "gone", or "stopped" for those that stay members) may not leave; nil when they may. what to do,
--- and who else would have to be well (names; nil when that is nobody).
+--- Why these members (a set of names: "gone", or "stopped" for those that stay members) may not leave, what to do, and who else would
+-- have to be well for it (as text; nil: nobody). Nil when they may.
 function M.objection(members, leaving)
   local count, well, left, total, ill, names = 0, 0, 0, 0, {}, {}
   for name, is_well in pairs(members) do
@@ -60,8 +60,7 @@ function M.guard(ctx, cluster, name)
   local leaving = { [name:lower()] = "gone" }
   local function lack(now)
     local why, hint, needed = M.objection(M.members(now), leaving)
-    return needed and { words = ("waiting for etcd of %s"):format(needed), message = why, hint = hint, code = "quorum",
-      is_sign = function(event, pod) return event ~= "DELETED" and (pod.metadata.labels or {}).component == "etcd" end }
+    return needed and { words = ("waiting for etcd of %s"):format(needed), message = why, hint = hint, code = "quorum" }
   end
   local ok, now = pcall(function() return survey.settled(ctx, connect.client(ctx, cluster), lack) end)
   if not ok and fail.is(now) and now.code == "quorum" then error(now, 0) end

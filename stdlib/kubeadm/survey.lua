@@ -45,6 +45,7 @@ local function node_of(object)
     cordoned = object.spec.unschedulable == true, under_way = under_way(object) }
 end
 
+local PODS = { namespace = "kube-system", labels = "tier=control-plane" }
 local COMES = { ContainerCreating = true, PodInitializing = true }
 
 -- A kubelet may say a minute late that a container which has passed its startup probe is ready: who runs for a short time only is
@@ -93,54 +94,47 @@ end
 --- { version, nodes = { [name] = { object, kubelet, ready, control_plane, mark, cordoned, under_way (is it away for
 -- something of ours?); of control planes also: api_server, api_ready,
 -- pods (the oldest of its three), pods_ready, etcd (does its member run? nil: it has none), starting (the names of
--- those of its static pods that only take their time, a set; nil for none) } } }
+-- those of its static pods that only take their time, a set; nil for none) } }, pods (what a watch of the control planes' pods goes
+-- on from) }
 function M.take(api)
   local nodes, pods, version = table.unpack(at_once({
     function() return (api:list("v1", "Node")) end,
-    function() return (api:list("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" })) end,
+    function() return { api:list("v1", "Pod", PODS) } end,
     function() return M.version(api) end }, function(ask) return ask() end), 1, 3)
-  local survey = { version = version, nodes = {} }
+  local survey = { version = version, nodes = {}, pods = { namespace = PODS.namespace, labels = PODS.labels, known = pods[1], since = pods[2] } }
   for _, object in ipairs(nodes) do survey.nodes[object.metadata.name] = node_of(object) end
-  for _, pod in ipairs(pods) do add_pod(survey.nodes, pod) end
+  for _, pod in ipairs(pods[1]) do add_pod(survey.nodes, pod) end
   return survey
 end
 
---- Surveys until `missing(survey)` returns nil, and returns that survey; again when a pod of the control planes has changed. What is
--- missing is a table: `words` for the progress line; `message`, `code` and `hint` of the failure after so many seconds;
--- `is_sign(event, pod)`: may it be there now?; `look`: seconds after which it is looked at anyway, 15 unless said.
+--- Surveys until `missing(survey)` returns nil, and returns that survey; again when a pod of the control planes is another than in it.
+-- What is missing is a table: `words` for the progress line; `message`, `code` and `hint` of the failure after so many seconds;
+-- `look`: seconds after which it is looked at anyway, 15 unless said.
 function M.await(ctx, api, seconds, missing)
-  local deadline = task.now() + seconds
+  local deadline, told = task.now() + seconds, nil
   while true do
     local survey = M.take(api)
     local lack = missing(survey)
     if not lack then return survey end
     if task.now() > deadline then error(fail { lack.message, code = lack.code, hint = lack.hint }) end
-    if ctx.progress then ctx:progress(lack.words) end
-    api:watch("v1", "Pod", { namespace = "kube-system", labels = "tier=control-plane" }, math.min(lack.look or 15, seconds), lack.is_sign)
+    if ctx.progress and lack.words ~= told then ctx:progress(lack.words) end
+    told = lack.words
+    api:watch("v1", "Pod", survey.pods, math.min(lack.look or 15, seconds), function() return true end)
   end
 end
-
--- The pods that are only starting: a list, and a set.
-local function starting_of(survey)
-  local names, set = {}, {}
-  for _, node in pairs(survey.nodes) do
-    for name in pairs(node.starting or {}) do names[#names + 1], set[name] = name, true end
-  end
-  table.sort(names)
-  return names, set
-end
-
-local function is_ready(event, pod) return event ~= "DELETED" and client.condition(pod, "Ready") == "True" end
 
 -- What a survey lacks while static pods of control planes are only starting.
 local function start_of(survey)
-  local names, set = starting_of(survey)
+  local names = {}
+  for _, node in pairs(survey.nodes) do
+    for name in pairs(node.starting or {}) do names[#names + 1] = name end
+  end
+  table.sort(names)
   if #names == 0 then return nil end
   local words = table.concat(names, ", ")
   return { words = ("waiting for %s to start"):format(words), code = "starting",
     message = ("%s %s still starting after %d s"):format(words, #names == 1 and "is" or "are", M.STARTS),
-    hint = "see why: kubectl describe pod -n kube-system " .. names[1],
-    is_sign = function(event, pod) return set[pod.metadata.name] and (event == "DELETED" or is_ready(event, pod)) end }
+    hint = "see why: kubectl describe pod -n kube-system " .. names[1] }
 end
 
 --- A survey in which no static pod of a control plane is only starting: right after a cluster was made, the startup probes of etcd
@@ -153,7 +147,7 @@ end
 function M.with_etcd(ctx, api, seconds)
   return M.await(ctx, api, seconds, function(survey)
     for _, node in pairs(survey.nodes) do if node.etcd then return nil end end
-    return { words = "waiting for etcd", code = "backup", message = "no control plane has a running etcd and is Ready", is_sign = is_ready }
+    return { words = "waiting for etcd", code = "backup", message = "no control plane has a running etcd and is Ready" }
   end)
 end
 
@@ -187,17 +181,12 @@ function M.runs(node) return release.older(node.kubelet, node.pods) end
 -- cluster's configuration is missing nothing is waited for: kubeadm says so.
 function M.wait_for(ctx, api, version, seconds)
   M.await(ctx, api, seconds, function(survey)
-    local behind, late = skew.lagging(survey, version, {}), {}
+    local behind = skew.lagging(survey, version, {})
     if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return nil end
-    for _, name in ipairs(behind) do late[name] = true end
     return { words = "waiting for the control planes to be at " .. version, code = "skew", hint = "upgrade the control planes first",
       message = ("the control planes are not at %s after %d s: %s"):format(version, seconds,
         #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
-      look = #behind == 0 and 2 or nil, -- of a ConfigMap no pod tells
-      is_sign = function(event, pod)
-        return event ~= "DELETED" and late[pod.spec.nodeName] and (pod.metadata.labels or {}).component == "kube-apiserver"
-          and release.compare(version_of(pod) or version, version) >= 0
-      end }
+      look = #behind == 0 and 2 or nil } -- of a ConfigMap no pod tells
   end)
 end
 

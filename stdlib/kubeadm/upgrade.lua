@@ -55,13 +55,16 @@ local function on_host(ctx, page, declare) role.perform(page, ctx, "apply", decl
 -- come between the two. `kubeadm upgrade` may be run again; once the API is ready it is.
 local TWICE = [[mkdir -p /var/lib/vmrun
 upgrade() { COMMAND </dev/null; }
-ready() { kubectl --kubeconfig "$config" get --raw /readyz; }
+ready() { kubectl --request-timeout=10s --kubeconfig "$config" get --raw /readyz; }
 upgrade || {
   config=/etc/kubernetes/admin.conf end=$(($(date +%s) + 120))
   [ -e $config ] || config=/etc/kubernetes/kubelet.conf
-  until ready >/dev/null 2>&1 || [ "$(date +%s)" -ge $end ]; do sleep 2; done
+  until ! command -v kubectl || ready || [ "$(date +%s)" -ge $end ]; do sleep 2; done >/dev/null 2>&1
   upgrade
 } && : >DONE]]
+
+--- The program that runs a command of `kubeadm upgrade` and leaves the file `done`.
+function M.program(command, done) return (TWICE:gsub("COMMAND", command):gsub("DONE", done)) end
 
 local function install(ctx, step)
   local f, done = ctx.fields, ("/var/lib/vmrun/upgrade-%s.done"):format(ctx.fields.version)
@@ -70,7 +73,7 @@ local function install(ctx, step)
     local function package(names) return { names = names, version = f.version .. "-*", hold = true } end
     host.package "kubeadm" (package { "kubeadm" })
     host.command (command) { creates = done, timeout = 1800, notify = "kubelet",
-      run = TWICE:gsub("COMMAND", command):gsub("DONE", done) }
+      run = M.program(command, done) }
     local kubelet = package { "kubelet", "kubectl" }
     kubelet.notify = "kubelet"
     host.package "kubelet" (kubelet)

@@ -4,7 +4,9 @@ local encryption_keys = require "kubeadm.encryption_keys"
 local certificates, guard, quorum = require "kubeadm.certificates", require "kubeadm.guard", require "kubeadm.quorum"
 local release = require "kubernetes.release"
 local skew, survey, turn = require "kubeadm.skew", require "kubeadm.survey", require "kubeadm.turn"
+local upgrade = require "kubeadm.upgrade"
 local connect, crypto, task = require "kubernetes.connect", require "crypto", require "task"
+local fs, process = require "fs", require "process"
 
 local function node(name, kubelet, more)
   more = more or {}
@@ -37,7 +39,7 @@ local function api_of(version, planes, workers)
     api.pods[#api.pods + 1] = pod("etcd", name, "registry.k8s.io/etcd:3.6.6-0", o.etcd)
   end
   for name, one in pairs(workers or {}) do api.nodes[#api.nodes + 1] = node(name, one[1], one[2]) end
-  function api.list(_, _, kind) return kind == "Node" and api.nodes or api.pods end
+  function api.list(_, _, kind) return kind == "Node" and api.nodes or api.pods, "7" end
   function api.get() return { data = { ClusterConfiguration = "kubernetesVersion: v" .. version .. "\n" } } end
   return api
 end
@@ -47,6 +49,25 @@ local function three(version) return { a = { version, version }, b = { version, 
 test("versions are compared as numbers", function(t)
   t.eq({ release.compare("1.36.2", "v1.36.10"), release.compare("1.9.9", "1.36.0"), release.compare("v1.36.1", "1.36.1") }, { -1, -1, 0 })
   t.eq({ release.older("1.36.2", "1.36.1"), release.older(nil, "1.36.1"), release.older("1.35.9", nil) }, { "1.36.1", "1.36.1", "1.35.9" })
+end)
+
+test("kubeadm upgrade is run again, once, when the API is there", function(t)
+  local folder = fs.mktemp()
+  t.after(function() fs.remove(folder, { recursive = true }) end)
+  local function tool(name, text) assert(fs.write(folder .. "/" .. name, "#!/bin/sh\ncd " .. folder .. "\n" .. text, { mode = 448 })) end
+  -- Each line says what ran; so many runs of kubeadm fail, and the API is ready when it is asked the second time.
+  local function run(fails)
+    for _, name in ipairs { "said", "done", "asked" } do fs.remove(folder .. "/" .. name) end
+    tool("kubeadm", ("echo kubeadm $* >>said; [ $(grep -c ^kubeadm said) -gt %d ]"):format(fails))
+    tool("kubectl", "echo kubectl >>said; [ -e asked ] || { : >asked; exit 1; }")
+    local result = process.run { argv = { "/bin/sh", "-c", upgrade.program("kubeadm upgrade node", folder .. "/done") }, timeout = 30,
+      env = { PATH = folder .. ":" .. process.env "PATH" } }
+    return { result.code == 0, fs.stat(folder .. "/done") ~= nil, fs.read(folder .. "/said") }
+  end
+  local once, asked = "kubeadm upgrade node\n", "kubectl\nkubectl\n"
+  t.eq(run(0), { true, true, once })
+  t.eq(run(1), { true, true, once .. asked .. once })
+  t.eq(run(2), { false, false, once .. asked .. once })
 end)
 
 test("an upgrade goes on by a patch or by one minor release", function(t)
@@ -114,12 +135,15 @@ test("a control plane is not reset where the others could not go on", function(t
   t.ok(pcall(quorum.guard, ctx, cluster, "c"), "the broken one may")
   -- One that has just joined is well soon.
   survey.STARTS, words = 300, {}
-  function api.watch()
+  local from
+  function api.watch(_, _, _, options)
+    from = options
     for _, object in ipairs(api.nodes) do object.status.conditions[1].status = "True" end
   end
   ok, err = pcall(quorum.guard, ctx, cluster, "b")
   t.ok(ok, "it is waited for: " .. tostring(err))
   t.eq(words, { "waiting for etcd of c" })
+  t.eq(from, { namespace = "kube-system", labels = "tier=control-plane", since = "7", known = api.pods }, "what is there is no news")
   t.ok(task.now() - began < 60, "not longer than that")
   ok, err = pcall(quorum.guard, ctx, { endpoint = "api.test" }, "b")
   t.ok(ok, "all are well")
@@ -207,7 +231,7 @@ test("a step waits for it, and says so", function(t)
   local ctx = { progress = function(_, text) said[#said + 1] = text end }
   local now = survey.settled(ctx, (just_made(2)))
   t.eq({ now.nodes.b.etcd, now.nodes.b.starting }, { true })
-  t.eq(said, { "waiting for etcd-b to start", "waiting for etcd-b to start" })
+  t.eq(said, { "waiting for etcd-b to start" })
   local was = survey.STARTS
   t.after(function() survey.STARTS = was end)
   survey.STARTS = -1

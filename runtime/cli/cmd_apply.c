@@ -127,7 +127,7 @@ static const size_t OTHERS = 3;
 
 /* What an apply does not change, and a kind that calls stale what it has just made, would go on for
  * ever. */
-static bool is_first_time(struct vr_session *session, struct vr_error *err)
+static bool may_go_on(struct vr_session *session, struct vr_error *err)
 {
     if (!session->roll)
         return roll.others++ < OTHERS ||
@@ -149,7 +149,7 @@ static int apply(struct vr_session *session, struct vr_error *err)
     if (roll.confirmed)
         options.replace_count = 0; /* these were */
     if (!vr_session_prepare(session, false, err) ||
-        !vr_session_plan_rolling(session, &options, err) || !is_first_time(session, err))
+        !vr_session_plan_rolling(session, &options, err) || !may_go_on(session, err))
         return VR_EXIT_ERROR;
     vr_session_show(session);
     if (!vr_policy_allows(session, err) ||

@@ -1,6 +1,5 @@
 #include "state_lab.h"
 
-#include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +24,18 @@ void tear_down(void)
     free(root);
     free(folder);
     free(path);
+}
+
+Suite *state_suite_of(const char *name, const TTest *const *tests, size_t count)
+{
+    Suite *suite = suite_create(name);
+    TCase *tcase = tcase_create("all");
+    tcase_add_checked_fixture(tcase, set_up, tear_down);
+    tcase_set_timeout(tcase, 60);
+    for (size_t i = 0; i < count; i++)
+        tcase_add_test(tcase, tests[i]);
+    suite_add_tcase(suite, tcase);
+    return suite;
 }
 
 struct vr_state *open_state(bool read_only, struct vr_error *err)

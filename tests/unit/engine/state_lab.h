@@ -2,6 +2,7 @@
 #ifndef VR_TEST_STATE_LAB_H
 #define VR_TEST_STATE_LAB_H
 
+#include <check.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -12,6 +13,8 @@ extern char *root, *folder, *path;
 
 void set_up(void);
 void tear_down(void);
+/* A suite of tests that begin and end with these. */
+Suite *state_suite_of(const char *name, const TTest *const *tests, size_t count);
 
 struct vr_state *open_state(bool read_only, struct vr_error *err);
 struct vr_state *must_open(bool read_only);

@@ -523,12 +523,5 @@ Suite *state_suite(void)
         secrets_never_reach_a_file,
         digests_show_change,
     };
-    Suite *suite = suite_create("state");
-    TCase *tcase = tcase_create("all");
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
-    tcase_set_timeout(tcase, 60);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
+    return state_suite_of("state", tests, sizeof(tests) / sizeof(tests[0]));
 }

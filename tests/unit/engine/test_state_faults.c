@@ -344,12 +344,5 @@ Suite *state_faults_suite(void)
         a_folder_that_cannot_be_written,
         a_folder_that_is_a_file,
     };
-    Suite *suite = suite_create("state_faults");
-    TCase *tcase = tcase_create("all");
-    tcase_add_checked_fixture(tcase, set_up, tear_down);
-    tcase_set_timeout(tcase, 60);
-    for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
-        tcase_add_test(tcase, tests[i]);
-    suite_add_tcase(suite, tcase);
-    return suite;
+    return state_suite_of("state_faults", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -35,15 +35,14 @@ return kind "pool.thing" {
 }
 LUA
 cat >pool.lua <<'LUA'
-local pool = use "pool"
+local pool, here = use("pool", "local")
 local p = params { word = param.string {}, size = param.integer { default = 1 }, rolls = param.boolean { default = true },
   protected = param.boolean { default = false }, key = param.secret { optional = true } }
 for _, name in ipairs { "a", "b", "c" } do
   local thing = pool.thing(name) { word = p.word, size = p.size, rolls = p.rolls, protect = name == "a" and p.protected or nil }
-  file(name .. "-note") { path = "things/" .. name .. ".note", content = "of " .. thing.id }
+  here.file(name .. "-note") { path = "things/" .. name .. ".note", content = "of " .. thing.id }
 end
 LUA
-sed -i 's/^  file(name/  use("local").file(name/' pool.lua
 words() { for i in a b c; do jq -r .word things/$i; done | paste -sd' '; }
 order() { grep -oE 'pool\.thing\.[abc]: created' out | cut -d. -f3 | cut -d: -f1 | paste -sd' '; }
 mkdir -p things

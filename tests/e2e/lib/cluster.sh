@@ -22,8 +22,8 @@ said() { on "$@" 2>/dev/null | sed -n 's/^  //p'; }
 k() { timeout 120 "$kubectl" --kubeconfig "$config" "$@"; }
 above() { if [ "${2:-0}" -gt "$3" ]; then pass "$1"; else fail "$1" "'$2' is not more than $3"; fi; } # NAME NUMBER NUMBER
 
-# nothing_left NAME [ARGUMENT...]: the plan has no changes. A kubelet whose API server was away while it waited for its certificate asks once more, at
-# any time: the one change that may come by itself, and which apply makes up for.
+# nothing_left NAME [ARGUMENT...]: the plan has no changes. A kubelet whose API server was away while it waited for its certificate
+# asks once more, at any time: the one change that may come by itself, and which apply makes up for.
 nothing_left() {
   local name=$1 code
   shift
@@ -85,7 +85,7 @@ shop_ready() {
 }
 config=$work/kubeconfig
 shows_config() { vmrun kubeconfig "$recipe" --out "$config"; }
-# inside MACHINE OPTION... COMMAND...: in its namespaces (nsenter's options), as who has pulled its cable; by its first process.
+# inside MACHINE OPTION... COMMAND...: in its namespaces, which are those of its first process; options of nsenter say which.
 pid_of() { vmrun emulator list --json | jq -r --arg name "$1" '.machines[] | select(.hostname == $name) | .root // empty' | tr -dc 0-9; }
 inside() { nsenter -t "$(pid_of "$1")" "${@:2}"; }
 of_machine() { echo "/subscriptions/{subscription}/resourceGroups/demo-rg/providers/Microsoft.Compute/virtualMachines/$1"; }

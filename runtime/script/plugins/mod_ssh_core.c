@@ -416,10 +416,20 @@ static int session_start_forward(lua_State *L)
     return 1;
 }
 
+/* Parks until something of the channel changes, and calls finish again; timeout: where on the stack
+ * the call has it. late: what is said when that has passed. */
+static int await_change(lua_State *L, int status, struct channel *c, int timeout, const char *late,
+                        lua_KFunction finish, lua_KContext ctx)
+{
+    if (status != LUA_YIELD)
+        return vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, timeout), finish, ctx);
+    if (vr_wait_timed_out(L))
+        return push_timeout(L, late);
+    return vr_wait_again(L, &c->waiters, finish, ctx);
+}
+
 static int opened_finish(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)status;
-    (void)ctx;
     struct channel *c;
     struct vr_ssh_channel *channel = check_channel(L, &c);
     if (!channel)
@@ -428,11 +438,7 @@ static int opened_finish(lua_State *L, int status, lua_KContext ctx)
     case VR_SSH_BROKEN:
         return push_error(L, vr_ssh_channel_error(channel));
     case VR_SSH_OPENING:
-        if (status == LUA_YIELD && vr_wait_timed_out(L))
-            return push_timeout(L, "the channel was not opened");
-        return status == LUA_YIELD
-                   ? vr_wait_again(L, &c->waiters, opened_finish, 0)
-                   : vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 2), opened_finish, 0);
+        return await_change(L, status, c, 2, "the channel was not opened", opened_finish, ctx);
     default:
         lua_pushboolean(L, true);
         return 1;
@@ -467,11 +473,7 @@ static int no_chunk(lua_State *L, int status, struct channel *c, lua_KFunction a
         lua_pushnil(L);
         return 1;
     }
-    if (status != LUA_YIELD)
-        return vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 2), again, ctx);
-    if (vr_wait_timed_out(L))
-        return push_timeout(L, "nothing was received");
-    return vr_wait_again(L, &c->waiters, again, ctx);
+    return await_change(L, status, c, 2, "nothing was received", again, ctx);
 }
 
 static int read_finish(lua_State *L, int status, lua_KContext stream)
@@ -531,7 +533,6 @@ static int push_not_written(lua_State *L, struct vr_ssh_channel *channel)
 
 static int write_finish(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)ctx;
     struct channel *c;
     struct vr_ssh_channel *channel = check_channel(L, &c);
     if (!channel)
@@ -542,11 +543,8 @@ static int write_finish(lua_State *L, int status, lua_KContext ctx)
         lua_pushboolean(L, true);
         return 1;
     }
-    if (status != LUA_YIELD)
-        return vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 3), write_finish, 0);
-    if (vr_wait_timed_out(L))
-        return push_timeout(L, "the other side did not take what was written");
-    return vr_wait_again(L, &c->waiters, write_finish, 0);
+    return await_change(L, status, c, 3, "the other side did not take what was written",
+                        write_finish, ctx);
 }
 
 /* channel:write(text [, timeout [, from, to]]), the positions without a copy of the part, waits
@@ -591,7 +589,6 @@ static int channel_eof(lua_State *L)
 
 static int wait_finish(lua_State *L, int status, lua_KContext ctx)
 {
-    (void)ctx;
     struct channel *c;
     struct vr_ssh_channel *channel = check_channel(L, &c);
     if (!channel)
@@ -606,11 +603,7 @@ static int wait_finish(lua_State *L, int status, lua_KContext ctx)
         return 2;
     }
     default:
-        if (status != LUA_YIELD)
-            return vr_wait(L, &c->waiters, vr_wait_opt_timeout(L, 2), wait_finish, 0);
-        if (vr_wait_timed_out(L))
-            return push_timeout(L, "the command did not end");
-        return vr_wait_again(L, &c->waiters, wait_finish, 0);
+        return await_change(L, status, c, 2, "the command did not end", wait_finish, ctx);
     }
 }
 

@@ -96,6 +96,12 @@ function M.means(host, told, unlock)
     means.keys[#means.keys + 1], means.identities[#means.identities + 1] = key, key
   end
 
+  for _, name in ipairs { "key", "passphrase" } do
+    if type(host[name]) == "table" then -- of a host that only the state knows
+      error(fail { ("the host's %s is a secret, which no state keeps"):format(name), code = "key",
+        hint = "the recipe no longer declares this host; with a recipe that does, it can be reached" })
+    end
+  end
   if host.key then add(keyring.open(host.key, host.passphrase)) end
   if host.key_file then
     local path = expand(host.key_file)

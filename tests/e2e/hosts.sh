@@ -66,6 +66,12 @@ has err "failed on 3 of 3: jump, web-1, web-2"
 run 1 exec hosts.lua db key=@client -- true
 has err "no host fits 'db'"
 
+# a host that the recipe no longer declares: the state has not kept its key
+sed '/web-2/d' hosts.lua >fewer.lua
+run 1 exec fewer.lua --stack hosts web-2,jump "${given[@]}" -- hostname
+has out "jump:"
+has out "web-2: the host's key is a secret, which no state keeps"
+
 # the key is nowhere but in its file
 canary=$(sed -n 3p client)
 if grep -rqF -- "$canary" .vmrun out err inventory.yaml 2>/dev/null; then not_ok "the key came out"; else ok; fi

@@ -34,3 +34,12 @@ destroy() { patience=600 vmrun destroy "$recipe" --yes --include-unmanaged "${pa
 exits "all of it goes" 0 destroy
 same "no machine is left" "$(machines)" ""
 exits "the emulator stops" 0 vmrun emulator stop
+
+# The next emulator may have the same network at once.
+first=$state state=$work/state-next
+serves() { ! flock -n "$1/emulator/site.serving" true; }
+ended() { ! serves "$1"; }
+check "another has a site" "$lab/site/start.sh" "$state"
+check "the first one's ends" until_true 20 ended "$first"
+check "the other's is its own, and stays" serves "$state"
+exits "it stops, too" 0 vmrun emulator stop

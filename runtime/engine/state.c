@@ -265,8 +265,13 @@ void state_put_meta(struct vr_state *state, const char *name, json_t *value)
 void vr_state_set_meta(struct vr_state *state, const char *name, json_t *value)
 {
     assert(strcmp(name, "serial") != 0 && strcmp(name, "digest") != 0);
-    state_put_meta(state, name, value ? vr_state_redact(state, value) : NULL);
+    const struct meta *known = vr_map_get(&state->metas, name);
+    json_t *kept = value ? vr_state_redact(state, value) : NULL;
     json_decref(value);
+    if (kept ? known && json_equal(kept, known->value) : !known || !known->value)
+        json_decref(kept); /* an apply with nothing to do writes nothing */
+    else
+        state_put_meta(state, name, kept);
 }
 
 json_t *vr_state_meta(const struct vr_state *state, const char *name)

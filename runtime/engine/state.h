@@ -36,7 +36,7 @@ void vr_state_close(struct vr_state *state);
  * The write is queued; a NULL value takes the name out. "serial" and "digest" are the state's own
  * names. */
 json_t *vr_state_meta(const struct vr_state *state, const char *name);
-/* value is stolen */
+/* value is stolen; one that is there already is not written again */
 void vr_state_set_meta(struct vr_state *state, const char *name, json_t *value);
 uint64_t vr_state_serial(const struct vr_state *state); /* grows with each commit asked for */
 const char *vr_state_stack(const struct vr_state *state);

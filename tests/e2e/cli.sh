@@ -28,8 +28,10 @@ has out "Done: 4 added"
 has out 'path = "made/hello"'
 run 0 plan demo.lua --detailed-exitcode
 has out "No changes."
+before=$(stat -c '%y %s' .vmrun/stacks/demo/state.db)
 run 0 apply demo.lua
 has out "No changes."
+is "$(stat -c '%y %s' .vmrun/stacks/demo/state.db)" "$before"
 is "$(stat -c %a .vmrun) $(cat .vmrun/.gitignore) $(stat -c %a .vmrun/stacks/demo/state.db)" "700 * 600"
 
 # state and outputs

@@ -150,6 +150,19 @@ START_TEST(commits_only_what_is_new)
     must_sync(state);
     must_sync(state);
     ck_assert_uint_eq(vr_state_commits(state), 1);
+    for (int i = 0; i < 2; i++) {
+        vr_state_set_meta(state, "target", json_pack("{ss}", "kind", "emulator"));
+        vr_state_set_meta(state, "never", NULL);
+        vr_state_commit(state);
+        must_sync(state);
+        ck_assert_uint_eq(vr_state_commits(state), 2);
+    }
+    for (int i = 0; i < 2; i++) {
+        vr_state_set_meta(state, "target", NULL);
+        vr_state_commit(state);
+        must_sync(state);
+        ck_assert_uint_eq(vr_state_commits(state), 3);
+    }
     vr_state_close(state);
 }
 END_TEST

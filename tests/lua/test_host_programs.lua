@@ -85,4 +85,50 @@ test("programs do not grow with files, but for the one that moves each", functio
   t.eq(m.started(), "sha256sum stat")
 end)
 
+-- What dpkg knows of a package, in its order of fields; `more`: of others.
+local function status(state, version, more)
+  return ("Package: bash-static\nStatus: install ok installed\nSource: bash\nVersion: 7\n\nPackage: bash\nEssential: yes\nStatus: %s\n"
+    .. "Priority: required\nArchitecture: amd64\nVersion: %s\nDescription: a shell\n .\n Package: bash\n\n%s"):format(state, version, more or "")
+end
+
+for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
+  test("dpkg's list tells of packages what dpkg-query would, with " .. shell, function(t)
+    local m = start(t, path)
+    local function list(text)
+      m.sh "mkdir -p /var/lib/dpkg/updates"
+      m.write("/var/lib/dpkg/status", text)
+    end
+    local function differs(fields)
+      local told = {}
+      for i, one in ipairs(lab.check(m, function(host) host.package "bash" (fields) end, PAGE)) do
+        told[i] = one.path:match "[^.]*$" .. "=" .. one.old
+      end
+      return table.concat(told, " ")
+    end
+    list(status("install ok installed", "5.2-1"))
+    t.eq(differs {}, "")
+    t.eq(differs { version = "5.2-*" }, "")
+    t.eq(differs { version = "5.3-*" }, "installed=5.2-1")
+    t.eq(differs { hold = true }, "held=no")
+    t.eq(differs { state = "absent" }, "installed=bash")
+    list(status("hold ok installed", "5.2-1"))
+    t.eq(differs { version = "5.2-1", hold = true }, "")
+    list(status("deinstall ok config-files", "5.2-1"))
+    t.eq(differs {}, "installed=")
+    t.eq(differs { state = "absent" }, "")
+    list(status("install ok half-configured", "5.2-1"))
+    t.eq(differs {}, "installed=")
+    t.eq(m.started():find("dpkg-query", 1, true), nil, "it is not asked")
+
+    -- What the stub of dpkg-query says is of version 1.
+    list(status("install ok installed", "5.2-1", "Package: bash\nStatus: install ok installed\nArchitecture: i386\nVersion: 5.2-1\n"))
+    t.eq(differs { version = "5.2-1" }, "installed=1", "a package of two architectures")
+    list "Package: bash-static\nStatus: install ok installed\nVersion: 7\n"
+    t.eq(differs { version = "1" }, "", "one that is not in the list")
+    list(status("install ok installed", "5.2-1"))
+    m.write("/var/lib/dpkg/updates/0000", "")
+    t.eq(differs { version = "5.2-1" }, "installed=1", "while dpkg is at work")
+  end)
+end
+
 test.done()

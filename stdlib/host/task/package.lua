@@ -36,6 +36,21 @@ apt_fresh() { # SECONDS
   fi
 }]]
 
+-- dpkg-query reads all that dpkg knows into memory first. It is asked where that list alone does not tell: while dpkg is at work, about
+-- a package of two architectures, and about one that is not there.
+local SAYS = [[dpkg_says() { # PACKAGE -> $s: its status and version; nothing: dpkg does not know it
+  set -- "$1" /var/lib/dpkg/updates/*
+  if [ ! -e "$2" ] && [ -r /var/lib/dpkg/status ] && s=$(grep -A 14 -xFe "Package: $1" /var/lib/dpkg/status 2>/dev/null); then
+    _s=$NL${s#*"$NL"} s=${_s%%"$NL$NL"*}$NL
+    case $_s in *"${NL}Package: $1$NL"*) ;; *)
+      case $s in *"${NL}Status: "*"${NL}Version: "*)
+        _s=${s#*"${NL}Status: "} s=${s#*"${NL}Version: "}; s="${_s%%"$NL"*} ${s%%"$NL"*}"; return ;;
+      esac ;;
+    esac
+  fi
+  s=$(dpkg-query -W -f '${Status} ${Version}' "$1" 2>/dev/null) || s=
+}]]
+
 return task "package" {
   doc = "Packages from the host's apt repositories.", key = "names",
   fields = {
@@ -54,20 +69,21 @@ return task "package" {
   shown = function(t)
     return { installed = t.state == "absent" and "" or (t.version ~= "" and t.version or "yes"), held = t.hold and "yes" or nil }
   end,
-  shared = { APT },
+  shared = { SAYS, APT },
   inline = true,
   check = function(t)
     if t.state == "absent" then
       return [[for p in $(printf %s {list}); do
-        dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^[a-z]* ok installed' && { oldis installed "$p"; return 1; }; done; return 0]]
+        dpkg_says "$p"; case $s in *" ok installed "*) oldis installed "$p"; return 1 ;; esac; done; return 0]]
     end
     return [[r=0 v={version}
       [ ! -e {settled} ] || v=
       for p in $(printf %s {list}); do
-        s=$(dpkg-query -W -f '${Status} ${Version}' "$p" 2>/dev/null) || s=
-        case $s in "install ok installed "*) s=${s#install ok installed } s=${s#hold ok installed } ;; "hold ok installed "*) s=${s#hold ok installed } ;; *) oldis installed ""; r=1; continue ;; esac
+        dpkg_says "$p"; h=no
+        case $s in "install ok installed "*) ;; "hold ok installed "*) h=yes ;; *) oldis installed ""; r=1; continue ;; esac
+        s=${s##* }
         [ -z "$v" ] || case $s in $v) ;; *) oldis installed "$s"; r=1 ;; esac
-        [ {held} = 0 ] || apt-mark showhold "$p" 2>/dev/null | grep -qx "$p" || { oldis held no; r=1; }
+        [ {held} = 0 ] || [ $h = yes ] || { oldis held no; r=1; }
       done; return $r]]
   end,
   apply = function(t)
@@ -76,7 +92,7 @@ return task "package" {
     end
     return [[v={version} w= end=$(($(date +%s) + {seconds}))
       for p in $(printf %s {list}); do
-        [ ! -e {settled} ] || ! dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^[a-z]* ok installed' || continue
+        [ ! -e {settled} ] || { dpkg_says "$p"; case $s in *" ok installed "*) continue ;; esac; }
         w="$w $p${v:+=$v}"
       done
       if [ -n "$w" ]; then

@@ -17,7 +17,7 @@ return task "package_upgrade" {
   prepare = function(t) t.of = t.security and "security" or "all" end,
   marked = true,
   shown = function(t) return { done = t.once, waiting = "none" } end,
-  shared = { table.unpack(require("host.task.package").shared), WAITING },
+  shared = { WAITING, table.unpack(require("host.task.package").shared) },
   inline = true,
   check = [[_f=$V/upgrades/{mark} _v=; [ ! -r "$_f" ] || IFS= read -r _v <"$_f"
     [ "$_v" != {once} ] || return 0

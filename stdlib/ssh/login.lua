@@ -99,7 +99,7 @@ function M.means(host, told, unlock)
   for _, name in ipairs { "key", "passphrase" } do
     if type(host[name]) == "table" then -- of a host that only the state knows
       error(fail { ("the host's %s is a secret, which no state keeps"):format(name), code = "key",
-        hint = "the recipe no longer declares this host; with a recipe that does, it can be reached" })
+        hint = "it takes a recipe that declares the host" })
     end
   end
   if host.key then add(keyring.open(host.key, host.passphrase)) end

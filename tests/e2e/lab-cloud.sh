@@ -36,13 +36,14 @@ same "no machine is left" "$(machines)" ""
 
 # The next emulator may have the same network while the site of this one still answers.
 serve=$(cut -d' ' -f1 "$state/emulator/site.serving") first=$state network=$(endpoint net)
+for n in {1..5000}; do # a folder's name says where an emulator looks first
+  next=$work/state-$n
+  [ $((0x$(printf %s "$next/emulator" | sha256sum | cut -c 1-4) % 250 + 2)) -ne "${network#127.}" ] || break
+done
 kill -STOP "$serve"
 exits "the emulator stops" 0 vmrun emulator stop
 (sleep 6; kill -CONT "$serve") &
-for n in {1..5000}; do # a folder's name says where an emulator looks first
-  state=$work/state-$n
-  [ $((0x$(printf %s "$state/emulator" | sha256sum | cut -c 1-4) % 250 + 2)) -ne "${network#127.}" ] || break
-done
+state=$next
 check "another has a site" "$lab/site/start.sh" "$state"
 wait
 same "in the same network" "$(endpoint net)" "$network"

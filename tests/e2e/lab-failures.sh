@@ -70,9 +70,9 @@ above "Azure made things" "$(emulator writes | jq '[.last[] | select(.service ==
 same "none of them twice" "$(twice)" ""
 # The log has what the first init began as well, whose cluster went with the reset.
 born=$(k get namespace kube-system -o jsonpath='{.metadata.creationTimestamp}')
-made() { said demo-cp-1 sudo cat /var/log/kubernetes/audit.log | jq -r --arg born "$born" 'select(.verb == "create" and .objectRef.resource == "nodes" and .responseStatus.code == 201 and .requestReceivedTimestamp >= $born) | .objectRef.name // .user.username'; }
-above "Nodes were made" "$(made | wc -l)" 0
-same "the same Node was not made twice" "$(made | sort | uniq -d)" ""
+made=$(said demo-cp-1 sudo cat /var/log/kubernetes/audit.log | jq -r --arg born "$born" 'select(.verb == "create" and .objectRef.resource == "nodes" and .responseStatus.code == 201 and .requestReceivedTimestamp >= $born) | .objectRef.name // .user.username')
+above "Nodes were made" "$(grep -c . <<<"$made")" 0
+same "the same Node was not made twice" "$(sort <<<"$made" | uniq -d)" ""
 
 # A certificate for a person, who may do what a group of theirs may.
 check "a certificate for a person" vmrun kubeconfig "$recipe" --user anna --group readers --out "$work/anna"

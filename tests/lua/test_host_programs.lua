@@ -120,7 +120,7 @@ for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
     t.eq(differs {}, "installed=")
     t.eq(m.started():find("dpkg-query", 1, true), nil, "it is not asked")
 
-    -- What the stub of dpkg-query says is of version 1.
+    -- dpkg-query itself would say version 1 here.
     list(status("install ok installed", "5.2-1", "Package: bash\nStatus: install ok installed\nArchitecture: i386\nVersion: 5.2-1\n"))
     t.eq(differs { version = "5.2-1" }, "installed=1", "a package of two architectures")
     list "Package: bash-static\nStatus: install ok installed\nVersion: 7\n"

@@ -20,13 +20,14 @@ flock -w 120 9
 serving=$folder/site.serving
 served=$(cat "$serving" 2>/dev/null || true)
 wanted=("$(endpoint pid)" "$apt" "$packages" "$registry" "$images")
-is_served() { curl -fsS -m 5 "http://$packages/InRelease" && curl -fsS -m 5 "http://$images/v2/"; }
+is_served() { ! flock -n "$serving" true && curl -fsS -m 5 "http://$packages/InRelease" && curl -fsS -m 5 "http://$images/v2/"; }
 is_taken() { (: <>"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
 if flock -n "$serving" true || [ "${served#* }" != "${wanted[*]}" ]; then
   flock -n "$serving" true || kill "${served%% *}" || true
   flock -w 20 "$serving" true || { echo "tests/lab/site/start.sh: process ${served%% *} does not stop to serve" >&2; exit 1; }
   # An emulator that has just stopped may have had the same network: its site ends a moment after it.
   for _ in $(seq 100); do is_taken "$packages" || is_taken "$images" || break; sleep 0.2; done
+  ! is_taken "$packages" && ! is_taken "$images" || { echo "tests/lab/site/start.sh: somebody else serves $packages or $images" >&2; exit 1; }
   # shellcheck disable=SC2016
   setsid bash -c 'file=$1; shift; exec 6>>"$file"; flock -n 6 || exit; echo "$$ ${*:2}" >"$file"; exec "$@"' - "$serving" \
     "$here/serve" "${wanted[@]}" </dev/null >"$folder/site.log" 2>&1 9>&- &

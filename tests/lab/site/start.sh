@@ -28,8 +28,9 @@ if flock -n "$serving" true || [ "${served#* }" != "${wanted[*]}" ]; then
   # An emulator that has just stopped may have had the same network: its site ends a moment after it.
   for _ in $(seq 100); do is_taken "$packages" || is_taken "$images" || break; sleep 0.2; done
   ! is_taken "$packages" && ! is_taken "$images" || { echo "tests/lab/site/start.sh: somebody else serves $packages or $images" >&2; exit 1; }
+  # It waits for the lock: whoever asks whether it is held holds it for that moment.
   # shellcheck disable=SC2016
-  setsid bash -c 'file=$1; shift; exec 6>>"$file"; flock -n 6 || exit; echo "$$ ${*:2}" >"$file"; exec "$@"' - "$serving" \
+  setsid bash -c 'file=$1; shift; exec 6>>"$file"; flock -w 20 6 || exit; echo "$$ ${*:2}" >"$file"; exec "$@"' - "$serving" \
     "$here/serve" "${wanted[@]}" </dev/null >"$folder/site.log" 2>&1 9>&- &
   for _ in $(seq 150); do is_served >/dev/null 2>&1 && break; sleep 0.2; done
 fi

@@ -178,7 +178,7 @@ each(worker_set.instances, function(vm)
     cluster = cluster, address = vm.private_ip, endpoint_address = api_ip.ip }
   life.worker(cluster, vm, worker.host, concat({ joined, worker.tools }, changed))
 end)
-flannel.network "flannel" { cluster = cluster, pods = cluster.pods }
+flannel.network "flannel" { cluster = cluster, pods = cluster.pods, version = p.version }
 local provider = cloud.manage(cluster)
 
 -- Git and Flux: the layout is written once and then the team's; only flux-system/ stays ours.

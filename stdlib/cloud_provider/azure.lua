@@ -9,7 +9,6 @@ local survey, versions = require "kubeadm.survey", require "cloud_provider.versi
 
 local CONTROLLER, NODE = "cloud-controller-manager", "cloud-node-manager"
 local FOLDER = "/etc/azure"
-local UPGRADE = 3000 -- seconds that it may take until the control planes are at its release
 local PORT = 10268
 
 -- What it calls the clouds that we know.
@@ -109,7 +108,7 @@ end
 return set.define "cloud_provider.azure" {
   doc = "Azure's cloud provider in a cluster whose kubelets wait for one (`cloud_provider` of kubeadm.init).",
   -- A new release waits for the control planes to be at it.
-  timeouts = { read = 120, create = 600 + UPGRADE, update = 600 + UPGRADE, delete = 300 },
+  timeouts = { read = 120, create = 600 + survey.UPGRADE, update = 600 + survey.UPGRADE, delete = 300 },
   fields = {
     version = field.string { required = true, match = "^%d+%.%d+%.%d+$", doc = "The cluster's release, such as 1.36.1: it says which images." },
     cluster_name = field.string { default = "kubernetes", match = "^[%w][%w-]*$",
@@ -140,7 +139,7 @@ return set.define "cloud_provider.azure" {
     problem("version", ("has the 'version' %s: %s; or give 'controller_image' and 'node_image'"):format(f.version,
       versions.objection(f.version)))
   end,
-  before = function(ctx, api) survey.wait_for(ctx, api, ctx.fields.version, UPGRADE) end,
+  before = function(ctx, api) survey.wait_for(ctx, api, ctx.fields.version) end,
   objects = function(ctx)
     local f = ctx.fields
     local images, config = versions.provider(f.version) or {}, azure_json(ctx)

@@ -1,5 +1,6 @@
 --- Flannel: the pod network, by VXLAN.
 local field, json, set = require "field", require "json", require "kubernetes.set"
+local survey = require "kubeadm.survey"
 
 local NAMESPACE = "kube-flannel"
 local LABELS = { ["app.kubernetes.io/name"] = "flannel", ["k8s-app"] = "flannel" }
@@ -77,11 +78,18 @@ return set.define "flannel.network" {
   doc = "Flannel as the pod network.",
   fields = {
     pods = field.cidr { required = true, doc = "The pods' network: kubeadm's podSubnet." },
+    version = field.string { ignore = true,
+      doc = "The release of a kubeadm cluster: what changes of flannel comes when its control planes are at that." },
     image = field.string { default = "ghcr.io/flannel-io/flannel:v0.28.9" },
     plugin_image = field.string { default = "ghcr.io/flannel-io/flannel-cni-plugin:v1.9.1-flannel3" },
     -- Its pods need Nodes, and Nodes need it: whoever waits for the Nodes waits for both.
     wait = field.boolean { default = false, ignore = true },
   },
+  timeouts = { read = 120, create = 600, update = 600 + survey.UPGRADE, delete = 300 },
+  -- Only once it is there: a cluster that is made waits for its network.
+  before = function(ctx, api)
+    if ctx.prior and ctx.fields.version then survey.wait_for(ctx, api, ctx.fields.version) end
+  end,
   objects = function(ctx)
     local f = ctx.fields
     local role, binding = rbac()

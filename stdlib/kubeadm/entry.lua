@@ -9,9 +9,6 @@ local serving, survey = require "kubernetes.serving", require "kubeadm.survey"
 
 local M = {}
 
-local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate
-local UPGRADE = 3000 -- seconds that it may take until no control plane is older than who joins
-
 -- The configuration holds a token, so it comes on the standard input and is on the disk only while kubeadm reads it.
 local JOIN = [[umask 077; trap 'rm -f /run/vmrun-join.yaml' EXIT; trap 'exit 1' HUP INT TERM
 cat > /run/vmrun-join.yaml
@@ -65,7 +62,7 @@ function M.prepare(host, f, ctx, what)
   if state == "yes" then return true end
   if answers(ctx, f) then
     clear(f, ctx, state)
-    survey.wait_for(ctx, connect.client(ctx, f.cluster), f.node.version:gsub("^v", ""), UPGRADE)
+    survey.wait_for(ctx, connect.client(ctx, f.cluster), (f.node.version:gsub("^v", "")))
   end
   return false
 end
@@ -82,7 +79,9 @@ end
 function M.certify(ctx, f)
   local api = connect.client(ctx, f.cluster)
   local node = api:get("v1", "Node", nil, name_of(f):lower())
-  if node then serving.settle(api, node, ASKS) end
+  if not node then return end
+  serving.settle(api, node)
+  serving.serve(api, node)
 end
 
 return M

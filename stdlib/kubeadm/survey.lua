@@ -177,14 +177,17 @@ function M.forget(api) shared[api] = nil end
 --- The version that a Node runs: the oldest of its kubelet and its static pods.
 function M.runs(node) return release.older(node.kubelet, node.pods) end
 
---- Waits until no API server of the cluster is older than a version: whoever joins with that version may come. Where the
--- cluster's configuration is missing nothing is waited for: kubeadm says so.
-function M.wait_for(ctx, api, version, seconds)
-  M.await(ctx, api, seconds, function(survey)
+--- Seconds that it may take until no control plane is older than what waits for that.
+M.UPGRADE = 3000
+
+--- Waits until no API server of the cluster is older than a version: what goes with that version may come. Where the cluster's
+-- configuration is missing nothing is waited for: kubeadm says so.
+function M.wait_for(ctx, api, version)
+  M.await(ctx, api, M.UPGRADE, function(survey)
     local behind = skew.lagging(survey, version, {})
     if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return nil end
     return { words = "waiting for the control planes to be at " .. version, code = "skew", hint = "upgrade the control planes first",
-      message = ("the control planes are not at %s after %d s: %s"):format(version, seconds,
+      message = ("the control planes are not at %s after %d s: %s"):format(version, M.UPGRADE,
         #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
       look = #behind == 0 and 2 or nil } -- of a ConfigMap no pod tells
   end)

@@ -4,7 +4,6 @@ local fail, field, kind = require "fail", require "field", require "kind"
 local serving = require "kubernetes.serving"
 
 local LAST_WORDS = 5 -- seconds for the API of a cluster that goes as a whole, and may have lost its majority on the way
-local ASKS = 20 -- seconds in which a new kubelet asks for its serving certificate, and again when its addresses are others
 
 -- A kubelet that waits for a cloud provider registers its Node with this taint.
 local UNINITIALIZED = "node.cloudprovider.kubernetes.io/uninitialized"
@@ -50,14 +49,17 @@ end
 -- Clusters that we make have kubelets that ask for serving certificates; elsewhere that is not our business.
 local function certifies(f) return f.serving and f.cluster.host ~= nil end
 
+-- Returns a warning where its kubelet does not serve. (A Node may be older than its machine: one of a backup.)
 local function certify(ctx, api, node)
-  if not certifies(ctx.fields) then return end
+  local f = ctx.fields
+  if not certifies(f) then return nil end
   local prior = ctx.prior and ctx.prior.outputs
-  if prior and prior.uid == node.metadata.uid then
-    serving.approve(api, node)
-  else
-    serving.settle(api, node, ASKS)
+  if not (prior and prior.uid == node.metadata.uid) then serving.settle(api, node) end
+  if f.ready then
+    ctx:progress "waiting for its kubelet to serve logs"
+    return serving.serve(api, node)
   end
+  serving.approve(api, node)
 end
 
 -- What reads of one plan share is asked once for all Nodes. Returns the Node, what it runs if that is ours to say, and the client.
@@ -111,8 +113,7 @@ local function settle(ctx)
   end
   if next(change) then node = api:merge(handle(f.name), change) end
   if f.version then require("kubeadm.survey").forget(api) end
-  certify(ctx, api, node)
-  return { outputs = told(node) }
+  return { outputs = told(node), note = certify(ctx, api, node) }
 end
 
 local function update(ctx)

@@ -7,6 +7,8 @@ local fail, task = require "fail", require "task"
 local M = {}
 
 local VERSION, KIND, SIGNER = "certificates.k8s.io/v1", "CertificateSigningRequest", "kubernetes.io/kubelet-serving"
+local ASKS = 20 -- seconds in which a new kubelet asks for its certificate, and again when its addresses are others
+local SERVES = 60 -- seconds in which a kubelet that has asked serves
 local USAGES = { ["digital signature"] = true, ["key encipherment"] = true, ["server auth"] = true }
 
 local function is_of(request, name)
@@ -17,13 +19,14 @@ local function is_open(request)
   return #(request.status and request.status.conditions or {}) == 0
 end
 
---- The requests of a node that nobody has answered.
+--- The requests of a node that nobody has answered, and the version of the list.
 function M.requests(api, name)
   local open = {}
-  for _, request in ipairs(api:list(VERSION, KIND)) do
+  local list, version = api:list(VERSION, KIND)
+  for _, request in ipairs(list) do
     if is_of(request, name) and is_open(request) then open[#open + 1] = request end
   end
-  return open
+  return open, version
 end
 
 -- Why a request is not for what the node may serve; nil: it is.
@@ -45,9 +48,9 @@ local function objection(request, node)
   return #asked.dns + #asked.ip == 0 and "it names nothing" or nil
 end
 
---- Approves the open requests of a node. Fails when one asks for what is not the node's.
+--- Approves the open requests of a node. Fails when one asks for what is not the node's. Returns the version of the list.
 function M.approve(api, node)
-  local open = M.requests(api, node.metadata.name)
+  local open, version = M.requests(api, node.metadata.name)
   for _, request in ipairs(open) do
     local why = objection(request, node)
     if why then -- it may know of an address that came since the Node was read
@@ -62,7 +65,7 @@ function M.approve(api, node)
       message = "the names and addresses are the Node's" } } }
     api:request("PUT", api:path_of(request) .. "/approval", request)
   end
-  return #open
+  return version
 end
 
 local function has_address(node, wanted)
@@ -85,10 +88,39 @@ local function covers(request, node)
   return true
 end
 
+-- Whether the API server reaches a kubelet, as it does for logs and exec. A kubelet without a certificate ends each handshake.
+local function is_reached(api, name)
+  local path = ("/api/v1/nodes/%s/proxy/healthz"):format(name)
+  local unreached = {}
+  for code = 400, 599 do unreached[code] = true end
+  local _, answer = api:request("GET", path, nil, { ok = unreached, timeout = 10 })
+  return answer.status == 200
+end
+
+--- Approves what the kubelet of a node asks for until the API server reaches it. One approval is not enough where who signs is slow
+-- (a controller manager takes over a lease first): a kubelet that begins anew, or whose API server was away, asks once more and
+-- forgets what it asked for before. Where it is not reached in time, the result is a warning of that.
+function M.serve(api, node, seconds)
+  seconds = seconds or SERVES
+  local name, ends, pause = node.metadata.name, task.now() + seconds, 0.1
+  while true do
+    local version = M.approve(api, node)
+    if is_reached(api, name) then return nil end
+    local left = ends - task.now()
+    if left <= 0 then
+      return ("warning: after %g s the API server does not reach the kubelet of %s: kubectl logs and exec fail there"):format(seconds, name)
+    end
+    local news = api:watch(VERSION, KIND, { since = version }, math.min(pause, left), function(event, request)
+      return event ~= "DELETED" and is_of(request, name)
+    end)
+    pause = news and 0.1 or math.min(2, pause * 2)
+  end
+end
+
 --- Waits until a node that was just made has asked for all its addresses, and approves; false when it does not ask within the time.
 -- What an earlier node of its name has asked for does not count.
 function M.settle(api, node, seconds)
-  local name, since, ends = node.metadata.name, node.metadata.creationTimestamp, task.now() + seconds
+  local name, since, ends = node.metadata.name, node.metadata.creationTimestamp, task.now() + (seconds or ASKS)
   local function asks(request)
     return is_of(request, name) and request.metadata.creationTimestamp >= since and covers(request, node)
   end

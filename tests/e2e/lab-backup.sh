@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# vmrun backup and restore with real kubeadm, etcd and containerd: the only control plane is lost, and is made of its backup; the
-# worker comes back by itself.
+# vmrun backup and restore with real kubeadm, etcd and containerd: all three control planes are lost, and are made of their backup;
+# the worker comes back by itself.
 . "$(dirname "$0")/lib/cluster.sh"
 
-params=("${site[@]}" version=1.20.2 control_planes=1 workers=1)
+params=("${site[@]}" version=1.20.2 control_planes=3 workers=1)
 rolled_out() { timeout 400 "$kubectl" --kubeconfig "$config" rollout status "$@"; }
 export VMRUN_BACKUP_KEY="correct horse battery"
 
-exits "one control plane and one worker" 0 apply
-took "one control plane and one worker"
+exits "three control planes and one worker" 0 apply
+took "three control planes and one worker"
 [ "$failed" -eq 0 ] || exit
 check "its kubeconfig" shows_config
 check "an object" k create configmap kept --from-literal=word=once
@@ -21,16 +21,18 @@ exits "a backup" 0 vmrun backup "$recipe" --out "$work/demo.backup"
 took "a backup: $(head -n 1 <<<"$out")"
 same "nothing of it stays there" "$(said demo-cp-1 "sudo ls /var/lib/etcd")" member
 
-check "the control plane is lost" arm DELETE "$(of_machine demo-cp-1)" 2025-04-01
-gone() { ! machines | grep -q cp-1; }
-check "it is gone" until_true 60 gone
-exits "it is made of its backup" 0 apply restore="$work/demo.backup"
+for n in 1 2 3; do check "control plane $n is lost" arm DELETE "$(of_machine "demo-cp-$n")" 2025-04-01; done
+gone() { ! machines | grep -q cp-; }
+check "they are gone" until_true 60 gone
+exits "they are made of their backup" 0 apply restore="$work/demo.backup"
 took "a restore"
 check "its kubeconfig" shows_config
+for n in 1 2 3; do check "control plane $n serves its logs" k -n kube-system logs "etcd-demo-cp-$n" --tail=1; done
+same "etcd has three members" "$(members)" "demo-cp-1 demo-cp-2 demo-cp-3"
 same "the cluster is the one that was" "$(k get namespace kube-system -o jsonpath='{.metadata.uid}')" "$uid"
 same "the object is there" "$(k get configmap kept -o jsonpath='{.data.word}')" once
 same "the secret, too" "$(k get secret hidden -o jsonpath='{.data.word}' | base64 -d)" unmistakable-words
-check "both Nodes are Ready" until_true 300 nodes_ready 2
+check "all Nodes are Ready" until_true 300 nodes_ready 4
 check "what ran, runs" rolled_out deployment much --timeout=300s
 check "and follows what is said" k scale deployment much --replicas=3
 check "to the worker" rolled_out deployment much --timeout=300s

@@ -62,10 +62,19 @@ check "the cordoned one is given back" k uncordon demo-worker000002
 given=(workers=2 max_unavailable=1)
 exits "two workers again" 0 apply version=1.35.2 "${given[@]}"
 
-# The next minor release: its repository, its packages.
+# The next minor release: its repository, its packages; and another flannel, which comes behind the control planes.
+flannel() { k get daemonset -n kube-flannel kube-flannel-ds "$@"; }
+older() {
+  flannel -o json | jq '{apiVersion, kind, metadata: (.metadata | {name, namespace, labels}), spec}' |
+    sed -E 's|(flannel-io/flannel:v)[0-9.]+|\10.27.0|' | k apply --server-side --force-conflicts --field-manager=vmrun -f -
+}
+check "an older flannel" older
 start_watch
 exits "the next minor release" 0 apply version=1.36.1 "${given[@]}"
 stop_watch
+matches "flannel waits for the control planes" "flannel.network.flannel: waiting for the control planes to be at 1.36.1"
+same "and is changed behind them" "$(grep -oE '(flannel\.network\.flannel|kubernetes\.node\.cp-[12]): changed' <<<"$out" | grep -oE 'flannel:|cp-.' | tail -n 1)" flannel:
+same "to what goes with us" "$(flannel -o jsonpath='{.spec.template.spec.containers[0].image}' | grep -c v0.27.0)" 0
 same "one control plane was away at once" "$(most_away demo-cp)" 1
 same "and one worker" "$(most_away demo-worker)" 1
 upgraded_to "a minor release" 1.36.1 "" "${given[@]}"

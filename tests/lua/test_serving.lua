@@ -135,4 +135,47 @@ test("a kubelet whose addresses are others asks again, and that is waited for", 
   t.eq(serving.settle(server, made(table.unpack(both)), 0.1), false)
 end)
 
+test("a kubelet that asks again before it has its certificate is approved again, until the API server reaches it", function(t)
+  local function of(name)
+    local request = ask({ private_ip = "10.0.0.4" }, {})
+    request.metadata = { name = name }
+    return request
+  end
+  local self = { metadata = { name = "cp-1" }, status = { addresses = { { type = "Hostname", address = "cp-1" },
+    { type = "InternalIP", address = "10.0.0.4" } } } }
+  local server, put = fake(self, of "first", of "second")
+  local approve, asked = server.request, 0
+  function server.request(api_, method, path, body)
+    if method ~= "GET" then return approve(api_, method, path, body) end
+    t.eq(path, "/api/v1/nodes/cp-1/proxy/healthz")
+    asked = asked + 1
+    return nil, { status = put[2] and 200 or 503 }
+  end
+  t.eq(serving.serve(server, self, 5), nil)
+  t.eq(put, { "first/approval", "second/approval" })
+  t.eq(asked, 2)
+  -- One that never serves is a warning.
+  server = fake(self, of "first")
+  server.request = function() return nil, { status = 503 } end
+  t.has(serving.serve(server, self, 0.1), "after 0.1 s the API server does not reach the kubelet of cp-1: kubectl logs and exec fail there")
+end)
+
+test("a kubelet that has no certificate serves no logs", function(t)
+  cluster(t)
+  lab.wait(10, function() return #requests() > 0 end)
+  local function healthz()
+    return api:request("GET", "/api/v1/nodes/cp-1/proxy/healthz", nil, { ok = { [503] = true } })
+  end
+  local _, answer = healthz()
+  t.eq(answer.status, 503)
+  t.has(answer.body, "error trying to reach service: remote error: tls: internal error")
+  local log = "/api/v1/namespaces/kube-system/pods/etcd-cp-1/log"
+  _, answer = api:request("GET", log, nil, { ok = { [500] = true } })
+  t.has(json.decode(answer.body).message, ':10250/containerLogs/kube-system/etcd-cp-1/etcd": remote error: tls: internal error')
+  t.eq(node.create(context()).note, nil)
+  _, answer = healthz()
+  t.eq({ answer.status, answer.body }, { 200, "ok" })
+  t.eq(select(2, api:request("GET", log)).status, 200)
+end)
+
 test.done()

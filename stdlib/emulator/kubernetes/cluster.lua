@@ -230,18 +230,24 @@ function Cluster:event(object, kind, reason, message, component, host)
   self.store:put(res.key, apply.update(res.schema, nil, made, { manager = writer, apiVersion = "v1", zero = defaults.zero(res) }))
 end
 
+--- The kubelet of a node as API servers reach it; or nil, why not, and the address that was tried (none: it has no address).
+function Cluster:reach_kubelet(name)
+  local node = self.store:get("/nodes", nil, name)
+  local known = node and value.get(node, "status", "addresses") or {}
+  if #known == 0 then return nil, "no preferred addresses found; known addresses: []" end
+  local address, kubelet = (value.find(known, "type", "InternalIP") or known[1]).address, self.kubelets[name]
+  if not kubelet then return nil, ("dial tcp %s:10250: connect: connection refused"):format(address), address end
+  local why = kubelet:unserved()
+  if why then return nil, why, address end
+  return kubelet
+end
+
 --- What a container wrote: a list of {time, text}, or nil and why. Answered by the kubelet of the pod's node.
 function Cluster:container_log(pod, container)
-  local kubelet = self.kubelets[pod.spec.nodeName]
-  if not kubelet then
-    local node = self.store:get("/nodes", nil, pod.spec.nodeName)
-    local known = node and value.get(node, "status", "addresses") or {}
-    if #known == 0 then return nil, "no preferred addresses found; known addresses: []" end
-    local address = (value.find(known, "type", "InternalIP") or known[1]).address
-    return nil, ('Get "https://%s:10250/containerLogs/%s/%s/%s": dial tcp %s:10250: connect: connection refused')
-      :format(address, pod.metadata.namespace, pod.metadata.name, container, address)
-  end
-  return kubelet:log(pod, container)
+  local kubelet, why, address = self:reach_kubelet(pod.spec.nodeName)
+  if kubelet then return kubelet:log(pod, container) end
+  return nil, address and ('Get "https://%s:10250/containerLogs/%s/%s/%s": %s'):format(address, pod.metadata.namespace,
+    pod.metadata.name, container, why) or why
 end
 
 local namespaces = { "default", "kube-system", "kube-public", "kube-node-lease" }

@@ -308,6 +308,12 @@ local function serve(self, client, s, node)
   end)
 end
 
+--- Why its own server ends a handshake; nil: it has a certificate to serve with. Without serverTLSBootstrap it signs one itself.
+function Kubelet:unserved()
+  local s = self:settings()
+  if s and s.config.serverTLSBootstrap and not kept_pair(self, "kubelet-server") then return "remote error: tls: internal error" end
+end
+
 local function post_status(self, client, s)
   local node, why, code = client:call("GET", "/api/v1/nodes/" .. s.name)
   if not node then return nil, why, code end

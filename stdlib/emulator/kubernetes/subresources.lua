@@ -213,6 +213,14 @@ local function impossible(ctx)
   error(status.bad_request(("%s is not possible here: the emulator keeps the state of containers but runs none"):format(ctx.subresource)), 0)
 end
 
-subresources.exec, subresources.attach, subresources.portforward, subresources.proxy = impossible, impossible, impossible, impossible
+subresources.exec, subresources.attach, subresources.portforward = impossible, impossible, impossible
+
+function subresources.proxy(ctx, _, tools)
+  if ctx.res.key ~= "/nodes" or tools.rest ~= "healthz" then return impossible(ctx) end
+  ctx.cluster.objects:get(ctx.res, nil, ctx.name)
+  local kubelet, why, address = ctx.cluster:reach_kubelet(ctx.name)
+  if kubelet then return tools.plain(200, "ok") end
+  error(address and status.unavailable("error trying to reach service: " .. why) or status.new(500, nil, why), 0)
+end
 
 return subresources

@@ -11,7 +11,7 @@
 /* Only what is cheap: a key exchange over a large prime group would hold up the loop for tens of
  * milliseconds. */
 static const char *const our_kex =
-    "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256";
+    "ecdh-sha2-nistp256,curve25519-sha256,curve25519-sha256@libssh.org";
 static const char *const our_ciphers = "aes128-ctr,aes256-ctr,aes192-ctr";
 static const char *const our_macs = "hmac-sha2-256,hmac-sha2-512";
 static const char *const our_host_keys =

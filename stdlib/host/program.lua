@@ -24,7 +24,7 @@ run() { # TASK MARKS BEHIND PATHS-BEFORE KEEPS
   say "$1" begins
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
-  [ -n "$5" ] || G= SEEN= SUMS= FOLDERS=
+  [ -n "$5" ] || G= SEEN= DUE= SUMS= FOLDERS=
   if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; exit 0; fi
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }

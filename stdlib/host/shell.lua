@@ -44,19 +44,21 @@ oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a f
   old "$1" <"$2"
 }
 NL='
-' SEEN= SUMS= FOLDERS= DIRS=
-glance() { # PATH...: asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
+' SEEN= DUE= SUMS= FOLDERS= DIRS=
+glance() { # PATH... (of plain letters): asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
   for _p; do shift; [ ! -e "$_p" ] || [ -L "$_p" ] || set -- "$@" "$_p"; done
   [ $# -eq 0 ] || SEEN=$SEEN$NL$(stat -c '%a %U:%G %u:%g %s %n' -- "$@" 2>/dev/null)$NL
-  for _p; do shift; [ ! -f "$_p" ] || set -- "$@" "$_p"; done
-  [ $# -eq 0 ] || SUMS=$SUMS$NL$(sha256sum -- "$@" 2>/dev/null)$NL
+  sums
+  for _p; do [ ! -f "$_p" ] || DUE="$DUE $_p"; done
 }
+sums() { [ -z "$DUE" ] || SUMS=$SUMS$NL$(sha256sum -- $DUE 2>/dev/null)$NL; DUE=; } # of what was glanced at, once one is wanted
 look() { # PATH -> $mode, $owner (names), $ids, $size
   _s=${SEEN%%" $1$NL"*}
   if [ "$_s" != "$SEEN" ]; then _s=${_s##*"$NL"}; else _s=$(stat -c '%a %U:%G %u:%g %s' -- "$1" 2>/dev/null) || _s='- - - -'; fi
   mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} _s=${_s#* }; ids=${_s%% *} size=${_s#* }
 }
 digest() { # PATH -> $sum
+  case "$DUE " in *" $1 "*) sums ;; esac
   sum=${SUMS%%" $1$NL"*}
   if [ "$sum" != "$SUMS" ]; then sum=${sum##*"$NL"}; else sum=$(sha256sum 2>/dev/null <"$1") || { sum=; return 1; }; fi
   sum=${sum%% *}

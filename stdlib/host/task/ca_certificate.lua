@@ -1,5 +1,5 @@
 --- A certificate authority that the host trusts.
-local crypto, field, task = require "crypto", require "field", require "host.task"
+local field, task = require "field", require "host.task"
 local file = require "host.task.file"
 local pem = require "host.pem"
 
@@ -25,7 +25,7 @@ return task "ca_certificate" {
     local told = pem.valid(list[1], what)
     if not told.is_ca then error(("%s: the certificate of %s is no authority's"):format(what, told.cn or "?"), 0) end
     t.content = list[1]
-    t.digest = crypto.sha256(t.content)
+    file.measure(t)
     t.probe = t.content:match("\n(%S+)\n%S+\n%-%-%-%-%-END") -- a line of the signature
   end,
   shown = function(t)

@@ -1,5 +1,5 @@
 --- What version of packages apt prefers.
-local crypto, field, task = require "crypto", require "field", require "host.task"
+local field, task = require "field", require "host.task"
 local file = require "host.task.file"
 
 return task "package_pin" {
@@ -26,7 +26,7 @@ return task "package_pin" {
     t.path, t.mode, t.owner = ("/etc/apt/preferences.d/%s.pref"):format(t.name), "644", "root:root"
     local packages = table.concat(t.packages or { t.name }, " ")
     t.content = ("Package: %s\nPin: %s\nPin-Priority: %d\n"):format(packages, pins[1] or "", t.priority)
-    t.digest = crypto.sha256(t.content)
+    file.measure(t)
   end,
   shown = file.shown, check = file.check, looks_at = file.looks_at, proves = file.proves,
   apply = function(t)

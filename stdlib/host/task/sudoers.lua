@@ -1,5 +1,5 @@
 --- A file of sudo's rules.
-local crypto, field, task = require "crypto", require "field", require "host.task"
+local field, task = require "field", require "host.task"
 local file = require "host.task.file"
 
 -- The file is read by visudo alone, then as a part of a copy of all that sudo reads: a name that another file uses as well
@@ -28,7 +28,7 @@ return task "sudoers" {
     if t.state == "present" and not t.content then error("sudoers \"" .. name .. "\": needs 'content'", 0) end
     if t.content and not t.content:find("\n$") then t.content = t.content .. "\n" end
     t.path, t.mode, t.owner = "/etc/sudoers.d/" .. t.name, "440", "root:root"
-    t.digest = t.content and crypto.sha256(t.content)
+    if t.content then file.measure(t) end
   end,
   shown = file.shown, check = file.check, looks_at = file.looks_at,
   apply = function(t) return t.state == "absent" and "rm -f -- {path}" or CHECKED end,

@@ -1,5 +1,6 @@
 --- SSH: connections, commands, files and tunnels. The single steps are C's (ssh_core); here is their order.
 local core = require "ssh_core"
+local sessions = require "ssh.sessions"
 local task = require "task"
 
 local M = {}
@@ -116,16 +117,19 @@ function session:forward(host, port)
   return started(self:start_forward(host, port))
 end
 
---- Collects what a channel sends until it ends or the time is over.
+-- Collects what a channel sends until it ends, the time is over or `options.over` says that this was all. The last result: whether
+-- there was something.
 local function collect(ch, options, deadline)
-  local parts = { stdout = {}, stderr = {} }
+  local parts, some = { stdout = {}, stderr = {} }, false
   local heard = { stdout = options.on_stdout, stderr = options.on_stderr }
   local function result() return { stdout = table.concat(parts.stdout), stderr = table.concat(parts.stderr) } end
   while true do
     local stream, data, code = ch:next(deadline and deadline - task.now())
-    if not stream then return result(), data, code end
+    if not stream then return result(), data, code, some end
+    some = true
     if options.collect ~= false then table.insert(parts[stream], data) end
     if heard[stream] then heard[stream](data) end
+    if options.over and options.over() then return result(), nil, "over", some end
   end
 end
 
@@ -137,43 +141,85 @@ feeder.__close = function(self)
   self.task:join()
 end
 
--- Gives a command its input: a long one piece by piece as the host takes it, so that it does not lie here twice.
+-- Gives a command its input, to which there may come more: a long one piece by piece as the host takes it, so that it does not lie
+-- here twice.
 local function feed(ch, options)
-  local text = options.stdin
+  local text, more = options.stdin, options.over ~= nil
   if text and #text > PIECE then
     return setmetatable({ task = task.spawn(function()
       for from = 1, #text, PIECE do
         if not ch:write(text, nil, from, from + PIECE - 1) then return end
       end
-      ch:eof()
+      if not more then ch:eof() end
     end) }, feeder)
   end
   if text then ch:queue(text) end
-  if text or not options.pty then ch:eof() end
+  if not more and (text or not options.pty) then ch:eof() end
 end
 
---- Runs a command to its end.
--- @param options stdin (text), timeout (seconds), on_stdout, on_stderr (called with each chunk, may wait), pty,
--- collect (false: only the callbacks get the output)
--- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the
--- fourth value, what was received
-function session:exec(command, options)
-  options = options or {}
+local function converse(self, ch, options)
   local deadline = options.timeout and task.now() + options.timeout
-  local ch <close> = self:start(command, options.pty)
   local feeder <close> = feed(ch, options)
-  local result, message, code = collect(ch, options, deadline)
-  if code == nil then
+  local result, message, code, some = collect(ch, options, deadline)
+  if code == "over" then
+    result.over = true
+    return result, nil, nil, nil, some
+  elseif code == nil then
     result.code, message, code = ch:wait(deadline and deadline - task.now())
     if result.code then
       result.signal = message
-      return result
+      return result, nil, nil, nil, some
     end
   end
   if code == "timeout" then
     message = ("%s: the command did not end within %g s"):format(self:label(), options.timeout)
   end
-  return nil, message, code, result
+  return nil, message, code, result, some
+end
+
+local function exec_once(self, command, options)
+  local place <close> = sessions.place(self)
+  local ch <close> = self:start(command, options.pty)
+  return converse(self, ch, options)
+end
+
+--- Runs a command to its end.
+-- @param options stdin (text), timeout (seconds, once the host has a place for it), on_stdout, on_stderr (called with each chunk, may
+-- wait), pty, collect (false: only the callbacks get the output)
+-- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the
+-- fourth value, what was received
+function session:exec(command, options)
+  local times = 0
+  while true do
+    local result, message, code, received, some = exec_once(self, command, options or {})
+    times = times + 1
+    if code ~= "channel" or some or not sessions.refused(self, times) then return result, message, code, received end
+  end
+end
+
+local function program_once(self, command, options)
+  local shell <close> = sessions.shell(self, command)
+  local result, message, code, received, some = converse(self, shell.channel, options)
+  if result and result.over then shell:keep() end
+  -- One that waited may have ended meanwhile, without this program.
+  local again = shell.used and not some and code ~= "timeout" and code ~= "lost"
+  return again, result, message, code, received, some
+end
+
+--- Runs a program, a shell's compound command, in a shell that reads programs from its standard input and may have run others.
+-- @param command what starts such a shell, as `exec sh -s`
+-- @param options as of `exec`, with the program as stdin; and over: asked after each piece of output whether the program has ended. The shell then waits for the
+-- next one; without `over` it ends with the program.
+-- @return as `exec`; a program that is over has no exit code
+function session:program(command, options)
+  local times = 0
+  while true do
+    local again, result, message, code, received, some = program_once(self, command, options)
+    if not again then
+      times = times + 1
+      if code ~= "channel" or some or not sessions.refused(self, times) then return result, message, code, received end
+    end
+  end
 end
 
 local function quote(text) return "'" .. text:gsub("'", [['\'']]) .. "'" end

@@ -30,6 +30,11 @@ run() { # TASK MARKS BEHIND PATHS-BEFORE KEEPS
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
 ]]
 
+local DONE = [[
+)
+set -- $?; for _s in 1 2; do printf '\n%%s done %%s\n' %s $1 >&$_s; done
+]]
+
 local function marks(declared)
   local words = {}
   for i, name in ipairs(declared.notify) do words[i] = task.mark(declared.scope, name) end
@@ -132,18 +137,19 @@ end
 
 --- The text of a program. mode: "check" or "apply". options: scope (the role's name, whose journal it keeps), asks (a map of
 -- names to snippets whose output is wanted at the end), home (true: nothing is kept outside the user's home).
--- Returns the text and the mark that its report lines begin with. A text that arrives in part does nothing: it is one group.
+-- Returns the text and the mark that its report lines begin with. A text that arrives in part does nothing: it is one group. Behind a
+-- check the shell goes on, and says on both streams that it was all.
 function M.compile(mode, tasks, options)
   local mark = "@" .. crypto.hex(crypto.random(6))
-  local lines = { "{", "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, journal.place(options.scope, options.home) }
-  lines[#lines + 1] = mode == "check" and journal.CHECK .. CHECK or journal.OPEN .. APPLY
-  if mode == "check" then add_glance(lines, tasks) end
+  local checks = mode == "check"
+  local lines = { checks and "(" or "{", "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, journal.place(options.scope, options.home) }
+  lines[#lines + 1] = checks and journal.CHECK .. CHECK or journal.OPEN .. APPLY
+  if checks then add_glance(lines, tasks) end
   add_shared(lines, tasks)
   add_tasks(lines, mode, tasks)
   add_asks(lines, options.asks)
   lines[#lines + 1] = "say end"
-  if mode == "apply" then lines[#lines + 1] = journal.CLOSE end
-  lines[#lines + 1] = "}\n"
+  lines[#lines + 1] = checks and (DONE:format(mark)) or journal.CLOSE .. "\n}\n"
   return table.concat(lines, "\n"), mark
 end
 
@@ -181,15 +187,16 @@ local function splitter(mark, take)
 end
 
 --- What reads a report: `reader:out(chunk)`, `reader:err(chunk)`, then `reader.tasks[i] = {state=, old={}, code=, output=,
--- seconds=}`, `reader.answers`, `reader.ended`, `reader.over` (the host has closed the journal), `reader.busy` (another
--- program of this role is at work there). `begun(i)` is called as a task begins to change something, `said(i, line)` for a
+-- seconds=}`, `reader.answers`, `reader.ended`, `reader.done` (on how many streams a check has said that it was all) and
+-- `reader.code` (how it ended), `reader.over` (the host has closed the journal), `reader.busy` (another program of this role is at
+-- work there). `begun(i)` is called as a task begins to change something, `said(i, line)` for a
 -- line that its commands printed.
 function M.reader(mark, tasks, begun, said)
   local reader, current = {}, nil
 
   local function reset()
     reader.tasks, reader.answers, reader.tail, current = {}, {}, "", nil
-    reader.ended, reader.over, reader.busy = false, false, false
+    reader.ended, reader.over, reader.busy, reader.done, reader.code = false, false, false, 0, nil
     for i = 1, #tasks do reader.tasks[i] = { state = "skipped", old = {}, output = "" } end
   end
 
@@ -212,6 +219,8 @@ function M.reader(mark, tasks, begun, said)
       reader.ended = true
     elseif what == "over" or what == "busy" then
       reader[what] = true
+    elseif what == "done" then
+      reader.done, reader.code = reader.done + 1, tonumber(words[3])
     elseif what == "again" then
       reset()
     elseif what == "answer" then

@@ -1,4 +1,4 @@
---- Runs the tasks of a role on a host: one exec that checks, one that applies.
+--- Runs the tasks of a role on a host: one program that checks, one that applies, in one shell where nothing comes between.
 local connection = require "host.connection"
 local fail = require "fail"
 local journal = require "host.journal"
@@ -9,7 +9,7 @@ local task = require "task"
 
 local M = {}
 
--- The program comes on the shell's standard input: nothing of it is an argument. It is one group of commands, which a shell
+-- Programs come on the shell's standard input: nothing of them is an argument. Each is one group of commands, which a shell
 -- reads to its end before it starts, so no command inside can eat the rest of it.
 local SH = "sh -s"
 
@@ -65,20 +65,34 @@ Run.__index = Run
 
 function Run:left() return math.max(0, self.deadline - task.now()) end
 
-function Run:exec(text, input, hear)
-  local command = input and SH or "sh -c " .. shell.quote(text)
+local function hears(reader)
+  return { out = function(chunk) reader:out(chunk) end, err = function(chunk) reader:err(chunk) end }
+end
+
+-- method: of the connection.
+function Run:call(method, command, options, hear)
   local conn = connection.open(self.ctx.target, self.host)
-  local result, message, code = conn:exec(command_for(self.host, self.options.become, command), { stdin = input,
-    timeout = self:left(), collect = false, on_stdout = hear.out, on_stderr = hear.err })
+  options.timeout, options.collect, options.on_stdout, options.on_stderr = self:left(), false, hear.out, hear.err
+  local result, message, code = conn[method](conn, command_for(self.host, self.options.become, command), options)
   if result then return result end
   if code == "lost" then connection.drop(self.host, conn) end
   return nil, message, code
 end
 
+function Run:exec(text, hear) return self:call("exec", "sh -c " .. shell.quote(text), {}, hear) end
+
+-- Sends a program. Behind a check the shell goes on.
+function Run:send(text, reader)
+  local over = self.mode == "check" and function() return reader.done == 2 end or nil
+  local result, message, code = self:call("program", SH, { stdin = text, over = over }, hears(reader))
+  if result and result.over then result.code = reader.code end
+  return result, message, code
+end
+
 -- Follows the journal of a program that is at work on the host, or was. hear: what its lines go to; lost: it is our own, whose
 -- connection was lost.
 function Run:follow(hear, lost)
-  return self:exec(journal.follow(self.options.scope, self.home, lost), nil, hear)
+  return self:exec(journal.follow(self.options.scope, self.home, lost), hear)
 end
 
 function Run:unreachable(message, code)
@@ -102,7 +116,7 @@ function Run:__close()
   if self.mode ~= "apply" or self.settled then return end
   pcall(task.deadline, 15, function()
     self.deadline = task.now() + 15
-    self:exec(journal.cancel(self.options.scope, self.home), nil, {})
+    self:exec(journal.cancel(self.options.scope, self.home), {})
   end)
 end
 
@@ -129,12 +143,11 @@ function Run:attempt(tasks)
   local text, mark = program.compile(self.mode, tasks, { scope = options.scope, asks = options.asks, home = self.home })
   local reader = program.reader(mark, tasks, function(i) options.progress(tasks[i].title) end,
     function(i, line) options.output(tasks[i].title .. ": " .. line) end)
-  local hear = { out = function(chunk) reader:out(chunk) end, err = function(chunk) reader:err(chunk) end }
-  local result, message, code = self:exec(text, text, hear)
+  local result, message, code = self:send(text, reader)
   while code == "lost" do
     self:reconnect(message)
     if self.mode == "check" then return nil end
-    result, message, code = self:follow(hear, true)
+    result, message, code = self:follow(hears(reader), true)
   end
   if not result then self:unreachable(message, code) end
   if reader.busy then return self:wait_for_other() end

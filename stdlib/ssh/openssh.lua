@@ -75,7 +75,7 @@ Connection.__index = Connection
 Connection.__close = function(self) self:close() end
 
 -- Those that need nothing but `start`, `label` and a channel.
-for _, name in ipairs { "exec", "upload", "open" } do Connection[name] = core.session[name] end
+for _, name in ipairs { "exec", "program", "upload", "open" } do Connection[name] = core.session[name] end
 
 local version
 local asking = require "together"()

@@ -63,7 +63,7 @@ function M.start(t, options)
     "ListenAddress " .. server.host, "Port " .. server.port, "UsePAM no", "StrictModes no", "PidFile none",
     "SetEnv SHLVL=5", -- bash takes itself for no first shell then, and leaves the person's own ~/.bashrc alone
     "AuthorizedKeysFile " .. dir .. "/authorized", "PasswordAuthentication no", "KbdInteractiveAuthentication no",
-    "PrintMotd no", "UseDNS no", "PermitRootLogin yes", "MaxStartups 200", "MaxSessions 100",
+    "PrintMotd no", "UseDNS no", "PermitRootLogin yes", "MaxStartups 200",
     "Subsystem sftp internal-sftp",
   }
   for _, kind in ipairs(options.host_keys or { "ed25519", "ecdsa" }) do

@@ -79,6 +79,55 @@ test("a host with too few sessions refuses some, and the connection stays", func
   while not conn:exec("true") do task.sleep(0.01) end
 end)
 
+test("whoever has no place among a host's few sessions waits for one", function(t)
+  local conn = connect(t, sshd.start(t, { config = { "MaxSessions 3" } }))
+  local jobs = {}
+  for i = 1, 25 do jobs[i] = task.spawn(function() return conn:exec("sleep 0.02; exit " .. i) end) end
+  for i, job in ipairs(jobs) do
+    local _, result, message = job:join()
+    t.eq(result and result.code, i, message)
+  end
+end)
+
+-- Runs a program that says its shell's process id and `over`.
+local function say(conn, words, command)
+  local heard = ""
+  local result, message, code = conn:program(command or "exec sh -s", { stdin = ("( %s )\necho $$ over\n"):format(words), timeout = 10,
+    on_stdout = function(chunk) heard = heard .. chunk end, over = function() return heard:find("over\n", 1, true) ~= nil end })
+  return result and (result.over and tonumber(heard:match("(%d+) over")) or result), message or heard, code
+end
+
+test("a shell runs one program after the other", function(t)
+  local conn = connect(t, sshd.start(t))
+  local pid, heard = say(conn, "echo one; exit 3")
+  t.has(heard, "one\n")
+  t.eq(say(conn, "exec </dev/null; cat; umask 0; set -f"), pid, "the same shell")
+  local long = (":\n"):rep(50000)
+  t.eq(say(conn, long), pid, "a long program")
+  t.ok(say(conn, ":", "exec sh -s -- other") ~= pid, "another command is another shell")
+  -- The last one ends with its program.
+  local last = conn:program("exec sh -s", { stdin = "{ echo $$; exit 4; }\n", timeout = 10 })
+  t.eq({ last.code, tonumber(last.stdout) }, { 4, pid })
+  t.ok(say(conn, ":") ~= pid)
+  -- One that has ended meanwhile.
+  pid = say(conn, ":")
+  t.eq(conn:exec("kill -9 " .. pid).code, 0)
+  t.ok(say(conn, ":") ~= pid)
+  -- One that ends within its program is not run again.
+  local ended = say(conn, "kill -9 $$; echo never >&2")
+  t.eq({ ended.code, ended.signal }, { -1, "KILL" })
+end)
+
+test("a shell that waits gives its place to others", function(t)
+  local conn = connect(t, sshd.start(t, { config = { "MaxSessions 2" } }))
+  local one, other = say(conn, ":"), say(conn, ":", "exec sh -s -- other")
+  t.ok(one and other)
+  local jobs = {}
+  for i = 1, 6 do jobs[i] = task.spawn(function() return conn:exec("sleep 0.05; exit " .. i) end) end
+  for i, job in ipairs(jobs) do t.eq(select(2, job:join()).code, i) end
+  t.ok(say(conn, ":"))
+end)
+
 test("a wrong host key is refused, with both fingerprints", function(t)
   local server, other = sshd.start(t), sshd.start(t)
   local message = t.err("hostkey", ssh.connect(sshd.options(server, { host_keys = other.host_keys })))
@@ -195,7 +244,7 @@ test("nothing in common is told with both sides", function(t)
   t.err("handshake", conn, message, code)
   t.has(message, "no key exchange in common")
   t.has(message, "the host has diffie-hellman-group16-sha512")
-  t.has(message, "vmrun has curve25519-sha256")
+  t.has(message, "vmrun has ecdh-sha2-nistp256,curve25519-sha256")
 end)
 
 test("a port where nobody is, a server that says nothing, and one that hangs up", function(t)
@@ -229,7 +278,8 @@ test("a command has its time, and the connection outlives it", function(t)
 end)
 
 test("a task cancelled in the middle leaves the connection whole", function(t)
-  local conn = connect(t, sshd.start(t))
+  -- What they leave running counts as a session of the host.
+  local conn = connect(t, sshd.start(t, { config = { "MaxSessions 100" } }))
   local jobs = {}
   for i = 1, 12 do
     jobs[i] = task.spawn(function() return conn:exec("cat >/dev/null; sleep 20", { stdin = ("z"):rep(i * 200000) }) end)

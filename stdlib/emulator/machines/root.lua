@@ -23,7 +23,6 @@ PrintMotd no
 PrintLastLog no
 UseDNS no
 PidFile none
-MaxSessions 100
 SetEnv PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 Subsystem sftp internal-sftp
 ]]

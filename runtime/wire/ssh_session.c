@@ -21,7 +21,8 @@
 #include "base/descriptor.h"
 
 #define PASSES 64           /* of a pump, before others on the loop have their turn */
-#define FIFO_KEPT 262144    /* room of an empty fifo that is kept: what a writer fills again */
+#define FIFO_CHEAP 65536    /* room of an empty fifo that is made anew when it is wanted */
+#define FIFO_KEPT 262144    /* up to here it is kept: what a writer fills again */
 #define EARLY_LIMIT 65536   /* bytes read while nobody is there to understand them */
 #define TUNNEL_LIMIT 262144 /* bytes queued in a tunnel */
 #define SMALL_PACKET 1024   /* bytes that are queued all the same */
@@ -58,7 +59,7 @@ void fifo_drop(struct fifo *fifo, size_t length)
     if (fifo->head < fifo->buf.length)
         return;
     fifo->head = fifo->buf.length = 0;
-    if (fifo->buf.room > FIFO_KEPT)
+    if (fifo->buf.room <= FIFO_CHEAP || fifo->buf.room > FIFO_KEPT)
         vr_buf_free(&fifo->buf);
 }
 

@@ -24,7 +24,7 @@ run() { # TASK MARKS BEHIND PATHS-BEFORE KEEPS
   say "$1" begins
   for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
   "a$1"; r=$?
-  [ -n "$5" ] || G= SEEN= DUE= SUMS= FOLDERS=
+  [ -n "$5" ] || G= SEEN= LISTED= DUE= SUMS= FOLDERS=
   if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; exit 0; fi
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
   if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
@@ -41,9 +41,9 @@ local function marks(declared)
   return table.concat(words, " ")
 end
 
--- The path that a task looks at, if it is a plain name, which cannot be taken for another.
-local function plain_path(t)
-  local path = t.type.looks_at and t.type.looks_at(t.fields)
+-- The path that a task looks at, if it is a plain name, which cannot be taken for another. where: what says so.
+local function plain_path(t, where)
+  local path = where and where(t.fields)
   return path and not path:find("[^%w/._@+-]") and path or nil
 end
 
@@ -53,7 +53,7 @@ local MOST = 500
 -- While nothing is changed, the host is asked once about all paths.
 local function add_glance(lines, tasks)
   local paths = {}
-  for _, t in ipairs(tasks) do paths[#paths + 1] = plain_path(t) end
+  for _, t in ipairs(tasks) do paths[#paths + 1] = plain_path(t, t.type.looks_at or t.type.links) end
   for from = 1, #paths, MOST do
     lines[#lines + 1] = "glance " .. table.concat(paths, " ", from, math.min(from + MOST - 1, #paths))
   end
@@ -71,7 +71,7 @@ local function add_glance_ahead(lines, tasks)
     if name then uses[name] = (uses[name] or 0) + 1 end
   end
   for _, t in ipairs(tasks) do
-    local path = plain_path(t)
+    local path = plain_path(t, t.type.looks_at)
     if path and uses[last(path)] == 1 and #paths < MOST then
       before[t] = #paths
       paths[#paths + 1] = path

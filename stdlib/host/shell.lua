@@ -44,15 +44,42 @@ oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a f
   old "$1" <"$2"
 }
 NL='
-' SEEN= DUE= SUMS= FOLDERS= DIRS=
+' SEEN= LISTED= DUE= SUMS= FOLDERS= DIRS=
 glance() { # PATH... (of plain letters): asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
-  for _p; do shift; [ ! -e "$_p" ] || [ -L "$_p" ] || set -- "$@" "$_p"; done
-  [ $# -eq 0 ] || SEEN=$SEEN$NL$(stat -c '%a %U:%G %u:%g %s %n' -- "$@" 2>/dev/null)$NL
+  _l=
+  for _p; do
+    shift
+    if [ -L "$_p" ]; then _l="$_l $_p"; elif [ -e "$_p" ]; then set -- "$@" "$_p"; fi
+  done
+  [ $# -gt 50 ] || [ -z "$*$_l" ] || LISTED=$NL$(ls -ldb --block-size=1 --time-style=+ -- "$@" $_l $DIRS 2>/dev/null)$NL
+  FOLDERS=$LISTED
+  for _p; do
+    listed "$_p" && continue
+    SEEN=$SEEN$NL$(stat -c '%a %U:%G %u:%g %s %n' -- "$@" 2>/dev/null)$NL
+    break
+  done
   sums
   for _p; do [ ! -f "$_p" ] || DUE="$DUE $_p"; done
 }
+listed() { # PATH: all that `look` says, from a line of ls, where it says as much as stat: of what is root's, and of usual modes
+  _s=${LISTED%%"  $1$NL"*}
+  [ "$_s" != "$LISTED" ] || return
+  set -- ${_s##*"$NL"}
+  case ${1%.} in
+    [d-]rw-r--r--) mode=644 ;; [d-]rwxr-xr-x) mode=755 ;; [d-]rw-------) mode=600 ;; [d-]rwx------) mode=700 ;;
+    [d-]rw-r-----) mode=640 ;; [d-]rwxr-x---) mode=750 ;; *) return 1 ;;
+  esac
+  [ "$3:$4" = root:root ] || return
+  owner=root:root ids=0:0 size=$5
+}
+target() { # PATH of a link -> $link, what it points to
+  _s=${LISTED#*" $1 -> "}
+  link=${_s%%"$NL"*}
+  case $_s:$link in "$LISTED":* | *:*\\*) link=$(readlink -- "$1" && echo .) && link=${link%??} ;; esac
+}
 sums() { [ -z "$DUE" ] || SUMS=$SUMS$NL$(sha256sum -- $DUE 2>/dev/null)$NL; DUE=; } # of what was glanced at, once one is wanted
 look() { # PATH -> $mode, $owner (names), $ids, $size
+  ! listed "$1" || return 0
   _s=${SEEN%%" $1$NL"*}
   if [ "$_s" != "$SEEN" ]; then _s=${_s##*"$NL"}; else _s=$(stat -c '%a %U:%G %u:%g %s' -- "$1" 2>/dev/null) || _s='- - - -'; fi
   mode=${_s%% *} _s=${_s#* }; owner=${_s%% *} _s=${_s#* }; ids=${_s%% *} size=${_s#* }
@@ -77,9 +104,12 @@ mine() { # PATH OWNER: can it be told without a program that it is as OWNER says
 }
 umasked() { # FOLDER: one of $DIRS where a file gets what the umask leaves: no list of access rights is handed down
   [ -n "$DIRS" ] || return
-  [ -n "$FOLDERS" ] || FOLDERS=$NL$(ls -Lld --time-style=+ -- $DIRS 2>/dev/null)$NL
-  _s=${FOLDERS%%" $1$NL"*}
-  [ "$_s" != "$FOLDERS" ] || return
+  _s=${FOLDERS%%"  $1$NL"*}
+  if [ "$_s" = "$FOLDERS" ]; then # a new folder, or a link to one
+    FOLDERS=$NL$(ls -Lldb --time-style=+ -- $DIRS 2>/dev/null)$NL
+    _s=${FOLDERS%%"  $1$NL"*}
+    [ "$_s" != "$FOLDERS" ] || return
+  fi
   case ${_s##*"$NL"} in d?????????' '* | d?????????.' '*) ;; *) return 1 ;; esac
 }
 put() { # PATH MODE OWNER; `new` prints the content, and nothing happens to the file unless it succeeds

@@ -7,6 +7,7 @@
 --       apply = function(t, sh) return snippet end,      -- makes it so; run only when check said 1
 --       shown = function(t) return { mode = t.mode } end -- what check's `old KEY` values are compared with on the screen
 --       looks_at = function(t) return t.path end,        -- what check asks `look` and `digest` about
+--       links = function(t) return t.path end,           -- a link that check asks `target` about
 --       puts = true,                                     -- apply makes that path by `put`
 --       proves = function(t) return true end,            -- apply looks itself at what it made: no check after it; it changes
 --                                                        -- no other thing than what `looks_at` says

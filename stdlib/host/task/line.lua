@@ -14,7 +14,7 @@ local CHECK = [=[l={line}
   printf '%s\n' "$l" | grep -qxFf - -- {path}]=]
 
 -- What a link leads to is changed, not the link; that may be a path which was looked at before.
-local PLACE = [=[p={path}; [ ! -L "$p" ] || { SEEN= DUE= SUMS=; p=$(readlink -f -- "$p") || return; }
+local PLACE = [=[p={path}; [ ! -L "$p" ] || { SEEN= LISTED= DUE= SUMS=; p=$(readlink -f -- "$p") || return; }
   ]=]
 
 -- The numbers of the lines that give way (none where the line only is not there), then one pass over the line itself and the

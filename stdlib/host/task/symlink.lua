@@ -14,17 +14,16 @@ return task "symlink" {
     t.over = t.force and "1" or ""
   end,
   shown = function(t) return { target = t.state == "present" and t.target or "", name = t.target } end,
-  -- A target may end in line ends, which a substitution would cut.
   check = function(t)
-    local old = "l=$(readlink -- {path} && echo .); l=${l%??}\n"
     if t.state == "absent" then
       return [[[ -L {path} ] || { [ ! -e {path} ] && return 0; echo {path}" is no link, so it is left alone" >&2; return 2; }
-        ]] .. old .. [[oldis target "$l"; return 1]]
+        target {path}; oldis target "$link"; return 1]]
     end
     return [[[ -L {path} ] || { [ ! -e {path} ] && return 1; oldis target "(no link)"; return 1; }
-      ]] .. old .. [[[ "$l" = {target} ] || { oldis target "$l"; return 1; }]]
+      target {path}; [ "$link" = {target} ] || { oldis target "$link"; return 1; }]]
   end,
   inline = true,
+  links = function(t) return t.path end,
   proves = function(t) return t.state == "present" end,
   apply = function(t)
     if t.state == "absent" then return "rm -f -- {path}" end

@@ -4,7 +4,9 @@ local task = require "task"
 
 local M = {}
 
-local MOST = 10 -- MaxSessions, unless an administrator says otherwise
+-- One less than MaxSessions is where an administrator has not said otherwise: programs that outlive their session, all of them cancelled
+-- at once, leave the host a place to hear of it.
+local MOST = 9
 local TRIES, PAUSE = 10, 0.05 -- a host has a place back when the last process of its session has ended, which may be a moment later
 
 local all = setmetatable({}, { __mode = "k" }) -- connection -> { taken =, idle = (shells), freed = }

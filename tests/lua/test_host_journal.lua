@@ -168,6 +168,31 @@ test("a cancelled step goes with its children", function(t)
   nothing_left(t, m)
 end)
 
+test("more roles at once than a host takes sessions: all of them run, and cancelled at once, none goes on", function(t)
+  local m = start(t)
+  local function spawn(run)
+    local jobs = {}
+    for i = 1, 14 do
+      jobs[i] = task.spawn(apply, m, function(host) host.command "step" { run = run:gsub("@", i), creates = "/etc/x" } end,
+        { name = "test.role" .. i, timeouts = lab.PAGE.timeouts })
+    end
+    return jobs
+  end
+  m.sh "mkdir /etc/ran"
+  for _, job in ipairs(spawn ": >/etc/ran/@; sleep 0.1; exit 3") do
+    local ok, err = job:join()
+    t.eq(ok, false)
+    t.has(tostring(err), "exit code 3")
+  end
+  t.eq(#fs.list(m.root .. "/etc/ran"), 14)
+  local jobs = spawn "rm /etc/ran/@; sleep 794"
+  local deadline = task.now() + 10
+  while #fs.list(m.root .. "/etc/ran") > 6 and task.now() < deadline do task.sleep(0.01) end
+  for _, job in ipairs(jobs) do job:cancel "enough" end
+  for _, job in ipairs(jobs) do t.eq((job:join()), false) end
+  t.eq(m.run({ "pgrep", "-f", "sleep 794" }).stdout, "")
+end)
+
 test("a run whose vmrun has gone is waited for", function(t)
   local m = start(t)
   local function first(host)

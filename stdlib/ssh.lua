@@ -208,8 +208,8 @@ end
 
 --- Runs a program, a shell's compound command, in a shell that reads programs from its standard input and may have run others.
 -- @param command what starts such a shell, as `exec sh -s`
--- @param options as of `exec`, with the program as stdin; and over: asked after each piece of output whether the program has ended. The shell then waits for the
--- next one; without `over` it ends with the program.
+-- @param options as of `exec`, with the program as stdin; and over: asked after each piece of output whether the program has ended.
+-- The shell then waits for the next one; without `over` it ends with the program.
 -- @return as `exec`; a program that is over has no exit code
 function session:program(command, options)
   local times = 0

@@ -1,4 +1,4 @@
---- Runs the tasks of a role on a host: one program that checks, one that applies, in one shell where nothing comes between.
+--- Runs the tasks of a role on a host: one program checks and one applies, in the same shell.
 local connection = require "host.connection"
 local fail = require "fail"
 local journal = require "host.journal"

@@ -39,8 +39,8 @@ function M.place(conn)
   return setmetatable({ of = self }, Place)
 end
 
---- The host has refused a session, for the `times`-th time in a row, and its place is given back. Waits until it may take one; false: there is
--- nothing to wait for.
+--- The host has refused a session, for the `times`-th time in a row, and its place is given back. Waits until it may take one; false:
+-- there is nothing to wait for.
 function M.refused(conn, times)
   local self = of(conn)
   local shell = table.remove(self.idle, 1)

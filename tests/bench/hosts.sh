@@ -129,8 +129,8 @@ record() {
   jq -r --arg key "$1/key" --arg to "$2" '.all.hosts[] | "\(.ansible_host):\(.ansible_port)" as $at
     | "\(.ansible_host) \(.ansible_port) \(.ansible_user) \($key) \($to)/\($at)"' "$1/inventory.json" >"$2.list"
 }
-# How many programs every host was sent.
-programs() { find "$1" -name '*.command' | sed 's/.*\/\([0-9]*\)\.command/\1/' | sort -n | tail -n 1; }
+# How many shells were started on every host.
+shells() { find "$1" -name '*.command' | sed 's/.*\/\([0-9]*\)\.command/\1/' | sort -n | tail -n 1; }
 
 # forget FOLDER RELEASE: takes back what a release leaves behind, so that it is new once more.
 forget() {
@@ -179,8 +179,8 @@ compare() {
   record "$folder" "$work/changed" "${tag}f"
   record "$folder" "$work/same" "${tag}f"
   local sent_changed sent_same
-  sent_changed=$(programs "$work/changed") sent_same=$(programs "$work/same")
-  echo "hosts: vmrun sends $sent_same program to a host where nothing changes, $sent_changed where something does"
+  sent_changed=$(shells "$work/changed") sent_same=$(shells "$work/same")
+  echo "hosts: vmrun starts $sent_same shell on a host where nothing changes, $sent_changed where something does"
   for turn in $(seq "$runs"); do
     for i in 1 2 3; do
       release=$((release + 1))

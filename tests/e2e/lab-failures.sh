@@ -27,7 +27,7 @@ check "the connection was lost while apt-get was at work" test -e "$work/dropped
 check "the first control plane was powered off within kubeadm init" test -e "$work/off"
 same "the run ended by itself, and badly" "$code" 1
 out=$(cat "$work/lines")
-has "it connected again" "203.0.113.2: the connection to 203.0.113.2:22 was lost: the host closed it; connecting again"
+matches "it connected again" '203\.0\.113\.2: the connection to 203\.0\.113\.2:22 was lost: .+; connecting again'
 matches "the step went on, and its end was heard of" 'node\.cp-1/containerd\.runtime\.runtime: created \('
 has "it says where" "kubeadm.init.cluster: create failed"
 same "no cluster is there yet" "$(grep -c 'kubeadm.init.cluster: created (' <<<"$out")" 0
@@ -37,7 +37,7 @@ took "a bring-up that is interrupted"
 kills=0
 for _ in {1..20}; do # some end by themselves, before a machine that is off has come up
   [ "$kills" -lt 10 ] || break
-  moment=$((3 + RANDOM % 12))
+  moment=$((2 + RANDOM % 7)) # all of it may take no longer than a minute and a half
   timeout 1500 "$VMRUN" apply "$recipe" --yes --state-dir "$state" "${params[@]}" >"$work/lines" 2>&1 </dev/null &
   run=$!
   sleep "$moment"
@@ -114,7 +114,7 @@ took "a person's certificate, and two workers less"
 check "etcd is well" until_true 400 etcd_ready
 ids() { etcdctl demo-cp-"${1:-1}" member list | awk -F', ' '{ print $1, $3 }' | sort; }
 ids >"$work/members"
-cut_off() { printf 'table inet cut { chain in { type filter hook input priority -300; policy drop; }; chain out { type filter hook output priority -300; policy drop; }; }\n' | inside demo-cp-2 -n nft -f -; }
+cut_off() { printf 'table inet cut { chain in { type filter hook input priority -300; policy drop; }; chain out { type filter hook output priority -300; policy drop; }; }\n' | inside demo-cp-2 -m -n nft -f -; }
 check "one is cut off" cut_off
 not_ready() { [ "$(k get node "$1" --no-headers | awk '{ print $2 }')" = NotReady ]; }
 check "its Node is not ready" until_true 300 not_ready demo-cp-2
@@ -136,7 +136,7 @@ has "for the same reason" "etcd would lose its majority without demo-cp-3"
 above "Azure was asked to write before" "$touched" 20
 same "and for all of this nothing" "$(writes)" "$touched"
 same "etcd has the same members" "$(ids)" "$(cat "$work/members")"
-check "the way is open again" inside demo-cp-2 -n nft delete table inet cut
+check "the way is open again" inside demo-cp-2 -m -n nft delete table inet cut
 check "its Node comes back" until_true 300 nodes_ready 5
 took "a control plane that is cut off"
 

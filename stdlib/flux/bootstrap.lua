@@ -2,8 +2,8 @@
 -- PATH/flux-system/, as `flux bootstrap` does, so that Flux's own command line stays usable; from then on Flux keeps the
 -- cluster as Git says, and we only look.
 local access = require "git.access"
-local client, connect, objects = require "kubernetes.client", require "kubernetes.connect", require "kubernetes.objects"
-local components = require "flux.components"
+local connect, objects = require "kubernetes.connect", require "kubernetes.objects"
+local components, ready = require "flux.components", require "flux.ready"
 local crypto, fail, field, git = require "crypto", require "fail", require "field", require "git"
 local json, kind, task, yaml = require "json", require "kind", require "task", require "yaml"
 
@@ -104,22 +104,6 @@ local function read(ctx)
   return { fields = f, outputs = { revision = revision or (made and made.revision) }, changes = changes }
 end
 
--- A failure that Flux reports is a failure now, not at the end of the wait; but what it said of an older revision, or before it
--- handled our request, is stale (https://fluxcd.io/flux/components/source/gitrepositories/#triggering-a-reconcile).
-local function wait_for(api, kind_name, revision, request, seconds, of)
-  local _, object = api:wait(reference(kind_name), function(now)
-    if not now or not now.status or (now.status.observedGeneration or 0) < (now.metadata.generation or 0) then return false end
-    if now.status.lastHandledReconcileAt ~= request then return false end
-    local ready, message = client.condition(now, "Ready")
-    local attempted = of(now)
-    if ready == "False" and attempted == revision then
-      error(fail { ("Flux's %s %s is not ready at %s: %s"):format(kind_name, NAME, revision, tostring(message)), code = "flux" })
-    end
-    return ready == "True" and attempted == revision
-  end, seconds, "to be ready at " .. revision)
-  return object
-end
-
 -- Asks Flux to look now; returns what it will say that it handled.
 local function reconcile(api)
   local request = os.date("!%Y-%m-%dT%H:%M:%SZ", math.floor(task.time())) .. task.time()
@@ -146,8 +130,8 @@ local function write(ctx)
   objects.apply(api, sync(f), { manager = MANAGER, force = true })
   local request = reconcile(api)
   ctx:progress("waiting for Flux to be ready at " .. revision)
-  wait_for(api, "GitRepository", revision, request, f.seconds, function(o) return o.status.artifact and o.status.artifact.revision end)
-  wait_for(api, "Kustomization", revision, request, f.seconds, function(o) return o.status.lastAttemptedRevision end)
+  ready(api, reference "GitRepository", revision, request, f.seconds, function(o) return o.status.artifact and o.status.artifact.revision end)
+  ready(api, reference "Kustomization", revision, request, f.seconds, function(o) return o.status.lastAttemptedRevision end)
   objects.wait(api, list, f.seconds)
   return { outputs = { revision = revision } }
 end

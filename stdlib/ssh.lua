@@ -117,19 +117,19 @@ function session:forward(host, port)
   return started(self:start_forward(host, port))
 end
 
--- Collects what a channel sends until it ends, the time is over or `options.over` says that this was all. The last result: whether
--- there was something.
+-- Collects what a channel sends until it ends, the time is over or `options.over` says that this was all. Whether there was something,
+-- what it was, and why no more came.
 local function collect(ch, options, deadline)
   local parts, some = { stdout = {}, stderr = {} }, false
   local heard = { stdout = options.on_stdout, stderr = options.on_stderr }
   local function result() return { stdout = table.concat(parts.stdout), stderr = table.concat(parts.stderr) } end
   while true do
     local stream, data, code = ch:next(deadline and deadline - task.now())
-    if not stream then return result(), data, code, some end
+    if not stream then return some, result(), data, code end
     some = true
     if options.collect ~= false then table.insert(parts[stream], data) end
     if heard[stream] then heard[stream](data) end
-    if options.over and options.over() then return result(), nil, "over", some end
+    if options.over and options.over() then return some, result(), nil, "over" end
   end
 end
 
@@ -157,30 +157,54 @@ local function feed(ch, options)
   if not more and (text or not options.pty) then ch:eof() end
 end
 
+-- Whether something came, and what `exec` returns.
 local function converse(self, ch, options)
   local deadline = options.timeout and task.now() + options.timeout
   local feeder <close> = feed(ch, options)
-  local result, message, code, some = collect(ch, options, deadline)
+  local some, result, message, code = collect(ch, options, deadline)
   if code == "over" then
     result.over = true
-    return result, nil, nil, nil, some
+    return some, result
   elseif code == nil then
     result.code, message, code = ch:wait(deadline and deadline - task.now())
     if result.code then
       result.signal = message
-      return result, nil, nil, nil, some
+      return some, result
     end
   end
   if code == "timeout" then
     message = ("%s: the command did not end within %g s"):format(self:label(), options.timeout)
   end
-  return nil, message, code, result, some
+  return some, nil, message, code, result
 end
+
+-- Each attempt says first whether it met a shell that had run a program before.
 
 local function exec_once(self, command, options)
   local place <close> = sessions.place(self)
   local ch <close> = self:start(command, options.pty)
-  return converse(self, ch, options)
+  return false, converse(self, ch, options)
+end
+
+local function program_once(self, command, options)
+  local shell <close> = sessions.shell(self, command)
+  local used = shell.used
+  local some, result, message, code, received = converse(self, shell.channel, options)
+  if result and result.over then shell:keep() end
+  return used, some, result, message, code, received
+end
+
+-- Tries again where nothing has come of it: a shell that waited may have ended meanwhile, and a host may have no session left.
+local function insist(self, once, command, options)
+  local refused = 0
+  while true do
+    local used, some, result, message, code, received = once(self, command, options)
+    if some or code == "timeout" or code == "lost" then return result, message, code, received end
+    if not used then
+      refused = refused + 1
+      if code ~= "channel" or not sessions.refused(self, refused) then return result, message, code, received end
+    end
+  end
 end
 
 --- Runs a command to its end.
@@ -188,39 +212,14 @@ end
 -- wait), pty, collect (false: only the callbacks get the output)
 -- @return {code= (-1: ended by a signal), signal= (its name), stdout=, stderr=}; or nil, message, code (timeout, lost, channel) and, as the
 -- fourth value, what was received
-function session:exec(command, options)
-  local times = 0
-  while true do
-    local result, message, code, received, some = exec_once(self, command, options or {})
-    times = times + 1
-    if code ~= "channel" or some or not sessions.refused(self, times) then return result, message, code, received end
-  end
-end
-
-local function program_once(self, command, options)
-  local shell <close> = sessions.shell(self, command)
-  local result, message, code, received, some = converse(self, shell.channel, options)
-  if result and result.over then shell:keep() end
-  -- One that waited may have ended meanwhile, without this program.
-  local again = shell.used and not some and code ~= "timeout" and code ~= "lost"
-  return again, result, message, code, received, some
-end
+function session:exec(command, options) return insist(self, exec_once, command, options or {}) end
 
 --- Runs a program, a shell's compound command, in a shell that reads programs from its standard input and may have run others.
 -- @param command what starts such a shell, as `exec sh -s`
 -- @param options as of `exec`, with the program as stdin; and over: asked after each piece of output whether the program has ended.
 -- The shell then waits for the next one; without `over` it ends with the program.
 -- @return as `exec`; a program that is over has no exit code
-function session:program(command, options)
-  local times = 0
-  while true do
-    local again, result, message, code, received, some = program_once(self, command, options)
-    if not again then
-      times = times + 1
-      if code ~= "channel" or some or not sessions.refused(self, times) then return result, message, code, received end
-    end
-  end
-end
+function session:program(command, options) return insist(self, program_once, command, options) end
 
 local function quote(text) return "'" .. text:gsub("'", [['\'']]) .. "'" end
 

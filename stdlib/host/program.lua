@@ -149,7 +149,7 @@ function M.compile(mode, tasks, options)
   add_tasks(lines, mode, tasks)
   add_asks(lines, options.asks)
   lines[#lines + 1] = "say end"
-  lines[#lines + 1] = checks and (DONE:format(mark)) or journal.CLOSE .. "\n}\n"
+  lines[#lines + 1] = checks and DONE:format(mark) or journal.CLOSE .. "\n}\n"
   return table.concat(lines, "\n"), mark
 end
 

@@ -103,12 +103,12 @@ mine() { # PATH OWNER: can it be told without a program that it is as OWNER says
   case $2 in '') ;; root:root | 0:0) [ -O /proc/sys ] && [ -G /proc/sys ] && [ -O "$1" ] && [ -G "$1" ] ;; *) return 1 ;; esac
 }
 umasked() { # FOLDER: one of $DIRS where a file gets what the umask leaves: no list of access rights is handed down
-  [ -n "$DIRS" ] || return
+  case " $DIRS " in *" $1 "*) ;; *) return 1 ;; esac
   _s=${FOLDERS%%"  $1$NL"*}
   if [ "$_s" = "$FOLDERS" ]; then # a new folder, or a link to one
     FOLDERS=$NL$(ls -Lldb --time-style=+ -- $DIRS 2>/dev/null)$NL
     _s=${FOLDERS%%"  $1$NL"*}
-    [ "$_s" != "$FOLDERS" ] || return
+    [ "$_s" != "$FOLDERS" ] || { DIRS=; return 1; } # an ls that cannot say it
   fi
   case ${_s##*"$NL"} in d?????????' '* | d?????????.' '*) ;; *) return 1 ;; esac
 }

@@ -81,7 +81,8 @@ function M.certify(ctx, f)
   local node = api:get("v1", "Node", nil, name_of(f):lower())
   if not node then return end
   serving.settle(api, node)
-  serving.serve(api, node)
+  local warning = serving.serve(api, node)
+  if warning then ctx:progress(warning) end
 end
 
 return M

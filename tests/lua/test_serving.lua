@@ -2,7 +2,7 @@
 local test = require "tap"
 local client = require "kubernetes.client"
 local config = require "kubeadm.config"
-local crypto = require "crypto"
+local crypto, fail = require "crypto", require "fail"
 local json = require "json"
 local lab = require "kubernetes_lab"
 local node = require "kubernetes.node"
@@ -154,8 +154,16 @@ test("a kubelet that asks again before it has its certificate is approved again,
   t.eq(serving.serve(server, self, 5), nil)
   t.eq(put, { "first/approval", "second/approval" })
   t.eq(asked, 2)
-  -- One that never serves is a warning.
+  -- One that never serves is a warning, also where the API server waits for it and does not answer.
   server = fake(self, of "first")
+  server.request = function() return nil, { status = 503 } end
+  local failures = { "unreachable", "unreachable", "refused" }
+  function server.request(_, method, _, _, options)
+    if method ~= "GET" then return end
+    t.eq(options.patience, 0)
+    error(fail { "no answer", code = table.remove(failures, 1) or "unreachable" }, 0)
+  end
+  t.eq(t.fails("no answer", serving.serve, server, self, 5).code, "refused")
   server.request = function() return nil, { status = 503 } end
   t.has(serving.serve(server, self, 0.1), "after 0.1 s the API server does not reach the kubelet of cp-1: kubectl logs and exec fail there")
 end)

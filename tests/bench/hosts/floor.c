@@ -58,7 +58,7 @@ static void begin_session(struct host *h)
     static const int methods[] = {LIBSSH2_METHOD_KEX, LIBSSH2_METHOD_CRYPT_CS,
                                   LIBSSH2_METHOD_CRYPT_SC, LIBSSH2_METHOD_MAC_CS,
                                   LIBSSH2_METHOD_MAC_SC};
-    static const char *const names[] = {"curve25519-sha256", "aes128-ctr", "aes128-ctr",
+    static const char *const names[] = {"ecdh-sha2-nistp256", "aes128-ctr", "aes128-ctr",
                                         "hmac-sha2-256", "hmac-sha2-256"};
     h->session = libssh2_session_init();
     libssh2_session_set_blocking(h->session, 0);

@@ -42,6 +42,7 @@ struct vr_crew {
     uint64_t order;
     struct list running, finished;
     size_t running_count;
+    size_t waits; /* of those that run: who waits for what others do */
 };
 
 struct vr_crew *vr_crew_new(const struct vr_runner *runner, const struct vr_host *host,
@@ -286,6 +287,7 @@ void vr_step_done(struct vr_step *step, json_t *result, struct vr_error *err)
         json_decref(result);
     else
         job->result = result;
+    vr_step_waits(step, false);
     take_out(&crew->running, job);
     crew->running_count--;
     add(&crew->finished, job);
@@ -297,6 +299,15 @@ void vr_step_record(struct vr_step *step, json_t *note, vr_step_recorded done, v
     struct vr_job *job = (struct vr_job *)step;
     assert(!job->done);
     job->crew->sink.record(job->crew->sink.payload, job, note, done, payload);
+}
+
+bool vr_step_waits(struct vr_step *step, bool waits)
+{
+    struct vr_job *job = (struct vr_job *)step;
+    struct vr_crew *crew = job->crew;
+    crew->waits = crew->waits - job->waits + waits;
+    job->waits = waits;
+    return crew->waits == crew->busy;
 }
 
 void vr_step_progress(struct vr_step *step, const char *text, bool said)

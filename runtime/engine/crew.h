@@ -17,6 +17,7 @@ struct vr_job {
     json_t *result; /* when done: owned */
     struct vr_error error;
     bool done;
+    bool waits; /* for what others do, see vr_step_waits */
     double started;
     struct vr_job *prev, *next; /* running, or finished */
 };

@@ -129,6 +129,15 @@ static int ctx_progress(lua_State *L)
     return 0;
 }
 
+/* ctx:waits(is_so): the step only waits for what others of the run do, or no longer. Returns
+ * whether that is so of all that run: then nobody is left whom it could wait for. */
+static int ctx_waits(lua_State *L)
+{
+    struct handle *handle = lua_touserdata(L, lua_upvalueindex(1));
+    lua_pushboolean(L, handle->step && vr_step_waits(handle->step, lua_toboolean(L, 2)));
+    return 1;
+}
+
 static void set_method(lua_State *L, int handle, const char *name, lua_CFunction function)
 {
     lua_pushvalue(L, handle);
@@ -194,6 +203,7 @@ static void push_ctx(lua_State *L, struct running *running, double seconds)
     set_method(L, at, "record", ctx_record);
     set_method(L, at, "progress", ctx_progress);
     set_method(L, at, "output", ctx_output);
+    set_method(L, at, "waits", ctx_waits);
     vr_seal_push(L, step->fields ? step->fields : json_null());
     if (lua_isnil(L, -1) || !lua_istable(L, -1)) {
         lua_pop(L, 1);

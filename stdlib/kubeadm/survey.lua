@@ -108,15 +108,15 @@ function M.take(api)
 end
 
 --- Surveys until `missing(survey)` returns nil, and returns that survey; again when a pod of the control planes is another than in it.
--- What is missing is a table: `words` for the progress line; `message`, `code` and `hint` of the failure after so many seconds;
--- `look`: seconds after which it is looked at anyway, 15 unless said.
+-- What is missing is a table: `words` for the progress line; `message`, `code` and `hint` of the failure after so many seconds, or
+-- at once where it is `hopeless`; `look`: seconds after which it is looked at anyway, 15 unless said.
 function M.await(ctx, api, seconds, missing)
   local deadline, told = task.now() + seconds, nil
   while true do
     local survey = M.take(api)
     local lack = missing(survey)
     if not lack then return survey end
-    if task.now() > deadline then error(fail { lack.message, code = lack.code, hint = lack.hint }) end
+    if lack.hopeless or task.now() > deadline then error(fail { lack.message, code = lack.code, hint = lack.hint }) end
     if ctx.progress and lack.words ~= told then ctx:progress(lack.words) end
     told = lack.words
     api:watch("v1", "Pod", survey.pods, math.min(lack.look or 15, seconds), function() return true end)
@@ -180,17 +180,26 @@ function M.runs(node) return release.older(node.kubelet, node.pods) end
 --- Seconds that it may take until no control plane is older than what waits for that.
 M.UPGRADE = 3000
 
+local ALONE = 5 -- seconds in which nobody else of a run is at work: between one step and the next there is a moment, too
+
 --- Waits until no API server of the cluster is older than a version: what goes with that version may come. Where the cluster's
--- configuration is missing nothing is waited for: kubeadm says so.
+-- configuration is missing nothing is waited for: kubeadm says so. Nor is it where nothing of the run is left that could bring it
+-- there: its upgrade failed, or was not asked for.
 function M.wait_for(ctx, api, version)
+  local alone_since
   M.await(ctx, api, M.UPGRADE, function(survey)
     local behind = skew.lagging(survey, version, {})
     if #behind == 0 and (not survey.version or release.compare(survey.version, version) >= 0) then return nil end
+    local now = task.now()
+    alone_since = ctx:waits(true) and (alone_since or now) or nil
+    local hopeless = alone_since ~= nil and now - alone_since >= ALONE
     return { words = "waiting for the control planes to be at " .. version, code = "skew", hint = "upgrade the control planes first",
-      message = ("the control planes are not at %s after %d s: %s"):format(version, M.UPGRADE,
-        #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)),
-      look = #behind == 0 and 2 or nil } -- of a ConfigMap no pod tells
+      message = ("the control planes are not at %s %s: %s"):format(version,
+        hopeless and "and nothing in this run brings them there" or ("after %d s"):format(M.UPGRADE),
+        #behind > 0 and table.concat(behind, ", ") or "the cluster's configuration says " .. tostring(survey.version)), hopeless = hopeless,
+      look = #behind == 0 and 2 or alone_since and ALONE or nil } -- of a ConfigMap no pod tells
   end)
+  ctx:waits(false)
 end
 
 return M

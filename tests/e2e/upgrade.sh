@@ -69,6 +69,10 @@ older() {
     sed -E 's|(flannel-io/flannel:v)[0-9.]+|\10.27.0|' | k apply --server-side --force-conflicts --field-manager=vmrun -f -
 }
 check "an older flannel" older
+exits "the release without its control planes" 1 apply version=1.36.1 "${given[@]}" --exclude kubernetes.node.cp-1
+has "flannel does not wait for those that nobody upgrades" \
+  "the control planes are not at 1.36.1 and nothing in this run brings them there: demo-cp-1, demo-cp-2, demo-cp-3"
+same "they are as they were" "$(kubelets)" "v1.35.2 "
 start_watch
 exits "the next minor release" 0 apply version=1.36.1 "${given[@]}"
 stop_watch

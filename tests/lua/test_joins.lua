@@ -83,7 +83,7 @@ local function project(t, width, recipe)
   fs.write(dir .. "/r.lua", ((recipe or RECIPE):gsub("WIDTH", function() return width end)))
   fs.mkdir(dir .. "/pool")
   fs.write(dir .. "/pool/set.lua", SET)
-  local self = {}
+  local self = { dir = dir }
   -- Whether the first two members shall meet.
   function self.meet(whether)
     if whether then t.eq(process.run({ argv = { "mkfifo", dir .. "/met" } }).code, 0) else fs.remove(dir .. "/met") end
@@ -239,6 +239,37 @@ test("all and any take lists of items that the recipe knows", function(t)
   t.ok(began.d > ended.c and began.every > ended.d and began.most > ended.e)
   _, began = p.run(1, "apply", "r.lua", "fail=a e", "--yes")
   t.ok(began.first and not began.most and not began.every)
+end)
+
+-- Waits until nobody else of the run is at work.
+local LAST = [[
+local field, fs, kind, task = require "field", require "fs", require "kind", require "task"
+return kind "pool.last" {
+  fields = { name = field.string { required = true } }, outputs = {}, timeouts = { create = 8 },
+  read = function() return nil end,
+  create = function(ctx)
+    while not ctx:waits(true) do task.sleep(0.02) end
+    ctx:waits(false)
+    fs.write("log", (fs.read("log") or "") .. ctx.fields.name .. ".\n")
+    return {}
+  end,
+  delete = function() end,
+}
+]]
+
+test("who waits for what others do learns when nobody does anything", function(t)
+  local p = project(t, 1, [[
+    local here, pool = use("local", "pool")
+    local p = params { fail = param.string { default = "" } }
+    for _, name in ipairs { "x", "y" } do pool.last(name) { name = name } end
+    local a = here.command "a" { command = "sleep 0.3; echo a. >>log; case '" .. p.fail .. "' in a) exit 1;; esac" }
+    here.command "b" { after = a, command = "sleep 0.3; echo b. >>log" }
+  ]])
+  fs.write(p.dir .. "/pool/last.lua", LAST)
+  local _, _, ended = p.run(1, "apply", "r.lua", "fail=a", "--yes")
+  t.ok(not ended.b and ended.x > ended.a and ended.y > ended.a, "both, after what failed")
+  _, _, ended = p.run(0, "apply", "r.lua", "--state-dir", "other", "--yes")
+  t.ok(ended.x > ended.b and ended.y > ended.b, "between two steps nobody is the last")
 end)
 
 test("what is wrong with them is said with its place", function(t)

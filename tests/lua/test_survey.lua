@@ -35,4 +35,22 @@ test("who waits looks when a pod has changed, and seldom otherwise", function(t)
   t.ok(task.now() - began < 10, "it did not wait for its next look")
 end)
 
+test("a release that nobody brings is not waited for", function(t)
+  local api = cluster(t)
+  local alone = true
+  local ctx = { waits = function(_, is_so) return is_so and alone end }
+  local began = task.now()
+  local err = t.fails("the control planes are not at 9.0.0 and nothing in this run brings them there: cp-1", survey.wait_for, ctx, api, "9.0.0")
+  t.eq({ err.code, err.hint }, { "skew", "upgrade the control planes first" })
+  t.ok(task.now() - began < 20, "it was soon said")
+
+  alone = false
+  local waiting = task.spawn(survey.wait_for, ctx, api, "9.0.0")
+  task.sleep(7)
+  t.eq(waiting:status(), "waiting", "while somebody is at work it is")
+  alone = true
+  local ok, why = waiting:join()
+  t.ok(not ok and tostring(why):find("nothing in this run", 1, true), "and then no longer")
+end)
+
 test.done()

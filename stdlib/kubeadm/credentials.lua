@@ -50,7 +50,7 @@ local function run_on(ctx, host, command)
 end
 
 -- Asks one after the other until one is a control plane that can be reached.
-local function run(ctx, cluster, command)
+local function run_on_any(ctx, cluster, command)
   local first
   for _, host in ipairs(hosts_of(cluster)) do
     local ok, result = pcall(run_on, ctx, host, command)
@@ -59,6 +59,21 @@ local function run(ctx, cluster, command)
     if not fail.is(result) or (result.code ~= "unreachable" and result.code ~= "absent") then error(result, 0) end
   end
   error(first, 0)
+end
+
+-- Seconds until what failed is asked again: right after a control plane was lost etcd may be electing, and an API server restarting.
+local AGAIN = { 2, 5, 10 }
+
+-- The same, for what may be asked again.
+local function run(ctx, cluster, command)
+  for attempt = 1, #AGAIN do
+    local ok, result = pcall(run_on_any, ctx, cluster, command)
+    if ok then return result end
+    if ctx.dry or not fail.is(result) or result.code ~= "kubeadm" then error(result, 0) end
+    if ctx.progress then ctx:progress(("%s; asking again"):format(result.message)) end
+    task.sleep(AGAIN[attempt])
+  end
+  return run_on_any(ctx, cluster, command)
 end
 
 local function shared(cluster, what, seconds, ask)

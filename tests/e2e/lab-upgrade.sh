@@ -41,20 +41,23 @@ part() { jq -r "$1" "$work/config.json"; }
 part '.clusters[0].cluster["certificate-authority-data"]' | base64 -d >"$work/api-ca.pem"
 (umask 077 && part '.users[0].user | .["client-certificate-data"], .["client-key-data"]' | while read -r line; do base64 -d <<<"$line"; done >"$work/client.pem")
 name=$(part '.clusters[0].cluster["tls-server-name"]') balancer=$(part '.clusters[0].cluster.server | ltrimstr("https://")')
-api() { # PATH ARGS...
-  curl -sS --fail --max-time 120 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" "https://$name$1" "${@:2}"
+api() { # PATH ARGS...: what it says is in $work/answer
+  : >"$work/answer"
+  curl -sS --fail-with-body --max-time 120 --cacert "$work/api-ca.pem" --cert "$work/client.pem" --connect-to "::$balancer" \
+    -o "$work/answer" "https://$name$1" "${@:2}"
 }
 requests() {
   local turn=0 tries=0 failures=0 read
   while [ -e "$work/traffic" ]; do
     turn=$((turn + 1)) tries=$((tries + 2))
-    if ! api /api/v1/namespaces/default/configmaps/traffic -o /dev/null -X PATCH -H 'Content-Type: application/merge-patch+json' \
+    if ! api /api/v1/namespaces/default/configmaps/traffic -X PATCH -H 'Content-Type: application/merge-patch+json' \
       --data "{\"data\":{\"turn\":\"$turn\"}}" 2>"$work/why"; then
       failures=$((failures + 1))
-      echo "$(date -u +%T) write $turn: $(cat "$work/why")" >>"$work/failures"
-    elif ! read=$(api /api/v1/namespaces/default/configmaps/traffic 2>"$work/why" | jq -r .data.turn) || [ "$read" != "$turn" ]; then
+      echo "$(date -u +%T) write $turn: $(cat "$work/why" "$work/answer")" >>"$work/failures"
+    elif ! api /api/v1/namespaces/default/configmaps/traffic 2>"$work/why" || ! read=$(jq -r .data.turn "$work/answer") ||
+      [ "$read" != "$turn" ]; then
       failures=$((failures + 1))
-      echo "$(date -u +%T) read $turn: '$read' $(cat "$work/why")" >>"$work/failures"
+      echo "$(date -u +%T) read $turn: $(cat "$work/why" "$work/answer")" >>"$work/failures"
     fi
     echo "$tries $failures" >"$work/counts"
     sleep 0.2

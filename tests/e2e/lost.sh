@@ -44,11 +44,15 @@ lost cp-3 '± kubeadm\.join\.cp-3: replace'
 joins='~ kubeadm\.init\.cluster: change \(field `host` changed outside: the machine that it was made on -> another machine, which joins the cluster\)'
 lost cp-1 "$joins"
 
-# Who does so may be killed, too.
+# Who does so may be killed, too, and a control plane that is asked for a token may be busy with its own.
+exits "one that answers at the second time" 0 vmrun exec "$recipe" demo-cp-2 -- 'p=$(sudo sh -c "command -v kubeadm"); sudo mv "$p" "$p.away"
+printf "#!/bin/sh\n[ \"\$1\" = token ] || exec %s \"\$@\"\nmv -f %s %s\necho etcdserver: leader changed >&2; exit 1\n" "$p.away" "$p.away" "$p" |
+  sudo tee "$p" >/dev/null && sudo chmod 755 "$p"'
 lose cp-1
 kill_after 1 'kubeadm\.init\.cluster: looking for what an earlier machine left' "${three[@]}"
 same "killed before it joined" "$code" 137
 exits "the next run ends well" 0 apply "${three[@]}"
+matches "who was busy was asked again" '`kubeadm token` failed \(exit code 1\): etcdserver: leader changed; asking again'
 same "with three members" "$(shown)" "$all"
 exits "and no changes" 0 plan "${three[@]}" --detailed-exitcode
 

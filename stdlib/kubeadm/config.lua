@@ -60,6 +60,10 @@ local function api_server(version, f)
     extraVolumes = #volumes > 0 and json.array(volumes) or nil }
 end
 
+-- A leader whose heartbeats a slow disk or a busy neighbour holds up for a second is none any more by etcd's defaults, and an election
+-- fails requests. These are what OpenShift gives etcd on Azure (cluster-etcd-operator, SlowerHardwareSpeed).
+local ETCD = { ["quota-backend-bytes"] = "8589934592", ["heartbeat-interval"] = "500", ["election-timeout"] = "2500" }
+
 -- kubeadm before 1.25 takes its images from where they are no longer, unless told; between 1.21 and 1.24 another repository than
 -- its own has CoreDNS elsewhere (https://kubernetes.io/blog/2023/03/10/image-registry-redirect/).
 local function images(f)
@@ -89,8 +93,7 @@ function M.init(f)
       kubernetesVersion = "v" .. version:gsub("^v", ""), controlPlaneEndpoint = ("%s:%d"):format(f.endpoint, f.port),
       imageRepository = repository, dns = dns, networking = { podSubnet = f.pods, serviceSubnet = f.services, dnsDomain = f.domain },
       apiServer = api_server(version, f), controllerManager = { extraArgs = extra_args(version, controller) },
-      etcd = { ["local"] = { dataDir = "/var/lib/etcd",
-        extraArgs = extra_args(version, { ["quota-backend-bytes"] = "8589934592" }) } } },
+      etcd = { ["local"] = { dataDir = "/var/lib/etcd", extraArgs = extra_args(version, ETCD) } } },
     kubelet(),
     f.fixed_conntrack and proxy() or nil,
   }

@@ -1,6 +1,7 @@
 --- A Node is taken away for a while: its pods are moved first, etcd keeps its majority, and it is back before this ends. A mark on
 -- the Node, the boot of before, tells whoever comes after a run that died to go on; who was cordoned by somebody else stays so.
-local client, drain = require "kubernetes.client", require "kubernetes.drain"
+local client, credentials = require "kubernetes.client", require "kubeadm.credentials"
+local drain = require "kubernetes.drain"
 local quorum, static_pods, survey = require "kubeadm.quorum", require "kubeadm.static_pods", require "kubeadm.survey"
 local fail, json = require "fail", require "json"
 
@@ -47,6 +48,7 @@ function M.run(ctx, api, name, mark, fn)
   local node, boot, cordoned = begin(ctx, api, name, mark)
   ctx:progress "draining"
   drain(ctx, api, name)
+  if node.control_plane then credentials.hand_over(ctx, ctx.fields.cluster, name) end
   local is_back = fn(boot)
   ctx:progress("waiting for the Node to be ready")
   api:wait(handle(name), function(now)

@@ -119,6 +119,16 @@ function M.remove_member(ctx, cluster, name, address)
   run(ctx, cluster, "sh -c " .. shell.quote(etcd.remove(name, address)))
 end
 
+--- Before a control plane goes away for a while, or for good: another member of etcd leads where its own does, which spares the
+-- cluster an election. Where that cannot be done there is one.
+function M.hand_over(ctx, cluster, name)
+  if not cluster.host then return end -- only its API is known to us
+  local ok, leader = pcall(run_on_any, ctx, cluster, "sh -c " .. shell.quote(etcd.hand_over(name)))
+  if not ok and fail.interrupted(leader) then error(leader, 0) end
+  if not ok then ctx:progress(("etcd's leadership stays with %s: %s"):format(name, tostring(leader))) end
+  if ok and leader ~= "" then ctx:progress(("etcd's leadership goes from %s to %s"):format(name, (leader:gsub("%s+$", "")))) end
+end
+
 local joins = {} -- address of the cluster's host -> how many nodes are joining
 
 local function delete_secret(api, name)

@@ -7,11 +7,11 @@ local FOLDER, KEPT = "/var/backups/etcd", 5
 
 --- Shell functions `etcdctl` and `etcdutl`. The client certificate is the health check's, which each control plane has. What etcd
 -- 3.5 has etcdutl for, etcdctl did before.
-M.CTL = [[etcdctl() { # ARGS...
+M.CTL = [[etcdctl() { # ARGS...; $AT: another member's URL
   _id=$(crictl ps -q --name '^etcd$' | head -n 1)
   [ -n "$_id" ] || { echo 'no etcd runs on this host' >&2; return 1; }
   _pki=/etc/kubernetes/pki/etcd
-  crictl exec "$_id" etcdctl --endpoints=https://127.0.0.1:2379 --cacert=$_pki/ca.crt --cert=$_pki/healthcheck-client.crt \
+  crictl exec "$_id" etcdctl --endpoints="${AT:-https://127.0.0.1:2379}" --cacert=$_pki/ca.crt --cert=$_pki/healthcheck-client.crt \
     --key=$_pki/healthcheck-client.key "$@" </dev/null
 }
 etcdutl() { # ARGS...
@@ -36,6 +36,25 @@ function M.remove(name, address)
 printf '%%s\n' "$list" | while IFS= read -r line; do
   case "$line" in *', '%s', '* | *', https://'%s':2380, '*) etcdctl --dial-timeout=15s --command-timeout=30s member remove "${line%%%%,*}" ;; esac
 done]]):format(shell.quote(name), shell.quote(address))
+end
+
+--- Shell text that has another member of etcd lead if the one with a name does, and prints who does then; nothing where it does not
+-- lead.
+function M.hand_over(name)
+  return M.CTL .. ([[status=$(etcdctl endpoint status -w fields) && list=$(etcdctl member list) || exit
+leader=$(printf %%x "$(printf '%%s\n' "$status" | sed -n 's/^"Leader" : //p')") others= AT=
+while IFS=', ' read -r id state member _ client learner; do
+  if [ "$state" != started ]; then continue
+  elif [ "$id" = "$leader" ]; then [ "$member" = %s ] || exit 0; AT=$client
+  elif [ "$learner" != true ]; then others="$others $id=$member"; fi
+done <<LIST
+$list
+LIST
+[ -n "$AT" ] && [ -n "$others" ] || exit 0
+for other in $others; do
+  if etcdctl move-leader "${other%%%%=*}" >&2; then echo "${other#*=}"; exit; fi
+done
+exit 1]]):format(shell.quote(name))
 end
 
 --- Declares a snapshot of etcd on the host's disk, from before an upgrade. What is there already is not taken again: it is from

@@ -2,7 +2,7 @@
 -- Each step can be repeated, and what is under way is written on the Node itself (survey.MARK), so that whoever comes after a run
 -- that died goes on. The first control plane that finds the cluster's configuration at the old release is the one that changes
 -- it (`kubeadm upgrade apply`), after a snapshot of etcd; which one that is does not matter.
-local client = require "kubernetes.client"
+local client, credentials = require "kubernetes.client", require "kubeadm.credentials"
 local drain = require "kubernetes.drain"
 local etcd = require "kubeadm.etcd"
 local fail, json, role = require "fail", require "json", require "role"
@@ -108,6 +108,7 @@ local function go(ctx, api)
   survey.forget(api)
   ctx:progress "draining"
   drain(ctx, api, f.name)
+  if f.control_plane then credentials.hand_over(ctx, f.cluster, f.name) end
   install(ctx, step)
   wait(ctx, api)
   api:merge(handle(f.name), { metadata = { annotations = { [survey.MARK] = json.null } },

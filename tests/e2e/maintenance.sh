@@ -51,6 +51,7 @@ exits "the upgrade" 0 keep packages=one security_only=true
 stop_watch
 order=$(grep -oE 'kubeadm\.maintenance\.[a-z0-9-]+: changed \(' <<<"$out" | grep -oE 'cp-[0-9]|worker' | tr '\n' ' ')
 same "control planes one after the other, then workers" "$order" "cp-1 cp-2 cp-3 worker worker "
+matches "etcd is led by one that stays" "cp-1: etcd's leadership goes from demo-cp-1 to demo-cp-2"
 same "one control plane was away at once" "$(most_away demo-cp)" 1
 same "and one worker" "$(most_away demo-worker)" 1
 same "all were restarted, for the kernel" "$(restarted "$first")" "demo-cp-1 demo-cp-2 demo-cp-3 demo-worker000000 demo-worker000001 "

@@ -53,6 +53,8 @@ stop_watch
 done_order=$(grep -oE 'kubernetes\.node\.[a-z0-9-]+: changed \(' <<<"$out" | grep -oE 'cp-[0-9]|worker' | tr '\n' ' ')
 same "control planes one after the other, then workers" "$done_order" "cp-1 cp-2 cp-3 worker worker worker "
 matches "with a snapshot of etcd before" "kubernetes.node.cp-1: saving a snapshot of etcd"
+same "etcd is led by one that stays" "$(grep -oE "cp-[1-3]: etcd's leadership .*" <<<"$out" | paste -sd,)" \
+  "cp-1: etcd's leadership goes from demo-cp-1 to demo-cp-2,cp-2: etcd's leadership goes from demo-cp-2 to demo-cp-1"
 same "which only the first took" "$(grep -c 'saving a snapshot' <<<"$out")" 1
 same "one control plane was away at once" "$(most_away demo-cp)" 1
 same "and two workers beside the cordoned one, at most" "$(most_away 'demo-worker00000[01]')" 2

@@ -58,6 +58,43 @@ verbs["endpoint health"] = function(call, cluster, _, flags, own)
   return failed and 1 or 0
 end
 
+-- Who leads: the first that lives, unless another was told to.
+local function leader_of(cluster)
+  local led = cluster.leader and cluster.members[cluster.leader]
+  if led and cluster.alive[led.name] then return led end
+  for _, m in ipairs(sorted(cluster.members)) do if cluster.alive[m.name] and not m.learner then return m end end
+end
+
+local function decimal(id) return ("%d"):format(tonumber(id, 16)) end
+
+verbs["endpoint status"] = function(call, cluster, _, flags, own)
+  local m, leader = cluster.members[own], leader_of(cluster)
+  if flags.w ~= "fields" then
+    call:err("Error: the emulator's etcdctl says its status with -w fields\n")
+    return 1
+  end
+  call:out(('"MemberID" : %s\n"Leader" : %s\n"Endpoint" : "%s"\n'):format(decimal(m.id), leader and decimal(leader.id) or "0", flags.endpoints))
+  return 0
+end
+
+verbs["move-leader"] = function(call, cluster, words, flags, own)
+  local leader = leader_of(cluster)
+  local at = leader and (flags.endpoints == leader.client or flags.endpoints:find("//127.0.0.1:", 1, true) and own == leader.name)
+  if not at then
+    call:err(("Error: no leader endpoint given at [%s]\n"):format(flags.endpoints))
+    return 1
+  end
+  for name, m in pairs(cluster.members) do
+    if m.id == words[2] and cluster.alive[name] and not m.learner then
+      cluster.leader = name
+      call:out(("Leadership transferred from %s to %s\n"):format(leader.id, m.id))
+      return 0
+    end
+  end
+  call:err("Error: etcdserver: bad leader transferee\n")
+  return 1
+end
+
 -- A snapshot is all objects of the cluster, one a line. The container sees of the disk only what is mounted.
 verbs["snapshot save"] = function(call, cluster, words, _, _, machine, data)
   local path = words[3] or ""

@@ -152,9 +152,21 @@ local function close(entry)
   if entry.tunnel then entry.tunnel.close() end
 end
 
+-- Seconds after which a host is asked again that says no: it is there, and its sshd may only be restarting.
+local NO = { 0.3, 1, 2 }
+
+local function says_no(code, message)
+  return code == "unreachable" and (message:find("refused", 1, true) or message:find("ended the connection before it said", 1, true)) ~= nil
+end
+
 -- What it raises is the failure.
 local function dial_anew(key, target, host, timeout)
   local entry, message, code, hint = attempt(target, host, timeout or 30)
+  for _, pause in ipairs(NO) do
+    if entry or not says_no(code, tostring(message)) then break end
+    task.sleep(pause)
+    entry, message, code, hint = attempt(target, host, timeout or 30)
+  end
   if entry then
     open[key] = entry
     return entry.conn

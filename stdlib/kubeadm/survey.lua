@@ -180,7 +180,7 @@ function M.runs(node) return release.older(node.kubelet, node.pods) end
 --- Seconds that it may take until no control plane is older than what waits for that.
 M.UPGRADE = 3000
 
-local ALONE = 5 -- seconds in which nobody else of a run is at work: between one step and the next there is a moment, too
+local ALONE = 5 -- seconds for which all that run only wait, until there is no hope: one of them may be the first to see what came
 
 --- Waits until no API server of the cluster is older than a version: what goes with that version may come. Where the cluster's
 -- configuration is missing nothing is waited for: kubeadm says so. Nor is it where nothing of the run is left that could bring it

@@ -12,14 +12,31 @@ end
 --- A command as root does it, on a host where whoever logs in may be somebody else.
 function M.as_root(host, command) return host.user == "root" and command or "sudo -n " .. command end
 
---- Fills `{name}` in a snippet with the quoted value of that name; `${name}` is the shell's own. A missing name is an error.
+--- A snippet in pieces, for who fills it often: texts and, between each two, the name of a value. `${name}` is the shell's own.
+function M.pieces(snippet)
+  local list, from = {}, 1
+  for at, dollar, name, behind in snippet:gmatch("()(%$?){([%a_][%w_]*)}()") do
+    if dollar == "" then
+      list[#list + 1], list[#list + 2] = snippet:sub(from, at - 1), name
+      from = behind
+    end
+  end
+  list[#list + 1] = snippet:sub(from)
+  return list
+end
+
+--- Fills each `{name}` in a snippet (a text, or its pieces) with the quoted value of that name. A missing name is an error.
 function M.fill(snippet, values)
-  return (snippet:gsub("(%$?){([%a_][%w_]*)}", function(dollar, name)
-    if dollar ~= "" then return nil end
-    local value = values[name]
-    if value == nil then error("no value for {" .. name .. "} in a shell snippet", 3) end
-    return M.quote(value)
-  end))
+  local pieces, words, out = type(snippet) == "table" and snippet or M.pieces(snippet), {}, {}
+  for i, piece in ipairs(pieces) do
+    if i % 2 == 0 then
+      if values[piece] == nil then error("no value for {" .. piece .. "} in a shell snippet", 2) end
+      words[piece] = words[piece] or M.quote(values[piece])
+      piece = words[piece]
+    end
+    out[i] = piece
+  end
+  return table.concat(out)
 end
 
 -- fd 3 carries the report, one line a fact, each behind the run's own mark and on a line of its own whatever was printed

@@ -54,9 +54,16 @@ M.NAMES = { "apt_repository", "archive", "authorized_key", "block", "ca_certific
 
 function M.names() return M.NAMES end
 
+local MOST = 1000 -- snippets whose pieces are kept: types make a few each, for all hosts
+local pieces, count = {}, 0
+
 local function snippet(text, t)
   if type(text) == "function" then text = text(t, shell) end
-  return shell.fill(text, t)
+  if not pieces[text] then
+    if count == MOST then pieces, count = {}, 0 end
+    pieces[text], count = shell.pieces(text), count + 1
+  end
+  return shell.fill(pieces[text], t)
 end
 
 --- What a declared task's check and apply run.

@@ -69,6 +69,17 @@ for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
   end)
 end
 
+test("a snippet is filled with quoted words, each as often as it stands there", function(t)
+  local shell = require "host.shell"
+  local text = "{a} ${b} ${a}{a}{b};{ echo; }{c"
+  for _, snippet in ipairs { text, shell.pieces(text) } do
+    t.eq(shell.fill(snippet, { a = "it's", b = 1 }), [['it'\''s' ${b} ${a}'it'\''s'1;{ echo; }{c]])
+    t.eq(shell.fill(snippet, { a = false, b = "x" }), "false ${b} ${a}falsex;{ echo; }{c")
+    t.fails("no value for {b} in a shell snippet", shell.fill, snippet, { a = 1 })
+  end
+  t.eq({ shell.fill("", {}), shell.fill("{a}", { a = "x" }) }, { "", "x" })
+end)
+
 test("programs do not grow with files, but for the one that moves each", function(t)
   local m = start(t, "/usr/bin/dash")
   local function declare(text)

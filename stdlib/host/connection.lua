@@ -152,21 +152,9 @@ local function close(entry)
   if entry.tunnel then entry.tunnel.close() end
 end
 
--- Seconds after which a host is asked again that says no: it is there, and its sshd may only be restarting.
-local NO = { 0.3, 1, 2 }
-
-local function says_no(code, message)
-  return code == "unreachable" and (message:find("refused", 1, true) or message:find("ended the connection before it said", 1, true)) ~= nil
-end
-
 -- What it raises is the failure.
 local function dial_anew(key, target, host, timeout)
   local entry, message, code, hint = attempt(target, host, timeout or 30)
-  for _, pause in ipairs(NO) do
-    if entry or not says_no(code, tostring(message)) then break end
-    task.sleep(pause)
-    entry, message, code, hint = attempt(target, host, timeout or 30)
-  end
   if entry then
     open[key] = entry
     return entry.conn
@@ -177,8 +165,7 @@ local function dial_anew(key, target, host, timeout)
   error(fail { ("%s: %s"):format(name_of(host), tostring(message)), code = code or "unreachable", hint = hint })
 end
 
---- The connection to a host (the fields of an ssh.host), from the pool or new. Fails with the code "unreachable", "hostkey",
--- "auth", "handshake" (no algorithm in common), "key", "passphrase" or "config".
+-- The connection to a host, from the pool or new.
 function connect(target, host, timeout)
   local key = key_of(host)
   while open[key] do
@@ -190,7 +177,25 @@ function connect(target, host, timeout)
   return dialling(key, dial_anew, key, target, host, timeout)
 end
 
-M.open = connect
+-- Seconds after which a host is asked again that says no: it is there, and its sshd may only be restarting.
+local NO = { 0.3, 1, 2 }
+
+local function says_no(err)
+  return fail.is(err) and err.code == "unreachable"
+    and (err.message:find("refused", 1, true) or err.message:find("ended the connection before it said", 1, true)) ~= nil
+end
+
+--- The connection to a host (the fields of an ssh.host), from the pool or new. Fails with the code "unreachable", "hostkey",
+-- "auth", "handshake" (no algorithm in common), "key", "passphrase" or "config".
+function M.open(target, host, timeout)
+  for _, pause in ipairs(NO) do
+    local ok, conn = pcall(connect, target, host, timeout)
+    if ok then return conn end
+    if not says_no(conn) then error(conn, 0) end
+    task.sleep(pause)
+  end
+  return connect(target, host, timeout)
+end
 
 --- true: hosts are taken as the state has them, and whoever needs one connects then (verbs that tell of each host by itself).
 M.later = false

@@ -196,13 +196,13 @@ end
 
 -- Tries again where nothing has come of it: a shell that waited may have ended meanwhile, and a host may have no session left.
 local function insist(self, once, command, options)
-  local refused = 0
+  local slept = 0
   while true do
     local used, some, result, message, code, received = once(self, command, options)
     if some or code == "timeout" or code == "lost" then return result, message, code, received end
     if not used then
-      refused = refused + 1
-      if code ~= "channel" or not sessions.refused(self, refused) then return result, message, code, received end
+      slept = code == "channel" and sessions.refused(self, slept)
+      if not slept then return result, message, code, received end
     end
   end
 end

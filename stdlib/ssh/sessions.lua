@@ -39,21 +39,22 @@ function M.place(conn)
   return setmetatable({ of = self }, Place)
 end
 
---- The host has refused a session, for the `times`-th time in a row, and its place is given back. Waits until it may take one; false:
--- there is nothing to wait for.
-function M.refused(conn, times)
+--- The host has refused a session, and its place is given back. Waits until it may take one. slept: how often this one has waited for
+-- nobody of ours. Returns that as it is then; nil: there is nothing to wait for.
+function M.refused(conn, slept)
   local self = of(conn)
   local shell = table.remove(self.idle, 1)
   if shell then
     shell:close()
   elseif self.taken > 0 then
     await_freed(self)
-  elseif times > TRIES then
-    return false
+  elseif slept == TRIES then
+    return nil
   else
-    task.sleep(PAUSE * times)
+    slept = slept + 1
+    task.sleep(PAUSE * slept)
   end
-  return true
+  return slept
 end
 
 -- A shell: `channel`, and whether it has run a program before.

@@ -123,9 +123,28 @@ test("a shell that waits gives its place to others", function(t)
   local one, other = say(conn, ":"), say(conn, ":", "exec sh -s -- other")
   t.ok(one and other)
   local jobs = {}
-  for i = 1, 6 do jobs[i] = task.spawn(function() return conn:exec("sleep 0.05; exit " .. i) end) end
-  for i, job in ipairs(jobs) do t.eq(select(2, job:join()).code, i) end
+  for i = 1, 30 do jobs[i] = task.spawn(function() return conn:exec("sleep 0.05; exit " .. i) end) end
+  for i, job in ipairs(jobs) do
+    local _, result, message = job:join()
+    t.eq(result and result.code, i, message)
+  end
   t.ok(say(conn, ":"))
+end)
+
+test("who waits for one of ours loses no patience by it", function(t)
+  local sessions = require "ssh.sessions"
+  local conn = {}
+  do
+    local held <close> = sessions.place(conn)
+    for _ = 1, 20 do
+      local job = task.spawn(sessions.refused, conn, 3)
+      task.sleep(0)
+      do local other <close> = sessions.place(conn) end
+      t.eq({ job:join() }, { true, 3 })
+    end
+  end
+  t.eq(sessions.refused(conn, 1), 2)
+  t.eq(sessions.refused(conn, 10), nil)
 end)
 
 test("a wrong host key is refused, with both fingerprints", function(t)

@@ -32,9 +32,9 @@ end
 
 --- Shell text that takes the member with a name, or with the peer address of a machine, out of etcd, if there is one.
 function M.remove(name, address)
-  return M.CTL .. ([[set -e; list=$(etcdctl --dial-timeout=15s --command-timeout=30s member list)
+  return M.CTL .. ([[set -e; patience='--dial-timeout=15s --command-timeout=30s'; list=$(etcdctl $patience member list)
 printf '%%s\n' "$list" | while IFS= read -r line; do
-  case "$line" in *', '%s', '* | *', https://'%s':2380, '*) etcdctl --dial-timeout=15s --command-timeout=30s member remove "${line%%%%,*}" ;; esac
+  case "$line" in *', '%s', '* | *', https://'%s':2380, '*) etcdctl $patience member remove "${line%%%%,*}" ;; esac
 done]]):format(shell.quote(name), shell.quote(address))
 end
 

@@ -97,7 +97,6 @@ return role "kubeadm.init" {
   facts = { conntrack = "stat -c %a /proc/sys/net/netfilter/nf_conntrack_max 2>/dev/null" },
   undo = function(host, f, ctx)
     quorum.guard(ctx, f, f.node_name or f.host.hostname)
-    if not quorum.is_going(f) then credentials.hand_over(ctx, f, (f.node_name or f.host.hostname):lower()) end
     control_plane.reset(host, "init")
   end,
   moves = function(ctx) return life.moves(ctx, ctx.fields, ctx.prior.outputs) end,

@@ -18,9 +18,6 @@ inputs.endpoint_address = field.ip { required = true, doc = "The address that th
 -- lost, and the others are soon too few. So a control plane's Node goes after it (see kubernetes.node).
 local function leave(host, f, ctx)
   if f.control_plane then quorum.guard(ctx, f.cluster, f.node_name or f.host.hostname) end
-  if f.control_plane and not quorum.is_going(f.cluster) then
-    credentials.hand_over(ctx, f.cluster, (f.node_name or f.host.hostname):lower())
-  end
   control_plane.reset(host, "join")
   if not f.control_plane or quorum.is_going(f.cluster) then return end
   host.ask ":"

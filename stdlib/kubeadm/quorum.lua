@@ -1,6 +1,6 @@
 --- etcd's majority: may control planes leave? A member that is well takes itself out of etcd when its host is reset; one that is
 -- not stays a member, and counts against the others.
-local connect = require "kubernetes.connect"
+local connect, credentials = require "kubernetes.connect", require "kubeadm.credentials"
 local fail, survey = require "fail", require "kubeadm.survey"
 
 local M = {}
@@ -52,9 +52,9 @@ function M.objection(members, leaving)
   end
 end
 
---- Right before a control plane is reset: raises when the others could not go on without it. Others that are not well get the time
--- that a static pod may take to start: one that has just joined is not always seen to be starting. cluster: the table of its
--- kubeadm.init.
+--- Right before a control plane is reset: raises when the others could not go on without it, and has one of them lead etcd. Others
+-- that are not well get the time that a static pod may take to start: one that has just joined is not always seen to be starting.
+-- cluster: the table of its kubeadm.init.
 function M.guard(ctx, cluster, name)
   if M.is_going(cluster) then return end
   local leaving = { [name:lower()] = "gone" }
@@ -70,6 +70,7 @@ function M.guard(ctx, cluster, name)
   end
   local why, hint = M.objection(M.members(now), leaving)
   if why then error(fail { why, code = "quorum", hint = hint }) end
+  credentials.hand_over(ctx, cluster, name:lower())
 end
 
 return M

@@ -66,7 +66,11 @@ same "with three members" "$(shown)" "$all"
 exits "and no changes" 0 plan "${three[@]}" --detailed-exitcode
 
 # Without others it is the whole cluster that is lost.
+exits "the third leads etcd" 0 vmrun exec "$recipe" demo-cp-1 -- 'p=/etc/kubernetes/pki/etcd
+e="sudo crictl exec $(sudo crictl ps -q --name "^etcd$") etcdctl --cacert=$p/ca.crt --cert=$p/healthcheck-client.crt --key=$p/healthcheck-client.key"
+$e move-leader "$($e member list | sed -n "s/, started, demo-cp-3,.*//p")"'
 exits "one control plane" 0 apply control_planes=1 workers=1
+matches "who leads hands that over before it leaves" "cp-3: etcd's leadership goes from demo-cp-3 to demo-cp-[12]"
 lose cp-1
 touched=$(writes)
 exits "which is not made anew unasked" 1 apply control_planes=1 workers=1

@@ -58,8 +58,11 @@ verbs["endpoint health"] = function(call, cluster, _, flags, own)
   return failed and 1 or 0
 end
 
--- Who leads: the first that lives, unless another was told to.
+local LOCAL = "127.0.0.1:2379"
+
+-- Who leads: the first that lives, unless another was told to; nobody without a majority.
 local function leader_of(cluster)
+  if not cluster:quorum() then return nil end
   local led = cluster.leader and cluster.members[cluster.leader]
   if led and cluster.alive[led.name] then return led end
   for _, m in ipairs(sorted(cluster.members)) do if cluster.alive[m.name] and not m.learner then return m end end
@@ -68,20 +71,20 @@ end
 local function decimal(id) return ("%d"):format(tonumber(id, 16)) end
 
 verbs["endpoint status"] = function(call, cluster, _, flags, own)
-  local m, leader = cluster.members[own], leader_of(cluster)
-  if flags.w ~= "fields" then
-    call:err("Error: the emulator's etcdctl says its status with -w fields\n")
+  local m, leader = own and cluster.members[own], leader_of(cluster)
+  if not m or (flags.w or flags["write-out"]) ~= "fields" then
+    call:err(m and "Error: the emulator's etcdctl says its status with -w fields\n" or "Error: context deadline exceeded\n")
     return 1
   end
-  call:out(('"MemberID" : %s\n"Leader" : %s\n"Endpoint" : "%s"\n'):format(decimal(m.id), leader and decimal(leader.id) or "0", flags.endpoints))
+  call:out(('"MemberID" : %s\n"Leader" : %s\n"Endpoint" : "%s"\n'):format(decimal(m.id), leader and decimal(leader.id) or "0",
+    flags.endpoints or LOCAL))
   return 0
 end
 
 verbs["move-leader"] = function(call, cluster, words, flags, own)
-  local leader = leader_of(cluster)
-  local at = leader and (flags.endpoints == leader.client or flags.endpoints:find("//127.0.0.1:", 1, true) and own == leader.name)
-  if not at then
-    call:err(("Error: no leader endpoint given at [%s]\n"):format(flags.endpoints))
+  local leader, at = leader_of(cluster), flags.endpoints or LOCAL
+  if not leader or at ~= leader.client and not (at:find(LOCAL, 1, true) and own == leader.name) then
+    call:err(("Error: no leader endpoint given at [%s]\n"):format(at))
     return 1
   end
   for name, m in pairs(cluster.members) do

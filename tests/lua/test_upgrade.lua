@@ -1,7 +1,8 @@
 --- Upgrades and etcd's majority without a cluster: the rules, what a plan is refused for, whose turn it is, which certificates end.
 local test = require "tap"
 local encryption_keys = require "kubeadm.encryption_keys"
-local certificates, guard, quorum = require "kubeadm.certificates", require "kubeadm.guard", require "kubeadm.quorum"
+local certificates, credentials = require "kubeadm.certificates", require "kubeadm.credentials"
+local guard, quorum = require "kubeadm.guard", require "kubeadm.quorum"
 local release = require "kubernetes.release"
 local skew, survey, turn = require "kubeadm.skew", require "kubeadm.survey", require "kubeadm.turn"
 local upgrade = require "kubeadm.upgrade"
@@ -120,11 +121,12 @@ end)
 
 test("a control plane is not reset where the others could not go on", function(t)
   local api = api_of("1.36.1", { a = { "1.36.1", "1.36.1" }, b = { "1.36.1", "1.36.1" }, c = { "1.36.1", "1.36.1", { ready = false } } })
-  local was, starts = connect.client, survey.STARTS
-  t.after(function() connect.client, survey.STARTS = was, starts end)
+  local was, starts, hand_over = connect.client, survey.STARTS, credentials.hand_over
+  t.after(function() connect.client, survey.STARTS, credentials.hand_over = was, starts, hand_over end)
   connect.client = function() return api end
+  local words, handed = {}, {}
+  credentials.hand_over = function(_, _, name) handed[#handed + 1] = name end
   local cluster = { endpoint = "api.test", host = { address = "192.0.2.1" } }
-  local words = {}
   local ctx = { progress = function(_, text) words[#words + 1] = text end }
   function api.watch() survey.STARTS = -1 end
   survey.STARTS = 0
@@ -132,6 +134,7 @@ test("a control plane is not reset where the others could not go on", function(t
   local ok, err = pcall(quorum.guard, ctx, cluster, "B")
   t.eq({ ok, err.code }, { false, "quorum" })
   t.has(err.message, "etcd would lose its majority without b")
+  t.eq(handed, {}, "who stays goes on leading")
   t.ok(pcall(quorum.guard, ctx, cluster, "c"), "the broken one may")
   -- One that has just joined is well soon.
   survey.STARTS, words = 300, {}
@@ -143,15 +146,18 @@ test("a control plane is not reset where the others could not go on", function(t
   ok, err = pcall(quorum.guard, ctx, cluster, "b")
   t.ok(ok, "it is waited for: " .. tostring(err))
   t.eq(words, { "waiting for etcd of c" })
+  t.eq(handed, { "c", "b" }, "another leads etcd then")
   t.eq(from, { namespace = "kube-system", labels = "tier=control-plane", since = "7", known = api.pods }, "what is there is no news")
   t.ok(task.now() - began < 60, "not longer than that")
   ok, err = pcall(quorum.guard, ctx, { endpoint = "api.test" }, "b")
-  t.ok(ok, "all are well")
+  t.ok(ok, "all are well: " .. tostring(err))
   connect.client = function() error(require "fail" { "nobody answers", code = "unreachable" }) end
   ok, err = pcall(quorum.guard, {}, cluster, "c")
   t.eq({ ok, err.code }, { false, "quorum" }, "an answer is needed")
   quorum.whole("api.test", true)
+  handed = {}
   t.ok(pcall(quorum.guard, {}, cluster, "b"), "all of it may go")
+  t.eq(handed, {}, "and nobody is left to lead it")
   quorum.whole("api.test", false)
 end)
 

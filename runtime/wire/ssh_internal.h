@@ -94,6 +94,7 @@ struct vr_ssh {
     LIBSSH2_SESSION *raw;
     bool send_blocked; /* a packet is out in part */
     bool received;     /* since it was last cleared */
+    bool drained;      /* all that had come was read; what comes then is an event */
     int fatal;         /* what libssh2 ended the session with; 0: nothing */
     bool gone;         /* the peer has closed, or it failed: `io_error` says how */
     int io_error;      /* errno; 0: end of file */

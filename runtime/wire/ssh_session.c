@@ -105,7 +105,10 @@ static ssize_t receive(struct vr_ssh *ssh, void *data, size_t length)
         }
         return vr_ssh_channel_at_end(ssh->tunnel) ? end_of_input(ssh, 0) : -EAGAIN;
     }
+    if (ssh->drained)
+        return -EAGAIN;
     ssize_t size = recv(ssh->fd, data, length, 0);
+    ssh->drained = size >= 0 ? size > 0 && (size_t)size < length : errno == EAGAIN;
     if (size > 0 && size <= SMALL_PACKET)
         acknowledge(ssh);
     if (size > 0)
@@ -405,8 +408,10 @@ static void await_banner(struct vr_ssh *ssh)
 
 static void readable(void *payload, int events)
 {
-    (void)events;
-    pump(payload);
+    struct vr_ssh *ssh = payload;
+    if (events & VR_POLL_READ)
+        ssh->drained = false;
+    pump(ssh);
 }
 
 /* A dead peer is noticed after about twice the time of silence. */

@@ -266,7 +266,10 @@ local function attempt(page, ctx, mode, declare, facts)
     changes[#changes + 1] = { path = "tasks", new = run.known_after(hangs) }
   end
   local tasks, titles = complete()
-  local answers = advance(tasks, page.asks)
+  -- What becomes results alone is worth asking for where there are some.
+  local sparing = not page.made and not page.differs
+  options.if_same = sparing and (mode == "apply" or #changes == 0) and page.asks or nil
+  local answers = advance(tasks, not sparing and page.asks or nil)
   for name, text in pairs(answers) do answers[name] = trimmed(text) end
   return mode == "check" and changes or changed, answers, titles
 end

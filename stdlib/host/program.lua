@@ -9,11 +9,11 @@ local task = require "host.task"
 
 local M = {}
 
--- $I is the number of the running task. A check may count on r being 0. Where a task has the host restarted, the
--- program ends, and the tasks from that one on are for another.
+-- $I is the number of the running task, $D says that one differs. A check may count on r being 0. Where a task has the host
+-- restarted, the program ends, and the tasks from that one on are for another.
 local CHECK = [[
 run() { I=$1 r=0; "c$1"; r=$?
-  case $r in 0) say "$1" same ;; 1) say "$1" differs ;; *) say "$1" unclear "$r" ;; esac; }
+  case $r in 0) say "$1" same; return ;; 1) say "$1" differs ;; *) say "$1" unclear "$r" ;; esac; D=1; }
 ]]
 -- What `glance` was told holds until something is changed that is not one of its paths; then the rest is asked about once more.
 local APPLY = [[
@@ -21,13 +21,13 @@ run() { # TASK MARKS BEHIND PATHS-BEFORE KEEPS
   [ -z "$4" ] || [ -n "$G" ] || { G=1; ahead "$4"; }
   I=$1 r=0; "c$1"; r=$?
   if [ $r -eq 0 ]; then say "$1" same; return; fi
-  say "$1" begins
-  for n in $2; do notify "$n" || { say "$1" failed 1; exit 0; }; done
+  say "$1" begins; tell
+  for n in $2; do notify "$n" || { say "$1" failed 1; tell; exit 0; }; done
   "a$1"; r=$?
   [ -n "$5" ] || G= SEEN= LISTED= DUE= SUMS= FOLDERS=
-  if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; exit 0; fi
+  if [ $r -eq 0 ] && [ "$3" = restart ]; then say "$1" restarts; say end; tell; exit 0; fi
   if [ $r -eq 0 ] && [ "$3" = verify ]; then "c$1"; [ $? -eq 0 ] || r=199; fi
-  if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; exit 0; fi; }
+  if [ $r -eq 0 ]; then say "$1" changed; else say "$1" failed $r; tell; exit 0; fi; }
 ]]
 
 local DONE = [[
@@ -105,7 +105,7 @@ end
 
 -- Snippets have a shell of their own, unless their type says that they need none.
 local function add_function(lines, t, name, snippet)
-  lines[#lines + 1] = (t.type.inline and "%s() {\n%s\n}" or "%s() (\n%s\n)"):format(name, snippet)
+  lines[#lines + 1] = (t.type.inline and "%s() {\n%s\n}" or "%s() ( KEEP= TOLD=\n%s\n)"):format(name, snippet)
 end
 
 local function add_tasks(lines, mode, tasks)
@@ -116,6 +116,7 @@ local function add_tasks(lines, mode, tasks)
       add_function(lines, t, "a" .. i, task.apply(t))
       local trust = t.type.always and t.type.always(t.fields) or t.type.proves and t.type.proves(t.fields)
       local behind = t.type.restarts and "restart" or not trust and "verify" or "trust"
+      if not t.type.inline then lines[#lines + 1] = "tell" end -- what its check prints belongs to no task before it
       lines[#lines + 1] = ("run %d %s %s %s %s"):format(i, shell.quote(marks(t)), behind, before[t] or "''",
         trust and t.type.looks_at and "keeps" or "")
     else
@@ -124,19 +125,19 @@ local function add_tasks(lines, mode, tasks)
   end
 end
 
-local function add_asks(lines, asks)
+-- when: shell text in front of each.
+local function add_asks(lines, asks, when)
   local names = {}
   for name in pairs(asks or {}) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    local word = shell.quote(name)
-    lines[#lines + 1] = ("A=$({ %s\n}); if plain \"$A\"; then say answer %s \"=$A\"; else say answer %s $(printf %%s \"$A\" | base64); fi"):format(
-      asks[name], word, word)
+    lines[#lines + 1] = ("%sask %s \"$({ %s\n})\""):format(when, shell.quote(name), asks[name])
   end
 end
 
 --- The text of a program. mode: "check" or "apply". options: scope (the role's name, whose journal it keeps), asks (a map of
--- names to snippets whose output is wanted at the end), home (true: nothing is kept outside the user's home).
+-- names to snippets whose output is wanted at the end), if_same (more of them, which a check in which a task differs leaves out),
+-- home (true: nothing is kept outside the user's home).
 -- Returns the text and the mark that its report lines begin with. A text that arrives in part does nothing: it is one group. Behind a
 -- check the shell goes on, and says on both streams that it was all.
 function M.compile(mode, tasks, options)
@@ -144,11 +145,13 @@ function M.compile(mode, tasks, options)
   local checks = mode == "check"
   local lines = { checks and "(" or "{", "M=" .. mark .. " MODE=" .. mode, shell.PRELUDE, journal.place(options.scope, options.home) }
   lines[#lines + 1] = checks and journal.CHECK .. CHECK or journal.OPEN .. APPLY
+  lines[#lines + 1] = "KEEP=1"
   if checks then add_glance(lines, tasks) end
   add_shared(lines, tasks)
   add_tasks(lines, mode, tasks)
-  add_asks(lines, options.asks)
-  lines[#lines + 1] = "say end"
+  add_asks(lines, options.asks, "")
+  add_asks(lines, options.if_same, checks and '[ -n "$D" ] || ' or "")
+  lines[#lines + 1] = "say end; tell"
   lines[#lines + 1] = checks and DONE:format(mark) or journal.CLOSE .. "\n}\n"
   return table.concat(lines, "\n"), mark
 end
@@ -159,24 +162,15 @@ local function value_of(words, from)
   return word:sub(1, 1) == "=" and word:sub(2) or crypto.unbase64(table.concat(words, "", from)) or ""
 end
 
--- What is there, by a line of the report: a value, or one more line of a text (`+`), of which the last may have no end (`-`).
-local function old_of(before, words, text)
-  local more, line = text:match("^%S+ old %S+ %S+ ([+-])(.*)$")
-  if not more then return value_of(words, 5) end
-  return (before or "") .. line .. (more == "+" and "\n" or "")
-end
 
--- Splits chunks into lines. The empty line in front of a report line is the report's own.
+-- Splits chunks into lines. The empty line in front of report lines is the report's own.
 local function splitter(mark, take)
   local rest, empty = "", false
   return function(chunk)
     local from = 1
     rest = rest .. chunk
-    while true do
-      local at = rest:find("\n", from, true)
-      if not at then break end
-      local text = rest:sub(from, at - 1)
-      from = at + 1
+    for text, behind in rest:gmatch("([^\n]*)\n()") do
+      from = behind
       local told = text:sub(1, #mark) == mark
       if empty and not told then take("") end
       empty = text == ""
@@ -213,7 +207,7 @@ function M.reader(mark, tasks, begun, said)
     end
   end
 
-  local function report(words, text)
+  local function report(words)
     local what = words[2]
     if what == "end" then
       reader.ended = true
@@ -227,7 +221,7 @@ function M.reader(mark, tasks, begun, said)
       reader.answers[words[3]] = value_of(words, 4)
     elseif what == "old" then
       local t = reader.tasks[tonumber(words[3])]
-      if t then t.old[words[4]] = old_of(t.old[words[4]], words, text) end
+      if t then t.old[words[4]] = value_of(words, 5) end
     else
       state_of(tonumber(what), words[3], words[4])
     end
@@ -243,11 +237,20 @@ function M.reader(mark, tasks, begun, said)
     if said and text:find("%S") then said(current, text) end
   end
 
+  -- One more line of what is there (`+`), of which the last may have no end (`-`).
+  local line_of_old = "^" .. mark .. " old (%d+) (%S+) ([+-])(.*)$"
+
   local function take(text, told)
     if not told then return noise(text) end
+    local number, key, more, line = text:match(line_of_old)
+    if number then
+      local t = reader.tasks[tonumber(number)]
+      if t then t.old[key] = (t.old[key] or "") .. line .. (more == "+" and "\n" or "") end
+      return
+    end
     local words = {}
     for word in text:gmatch("%S+") do words[#words + 1] = word end
-    if words[1] == mark then report(words, text) else noise(text) end
+    if words[1] == mark then report(words) else noise(text) end
   end
 
   reset()

@@ -140,7 +140,8 @@ end
 -- again, which changes nothing twice, for each task is checked before.
 function Run:attempt(tasks)
   local options, losses = self.options, self.losses
-  local text, mark = program.compile(self.mode, tasks, { scope = options.scope, asks = options.asks, home = self.home })
+  local text, mark = program.compile(self.mode, tasks, { scope = options.scope, asks = options.asks,
+    if_same = options.if_same, home = self.home })
   local reader = program.reader(mark, tasks, function(i) options.progress(tasks[i].title) end,
     function(i, line) options.output(tasks[i].title .. ": " .. line) end)
   local result, message, code = self:send(text, reader)
@@ -157,8 +158,8 @@ function Run:attempt(tasks)
   error(ended_early(self.host, result, reader))
 end
 
---- Runs a compiled program. options: scope (the role's name), become, timeout, progress(text), output(line), asks. Returns the
--- reader, with its answers.
+--- Runs a compiled program. options: scope (the role's name), become, timeout, progress(text), output(line), asks and if_same
+-- (see program.lua). Returns the reader, with its answers.
 local function run(ctx, host, mode, tasks, options)
   local self <close> = setmetatable({ ctx = ctx, host = host, mode = mode, options = options, losses = 0,
     deadline = task.now() + options.timeout, home = at_home(host, options.become) }, Run)

@@ -41,14 +41,21 @@ end
 
 -- fd 3 carries the report, one line a fact, each behind the run's own mark and on a line of its own whatever was printed
 -- before; everything else that a command prints goes to stderr. Nothing reads the program's input but the shell itself.
+-- Each line that is sent by itself costs four processes a turn: where $KEEP is set lines wait for `tell`. A subshell sets it empty,
+-- for what waits in it would be lost.
 M.PRELUDE = [[
 exec 3>&1 1>&2 </dev/null
 umask 022
+NL='
+'
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin; export PATH
-say() { printf '\n%s %s\n' "$M" "$*" >&3; }
+TOLD= KEEP=
+say() { if [ -z "$KEEP" ]; then printf '\n%s %s\n' "$M" "$*" >&3; else TOLD="$TOLD$M $*$NL"; [ ${#TOLD} -lt 8192 ] || tell; fi; }
+tell() { [ -z "$TOLD" ] || { printf '\n%s' "$TOLD" >&3; TOLD=; }; }
+ask() { if plain "$2"; then say answer "$1" "=$2"; else say answer "$1" $(printf %s "$2" | base64); fi; }
 plain() { case $1 in '' | *[!A-Za-z0-9._:/@+-]*) return 1 ;; esac; } # needs no base64
-old() { [ "$MODE" != check ] || say old "$I" "$1" $(base64); }
+old() { [ "$MODE" != check ] || { set -- "$I" "$1" $(base64); printf '\n%s old %s\n' "$M" "$*" >&3; }; } # behind a pipe: a subshell
 oldis() { if plain "$2"; then [ "$MODE" != check ] || say old "$I" "$1" "=$2"; else printf '%s' "$2" | old "$1"; fi; }
 oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a few lines costs no other program
   [ "$MODE" = check ] && [ "$size" -le 65536 ] || return 0
@@ -57,11 +64,11 @@ oldfile() { # KEY PATH: its content, if `look` has found it short; a text of a f
     while IFS= read -r _l; do say old "$I" "$1" "+$_l"; _n=$((_n + ${#_l} + 1)); done <"$2"
     [ -z "$_l" ] || say old "$I" "$1" "-$_l"
     [ $((_n + ${#_l})) -ne "$size" ] || return 0
+    tell
   fi
   old "$1" <"$2"
 }
-NL='
-' SEEN= LISTED= DUE= SUMS= FOLDERS= DIRS=
+SEEN= LISTED= DUE= SUMS= FOLDERS= DIRS=
 glance() { # PATH... (of plain letters): asks at once what `look` and `digest` will be asked; the answers hold as long as nothing is changed
   _l=
   for _p; do

@@ -12,7 +12,7 @@
 --       proves = function(t) return true end,            -- apply looks itself at what it made: no check after it; it changes
 --                                                        -- no other thing than what `looks_at` says
 --       inline = true,                                   -- both snippets need no shell of their own: they set no trap, no
---                                                        -- option, no folder, and do not exit
+--                                                        -- option, no folder, do not exit, and say `oldis` in no subshell
 --       handles = true,                                  -- a task's `notify` may name it; check asks `pending {mark}`
 --       marked = true,                                   -- {mark} is the task's own name on the host, which it keeps something by
 --       restarts = true,                                 -- the host is restarted behind its apply
@@ -54,7 +54,7 @@ M.NAMES = { "apt_repository", "archive", "authorized_key", "block", "ca_certific
 
 function M.names() return M.NAMES end
 
-local MOST = 1000 -- snippets whose pieces are kept: types make a few each, for all hosts
+local MOST = 1000 -- things of a sort that are kept
 local pieces, count = {}, 0
 
 local function snippet(text, t)
@@ -67,12 +67,21 @@ local function snippet(text, t)
 end
 
 --- What a declared task's check and apply run.
-function M.check(t) return snippet(t.type.check, t.fields) end
-function M.apply(t) return snippet(t.type.apply, t.fields) end
+function M.check(t)
+  local what = t.made
+  what.check = what.check or snippet(t.type.check, t.fields)
+  return what.check
+end
 
---- A declared task: its type, its fields in canonical form, its title for people. `scope` is the role's name: marks of
--- notified services and handlers are told apart by it. Raises what is wrong with it.
-function M.declare(kind, name, given, scope)
+function M.apply(t)
+  local what = t.made
+  what.apply = what.apply or snippet(t.type.apply, t.fields)
+  return what.apply
+end
+
+-- What all tasks share that say the same: checking fields and filling snippets costs more than all else that a host in a large fleet
+-- asks of us.
+local function make(kind, name, given, scope)
   local fields, problems = {}, {}
   for key, value in pairs(given) do fields[key] = value end
   if kind.key and fields[kind.key] == nil then fields[kind.key] = name end
@@ -83,10 +92,46 @@ function M.declare(kind, name, given, scope)
   local checked = field.check_fields(kind.all_fields, fields, {}, problems)
   if problems[1] then error(("%s \"%s\": %s"):format(kind.name, name, problems[1].text), 0) end
   checked.seconds = ("%d"):format(math.ceil(checked.timeout))
-  checked.mark = (kind.handles or kind.marked) and M.mark(scope or "", name) or nil
+  checked.mark = (kind.handles or kind.marked) and M.mark(scope, name) or nil
   if kind.prepare then kind.prepare(checked, name) end
-  return { type = kind, name = name, title = kind.title and kind.title(checked, name) or ("%s %s"):format(kind.name, name),
-    fields = checked, notify = checked.notify or {}, scope = scope or "" }
+  return { title = kind.title and kind.title(checked, name) or ("%s %s"):format(kind.name, name), fields = checked,
+    notify = checked.notify or {} }
+end
+
+local LONGEST = 8192 -- bytes of values of a task that is kept for the next that says the same
+local made, kept = {}, 0 -- type -> what was said -> what came of it
+
+-- All that was said of a task; nil where that is much, or more than words.
+local function key_of(kind, name, given, scope)
+  if type(name) ~= "string" then return nil end
+  local parts, n, size, left = { #name, name, #scope, scope }, 4, 0, 0
+  for _ in next, given do left = left + 1 end
+  if left == 0 then return table.concat(parts, " ") end
+  for _, field_name in ipairs(kind.order) do
+    local value = given[field_name]
+    if value ~= nil then
+      local class = type(value)
+      if class == "string" then size = size + #value elseif class ~= "boolean" and class ~= "number" then return nil end
+      parts[n + 1], parts[n + 2], parts[n + 3] = field_name, class == "string" and #value or math.type(value) or class, tostring(value)
+      n, left = n + 3, left - 1
+    end
+  end
+  return left == 0 and size <= LONGEST and table.concat(parts, " ") or nil
+end
+
+--- A declared task: its type, its fields in canonical form, its title for people. `scope` is the role's name: marks of
+-- notified services and handlers are told apart by it. Raises what is wrong with it.
+function M.declare(kind, name, given, scope)
+  scope = scope or ""
+  local key = key_of(kind, name, given, scope)
+  local what = key and made[kind] and made[kind][key]
+  if not what then
+    what = make(kind, name, given, scope)
+    if kept == MOST then made, kept = {}, 0 end
+    made[kind] = made[kind] or {}
+    if key then made[kind][key], kept = what, kept + 1 end
+  end
+  return { type = kind, name = name, title = what.title, fields = what.fields, notify = what.notify, scope = scope, made = what }
 end
 
 return setmetatable(M, { __call = function(_, name)
@@ -95,6 +140,8 @@ return setmetatable(M, { __call = function(_, name)
     page.all_fields = {}
     for key, spec in pairs(COMMON) do page.all_fields[key] = spec end
     for key, spec in pairs(page.fields or {}) do page.all_fields[key] = spec end
+    page.order = {}
+    for key in pairs(page.all_fields) do page.order[#page.order + 1] = key end
     types[name] = setmetatable(page, meta)
     return page
   end

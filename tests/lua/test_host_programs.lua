@@ -50,24 +50,88 @@ local function node(release)
 end
 
 local PAGE = { name = "test.role", timeouts = lab.PAGE.timeouts }
+local ASKS = { name = "test.role", timeouts = lab.PAGE.timeouts, asks = { kernel = "uname -r" } }
 
 for shell, path in pairs { dash = "/usr/bin/dash", ash = "/usr/bin/busybox" } do
   test("programs that a role of nine tasks starts, with " .. shell, function(t)
     local m = start(t, path)
     m.sh "mkdir -p /etc/default /etc/sysctl.d /etc/systemd/system /opt"
-    t.eq(lab.apply(m, node(1), PAGE), 8)
+    t.eq(lab.apply(m, node(1), ASKS), 8)
     m.started()
 
-    t.eq(lab.check(m, node(1), PAGE), {})
-    t.eq(m.started(), "dpkg-query ls", "where nothing differs")
-    t.eq(#lab.check(m, node(2), PAGE), 8)
+    local changes, answers = lab.check(m, node(1), ASKS)
+    t.eq({ #changes, #answers.kernel > 0 }, { 0, true })
+    t.eq(m.started(), "dpkg-query ls uname", "where nothing differs")
+    changes, answers = lab.check(m, node(2), ASKS)
+    t.eq({ #changes, answers }, { 8, {} }, "what only results are made of is not asked for")
     t.eq(m.started(), "dpkg-query ls", "where all differs")
-    t.eq(lab.apply(m, node(2), PAGE), 8)
-    t.eq(m.started(), "dpkg-query ln ls mkdir mv*6 readlink rm tee timeout", "where all is changed")
-    t.eq(lab.apply(m, node(2), PAGE), 0)
-    t.eq(m.started(), "dpkg-query ls readlink rm tee", "where an apply has nothing to do")
+    changes, answers = lab.apply(m, node(2), ASKS)
+    t.eq({ changes, #answers.kernel > 0 }, { 8, true })
+    t.eq(m.started(), "dpkg-query ln ls mkdir mv*6 readlink rm tee timeout uname", "where all is changed")
+    t.eq(lab.apply(m, node(2), ASKS), 0)
+    t.eq(m.started(), "dpkg-query ls readlink rm tee uname", "where an apply has nothing to do")
+  end)
+
+  test("what a check has to tell arrives whole, whichever way it goes, with " .. shell, function(t)
+    local m = start(t, path)
+    local was = {}
+    for i = 1, 20 do
+      was[i] = ("line %d %s\n"):format(i, ("x"):rep(i * 7)):rep(i) .. ("end  of\t%d"):format(i)
+      m.write("/etc/file" .. i, was[i])
+    end
+    was[21] = ("0123456789 \n"):rep(5000)
+    m.write("/etc/file21", was[21])
+    m.write("/etc/block", "one\n# BEGIN b\n" .. was[3] .. "\n# END b\n")
+    m.write("/etc/nul", "a\0b\n")
+    local changes = lab.check(m, function(host)
+      for i = 1, 21 do host.file ("/etc/file" .. i) { content = "new" } end
+      host.block "b" { path = "/etc/block", content = "new\n" }
+      host.file "/etc/nul" { content = "new" }
+    end, PAGE)
+    local old = {}
+    for _, one in ipairs(changes) do old[one.path] = one.old end
+    for i = 1, 21 do t.eq(old[("file /etc/file%d.content"):format(i)], was[i], "file " .. i) end
+    t.eq(old["block /etc/block: b.content"], was[3] .. "\n")
+    t.eq(old["file /etc/nul.content"], "a\0b\n")
+  end)
+
+  test("what a check prints is not said of the task before, with " .. shell, function(t)
+    local m = start(t, path)
+    m.command("hostname", "echo noise >&2; echo other")
+    local changed, _, _, said = lab.apply(m, function(host)
+      host.file "/etc/one" { content = "1" }
+      host.hostname "other" {}
+    end, PAGE)
+    t.ok(changed >= 1 and #said >= 1)
+    for _, line in ipairs(said) do t.has(line, "hostname other: ") end
   end)
 end
+
+test("what many hosts declare alike is checked once, and what is not alike is not taken for it", function(t)
+  local task, field = require "host.task", require "field"
+  local file, handler = task.find "file", task.find "handler"
+  local check_fields, checked = field.check_fields, 0
+  t.after(function() field.check_fields = check_fields end)
+  field.check_fields = function(...)
+    checked = checked + 1
+    return check_fields(...)
+  end
+  local function declare(given, name, scope, kind) return task.declare(kind or file, name or "/etc/alike", given, scope or "r") end
+  local one, same = declare { content = "x", mode = "0600" }, declare { mode = "0600", content = "x" }
+  t.eq({ checked, one ~= same, task.apply(one) == task.apply(same) }, { 1, true, true }, "two tasks of one making")
+  local others = {
+    declare { content = "x", mode = "0601" }, declare { content = "x" }, declare { content = "x 4 mode 4 0600" }, declare({ run = "x" }, "/etc/alike", "r", handler),
+    declare({ content = "x", mode = "0600" }, "/etc/other"), declare({ content = "x", mode = "0600", secret = true }),
+  }
+  t.eq(checked, 7)
+  for i, other in ipairs(others) do t.ok(task.check(other) .. task.apply(other) ~= task.check(one) .. task.apply(one), i) end
+  local r, s = declare({ run = "x" }, "again", "r", handler), declare({ run = "x" }, "again", "s", handler)
+  t.ok(task.check(r) ~= task.check(s), "marks are told apart by the role")
+  for _ = 1, 2 do
+    t.fails("mode", declare, { content = "x", mode = 600 })
+    t.fails("colour", declare, { content = "x", colour = "red" })
+  end
+end)
 
 test("a snippet is filled with quoted words, each as often as it stands there", function(t)
   local shell = require "host.shell"

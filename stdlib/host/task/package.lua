@@ -73,12 +73,13 @@ return task "package" {
   inline = true,
   check = function(t)
     if t.state == "absent" then
-      return [[for p in $(printf %s {list}); do
+      return [[l={list}
+      for p in $l; do
         dpkg_says "$p"; case $s in *" ok installed "*) oldis installed "$p"; return 1 ;; esac; done; return 0]]
     end
-    return [[r=0 v={version}
+    return [[r=0 v={version} l={list}
       [ ! -e {settled} ] || v=
-      for p in $(printf %s {list}); do
+      for p in $l; do
         dpkg_says "$p"; h=no
         case $s in "install ok installed "*) ;; "hold ok installed "*) h=yes ;; *) oldis installed ""; r=1; continue ;; esac
         s=${s##* }
@@ -88,10 +89,10 @@ return task "package" {
   end,
   apply = function(t)
     if t.state == "absent" then
-      return "apt_run {seconds} apt-get -o DPkg::Lock::Timeout=0 remove -y -qq --allow-change-held-packages $(printf %s {list})"
+      return "l={list}; apt_run {seconds} apt-get -o DPkg::Lock::Timeout=0 remove -y -qq --allow-change-held-packages $l"
     end
-    return [[v={version} w= end=$(($(date +%s) + {seconds}))
-      for p in $(printf %s {list}); do
+    return [[v={version} l={list} w= end=$(($(date +%s) + {seconds}))
+      for p in $l; do
         [ ! -e {settled} ] || { dpkg_says "$p"; case $s in *" ok installed "*) continue ;; esac; }
         w="$w $p${v:+=$v}"
       done
@@ -99,6 +100,6 @@ return task "package" {
         apt_fresh {seconds} && apt_run $((end - $(date +%s))) apt-get -o DPkg::Lock::Timeout=0 -o Dpkg::Options::=--force-confdef \
           -o Dpkg::Options::=--force-confold install -y -qq --no-install-recommends --allow-change-held-packages --allow-downgrades $w || return
       fi
-      [ {held} = 0 ] || apt_run $((end - $(date +%s))) apt-mark hold $(printf %s {list}) >/dev/null]]
+      [ {held} = 0 ] || apt_run $((end - $(date +%s))) apt-mark hold $l >/dev/null]]
   end,
 }

@@ -38,11 +38,10 @@ struct vr_crew {
     struct provider **providers;
     size_t provider_count;
     struct vr_map by_name;
-    size_t limit, busy;
+    size_t limit, busy; /* not those that wait for what others do */
     uint64_t order;
     struct list running, finished;
     size_t running_count;
-    size_t waits; /* of those that run: who waits for what others do */
 };
 
 struct vr_crew *vr_crew_new(const struct vr_runner *runner, const struct vr_host *host,
@@ -154,6 +153,21 @@ static void *pop(struct provider *p)
     return owner;
 }
 
+static void enter(struct vr_crew *crew, struct provider *p)
+{
+    for (; p; p = p->within)
+        p->busy++;
+    crew->busy++;
+}
+
+static bool is_idle(const struct vr_crew *crew)
+{
+    size_t queued = 0;
+    for (size_t i = 0; i < crew->provider_count; i++)
+        queued += crew->providers[i]->count;
+    return crew->busy == 0 && queued == 0;
+}
+
 void *vr_crew_take(struct vr_crew *crew)
 {
     struct provider *best = NULL;
@@ -164,9 +178,7 @@ void *vr_crew_take(struct vr_crew *crew)
     }
     if (!best)
         return NULL;
-    for (struct provider *p = best; p; p = p->within)
-        p->busy++;
-    crew->busy++;
+    enter(crew, best);
     return pop(best);
 }
 
@@ -305,9 +317,14 @@ bool vr_step_waits(struct vr_step *step, bool waits)
 {
     struct vr_job *job = (struct vr_job *)step;
     struct vr_crew *crew = job->crew;
-    crew->waits = crew->waits - job->waits + waits;
+    if (waits && !job->waits) {
+        vr_crew_leave(crew, step->kind);
+        crew->host->notify(crew->host->payload);
+    } else if (!waits && job->waits) {
+        enter(crew, provider_of(crew, step->kind));
+    }
     job->waits = waits;
-    return crew->waits == crew->busy;
+    return is_idle(crew);
 }
 
 void vr_step_progress(struct vr_step *step, const char *text, bool said)

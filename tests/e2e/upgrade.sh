@@ -76,7 +76,7 @@ has "flannel does not wait for those that nobody upgrades" \
   "the control planes are not at 1.36.1 and nothing in this run brings them there: demo-cp-1, demo-cp-2, demo-cp-3"
 same "they are as they were" "$(kubelets)" "v1.35.2 "
 start_watch
-exits "the next minor release" 0 apply version=1.36.1 "${given[@]}"
+exits "the next minor release, one step at a time" 0 apply version=1.36.1 "${given[@]}" --parallel 1
 stop_watch
 matches "flannel waits for the control planes" "flannel.network.flannel: waiting for the control planes to be at 1.36.1"
 same "and is changed behind them" "$(grep -oE '(flannel\.network\.flannel|kubernetes\.node\.cp-[12]): changed' <<<"$out" | grep -oE 'flannel:|cp-.' | tail -n 1)" flannel:

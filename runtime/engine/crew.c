@@ -38,10 +38,11 @@ struct vr_crew {
     struct provider **providers;
     size_t provider_count;
     struct vr_map by_name;
-    size_t limit, busy; /* not those that wait for what others do */
+    size_t limit, busy;
     uint64_t order;
     struct list running, finished;
     size_t running_count;
+    size_t waits; /* of those that run: who waits for what others do */
 };
 
 struct vr_crew *vr_crew_new(const struct vr_runner *runner, const struct vr_host *host,
@@ -153,32 +154,25 @@ static void *pop(struct provider *p)
     return owner;
 }
 
-static void enter(struct vr_crew *crew, struct provider *p)
+static bool only_waits(const struct vr_crew *crew)
 {
-    for (; p; p = p->within)
-        p->busy++;
-    crew->busy++;
-}
-
-static bool is_idle(const struct vr_crew *crew)
-{
-    size_t queued = 0;
-    for (size_t i = 0; i < crew->provider_count; i++)
-        queued += crew->providers[i]->count;
-    return crew->busy == 0 && queued == 0;
+    return crew->waits == crew->busy;
 }
 
 void *vr_crew_take(struct vr_crew *crew)
 {
     struct provider *best = NULL;
-    for (size_t i = 0; crew->busy < crew->limit && i < crew->provider_count; i++) {
+    for (size_t i = 0; i < crew->provider_count; i++) {
         struct provider *p = crew->providers[i];
-        if (p->count > 0 && has_room(p) && (!best || before(&p->heap[0], &best->heap[0])))
+        bool may = (crew->busy < crew->limit && has_room(p)) || only_waits(crew);
+        if (p->count > 0 && may && (!best || before(&p->heap[0], &best->heap[0])))
             best = p;
     }
     if (!best)
         return NULL;
-    enter(crew, best);
+    for (struct provider *p = best; p; p = p->within)
+        p->busy++;
+    crew->busy++;
     return pop(best);
 }
 
@@ -317,14 +311,15 @@ bool vr_step_waits(struct vr_step *step, bool waits)
 {
     struct vr_job *job = (struct vr_job *)step;
     struct vr_crew *crew = job->crew;
-    if (waits && !job->waits) {
-        vr_crew_leave(crew, step->kind);
-        crew->host->notify(crew->host->payload);
-    } else if (!waits && job->waits) {
-        enter(crew, provider_of(crew, step->kind));
-    }
+    crew->waits = crew->waits - job->waits + waits;
     job->waits = waits;
-    return is_idle(crew);
+    if (!only_waits(crew))
+        return false;
+    crew->host->notify(crew->host->payload);
+    for (size_t i = 0; i < crew->provider_count; i++)
+        if (crew->providers[i]->count > 0)
+            return false;
+    return true;
 }
 
 void vr_step_progress(struct vr_step *step, const char *text, bool said)

@@ -36,7 +36,8 @@ void vr_crew_free(struct vr_crew *crew); /* nothing may run; NULL is fine */
 
 /* The owner waits for a place with its kind's provider; higher priority first, then first come. */
 void vr_crew_wait(struct vr_crew *crew, const struct vr_kind *kind, double priority, void *owner);
-/* The next owner that has a place now, or NULL. It keeps the place until vr_crew_leave. */
+/* The next owner that has a place now, or NULL. It keeps the place until vr_crew_leave. Where all
+ * that have one only wait for what others do, there is one more place. */
 void *vr_crew_take(struct vr_crew *crew);
 void vr_crew_leave(struct vr_crew *crew, const struct vr_kind *kind);
 /* takes any owner that waits out of the queue; NULL: none */

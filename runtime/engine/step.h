@@ -60,9 +60,9 @@ void vr_step_done(struct vr_step *step, json_t *result, struct vr_error *err);
  * first. note is stolen. done may be NULL. */
 typedef void (*vr_step_recorded)(void *payload, bool ok);
 void vr_step_record(struct vr_step *step, json_t *note, vr_step_recorded done, void *payload);
-/* Says whether the step only waits now for what other steps of the run do: its place is another's
- * then, and where it goes on there may be one more at work than the limits say. Returns whether all
- * that run or are ready to are such: then none of them will see what it waits for. */
+/* Says whether the step only waits now for what other steps of the run do. While all that run are
+ * such, one more is begun than the limits say. Returns whether all are and none is left to begin:
+ * then none of them will see what it waits for. */
 bool vr_step_waits(struct vr_step *step, bool waits);
 /* What is going on: what is waited for, or (`said`) a line that a remote command printed. */
 void vr_step_progress(struct vr_step *step, const char *text, bool said);

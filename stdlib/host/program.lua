@@ -162,7 +162,6 @@ local function value_of(words, from)
   return word:sub(1, 1) == "=" and word:sub(2) or crypto.unbase64(table.concat(words, "", from)) or ""
 end
 
-
 -- Splits chunks into lines. The empty line in front of report lines is the report's own.
 local function splitter(mark, take)
   local rest, empty = "", false

@@ -272,7 +272,7 @@ test("who waits for what others do learns when nobody does anything", function(t
   t.ok(ended.x > ended.b and ended.y > ended.b, "between two steps nobody is the last")
   for state, limit in pairs { all = "1", each = "pool.last=1" } do
     _, _, ended = p.run(0, "apply", "r.lua", "--state-dir", state, "--parallel", limit, "--yes")
-    t.ok(ended.x > ended.b and ended.y > ended.b, "who waits takes no place: " .. limit)
+    t.ok(ended.x > ended.b and ended.y > ended.b, "who waits keeps nobody from it: " .. limit)
   end
 end)
 

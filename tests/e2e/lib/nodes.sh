@@ -1,21 +1,14 @@
-# Which Nodes are away at once: watched through the API with the kubeconfig $config, a line an event.
-watch_nodes() {
-  while [ -e "$work/watching" ]; do
-    timeout 120 kubectl --kubeconfig "$config" get nodes -w --no-headers -o custom-columns=N:.metadata.name,U:.spec.unschedulable 2>/dev/null
-  done >>"$work/watched"
-}
+# Which Nodes are away at once, by the API with the kubeconfig $config: afterwards it tells all that has happened since, so that
+# nothing is missed where an API server ends or the machine is busy.
 start_watch() {
-  : >"$work/watched"
-  : >"$work/watching"
-  watch_nodes &
-  watcher=$!
-  until_true 10 grep -q demo- "$work/watched"
+  kubectl --kubeconfig "$config" get --raw /api/v1/nodes >"$work/nodes"
+  jq -r '.items[] | "\(.metadata.name) \(.spec.unschedulable // false)"' "$work/nodes" >"$work/watched"
 }
 stop_watch() {
-  sleep 0.5
-  rm -f "$work/watching"
-  pkill -P "$watcher"
-  wait "$watcher" 2>/dev/null
+  local since
+  since=$(jq -r .metadata.resourceVersion "$work/nodes")
+  kubectl --kubeconfig "$config" get --raw "/api/v1/nodes?watch=true&resourceVersion=$since&timeoutSeconds=1" |
+    jq -r '.object | "\(.metadata.name) \(.spec.unschedulable // false)"' >>"$work/watched"
 }
 most_away() { # NAME-PATTERN
   awk -v of="$1" '$1 ~ of { if ($2 == "true") away[$1] = 1; else delete away[$1]; n = 0; for (x in away) n++; if (n > most) most = n }

@@ -9,6 +9,7 @@ local M = {}
 local VERSION, KIND, SIGNER = "certificates.k8s.io/v1", "CertificateSigningRequest", "kubernetes.io/kubelet-serving"
 local ASKS = 20 -- seconds in which a new kubelet asks for its certificate, and again when its addresses are others
 local SERVES = 60 -- seconds in which a kubelet that has asked serves
+local SAYS = 5 -- seconds in which a cloud provider that has set a Node up has said its addresses, too
 local USAGES = { ["digital signature"] = true, ["key encipherment"] = true, ["server auth"] = true }
 
 local function is_of(request, name)
@@ -29,6 +30,8 @@ function M.requests(api, name)
   return open, version
 end
 
+local function addresses_of(node) return node.status and node.status.addresses or {} end
+
 -- Why a request is not for what the node may serve; nil: it is.
 local function objection(request, node)
   local name = node.metadata.name
@@ -39,7 +42,7 @@ local function objection(request, node)
     if not USAGES[usage] then return ("it is for %s"):format(usage) end
   end
   local own = { [name] = true }
-  for _, address in ipairs(node.status and node.status.addresses or {}) do own[address.address] = true end
+  for _, address in ipairs(addresses_of(node)) do own[address.address] = true end
   for _, list in ipairs { asked.dns, asked.ip } do
     for _, wanted in ipairs(list) do
       if not own[wanted] then return ("it names %s, which is not an address of the Node"):format(wanted) end
@@ -68,11 +71,30 @@ function M.approve(api, node)
   return version
 end
 
-local function has_address(node, wanted)
-  for _, address in ipairs(node.status and node.status.addresses or {}) do
-    if address.address == wanted then return true end
+local function has_address(node, key, wanted)
+  for _, address in ipairs(addresses_of(node)) do
+    if address[key] == wanted then return true end
   end
   return false
+end
+
+-- Whether a Node has an address that it had not.
+local function has_more(node, before)
+  for _, address in ipairs(addresses_of(node)) do
+    if not has_address(before, "address", address.address) then return true end
+  end
+  return false
+end
+
+-- A cloud provider lifts its taint first, and says the addresses of the machine then. The Node once it has another address, or goes;
+-- nil: it has all.
+local function awaited(api, node)
+  if not (node.spec and node.spec.providerID) or has_address(node, "type", "ExternalIP") then return nil end
+  local ok, done, now = pcall(api.wait, api, { apiVersion = "v1", kind = "Node", metadata = { name = node.metadata.name } }, function(now)
+    return not now or now.metadata.uid ~= node.metadata.uid or has_more(now, node)
+  end, SAYS)
+  if not ok and not (fail.is(done) and done.code == "timeout") then error(done, 0) end
+  return ok and now or nil
 end
 
 -- Whether a request names all that a node is reached by: a kubelet whose addresses are others, because a cloud provider said so,
@@ -82,7 +104,7 @@ local function covers(request, node)
   for _, list in ipairs { asked and asked.dns or {}, asked and asked.ip or {} } do
     for _, name in ipairs(list) do named[name] = true end
   end
-  for _, address in ipairs(node.status and node.status.addresses or {}) do
+  for _, address in ipairs(addresses_of(node)) do
     if not named[address.address] then return false end
   end
   return true
@@ -122,7 +144,8 @@ end
 --- Waits until a node that was just made has asked for all its addresses, and approves; false when it does not ask within the time.
 -- What an earlier node of its name has asked for does not count.
 function M.settle(api, node, seconds)
-  local name, since, ends = node.metadata.name, node.metadata.creationTimestamp, task.now() + (seconds or ASKS)
+  seconds = seconds or ASKS
+  local name, since, ends, told = node.metadata.name, node.metadata.creationTimestamp, task.now() + seconds, false
   local function asks(request)
     return is_of(request, name) and request.metadata.creationTimestamp >= since and covers(request, node)
   end
@@ -135,9 +158,12 @@ function M.settle(api, node, seconds)
     end)
     local now = api:get("v1", "Node", nil, name)
     if not now or now.metadata.uid ~= node.metadata.uid then return false end
-    local changed = false
-    for _, address in ipairs(now.status.addresses or {}) do changed = changed or not has_address(node, address.address) end
+    local changed = has_more(now, node)
     node = now
+    if not changed and not told then
+      local later = awaited(api, node)
+      told, changed, node, ends = true, later ~= nil, later or node, later and task.now() + seconds or ends
+    end
     if not changed then
       M.approve(api, node)
       return asked == true

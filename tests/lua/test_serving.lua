@@ -133,6 +133,29 @@ test("a kubelet whose addresses are others asks again, and that is waited for", 
   t.eq(put, { "first/approval" })
   server = fake(made "10.0.0.4", of("first", { "10.0.0.4" }, true))
   t.eq(serving.settle(server, made(table.unpack(both)), 0.1), false)
+  -- A cloud provider says the addresses of a Node after it has lifted its taint.
+  local function of_cloud(...)
+    local object = made(...)
+    object.spec = { providerID = "azure:///machine" }
+    return object
+  end
+  local told, waited = of_cloud "10.0.0.4", {}
+  table.insert(told.status.addresses, { type = "ExternalIP", address = "20.0.0.9" })
+  server, put = fake(nil, of("first", { "10.0.0.4" }, true), of("second", both))
+  local now = of_cloud "10.0.0.4"
+  function server.get() return now end
+  function server.wait(_, _, done)
+    waited[#waited + 1] = done(now) or done(told)
+    now = told
+    return true, told
+  end
+  t.eq({ serving.settle(server, now, 1), put, waited }, { true, { "second/approval" }, { true } })
+  -- It may have no more to say.
+  server, put = fake(of_cloud "10.0.0.4", of("first", { "10.0.0.4" }))
+  function server.wait() error(fail { "waited 5 s", code = "timeout" }, 0) end
+  t.eq({ serving.settle(server, of_cloud "10.0.0.4", 1), put[1] }, { true, "first/approval" })
+  function server.wait() error(fail { "no answer", code = "unreachable" }, 0) end
+  t.fails("no answer", serving.settle, server, of_cloud "10.0.0.4", 1)
 end)
 
 test("a kubelet that asks again before it has its certificate is approved again, until the API server reaches it", function(t)

@@ -344,12 +344,12 @@ test("an sshd that is the first process is nobody's connection", function(t)
   fs.write(dir .. "/first", ([[
     trap 'echo killed' TERM
     cd %s && mkfifo x.life && echo told >x.log
-    sh -c 'sleep 0.5 9<>x.life & echo $! >program'
+    sh -c 'sh -c "until grep -q told out; do sleep 0.05; done" 2>/dev/null 9<>x.life & echo $! >program'
     read -r p <program; read -r l <"/proc/$p/stat"; set -- ${l##*) }
     [ "$2" = 1 ] || echo "it belongs to $2"
     read -r boot </proc/sys/kernel/random/boot_id
     echo "$p ${20} $4 $boot mark" >x.pid
-    sh ../../../../follow; echo "and $(cat /proc/1/comm) goes on"]]):format(folder))
+    sh ../../../../follow >out; cat out; echo "and $(cat /proc/1/comm) goes on"]]):format(folder))
   local argv = { "unshare", "-U", "-r", "-p", "-f", "--mount-proc", dir .. "/sshd", dir .. "/first" }
   t.eq(sshd.capture(argv, { env = { HOME = dir }, timeout = 20 }), "told\n\nmark again\ntold\nand sshd goes on\n")
 end)

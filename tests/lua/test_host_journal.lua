@@ -344,7 +344,8 @@ test("an sshd that is the first process is nobody's connection", function(t)
   fs.write(dir .. "/first", ([[
     trap 'echo killed' TERM
     cd %s && mkfifo x.life && echo told >x.log
-    sh -c 'sh -c "until grep -q told out; do sleep 0.05; done" 2>/dev/null 9<>x.life & echo $! >program'
+    sh -c '{ : >up; until grep -q told out; do sleep 0.05; done; } 2>/dev/null 9<>x.life & echo $! >program'
+    until [ -e up ] && [ -s program ]; do sleep 0.05; done
     read -r p <program; read -r l <"/proc/$p/stat"; set -- ${l##*) }
     [ "$2" = 1 ] || echo "it belongs to $2"
     read -r boot </proc/sys/kernel/random/boot_id

@@ -8,7 +8,8 @@
 --         host.file "/etc/motd" { content = f.text .. "\n", notify = "motd" }
 --         host.handler "motd" { run = "run-parts /etc/update-motd.d" }
 --       end,
---       asks = { kernel = "uname -r" },                        -- snippets of sh whose output becomes answers
+--       asks = { kernel = "uname -r" },                        -- snippets of sh whose output becomes answers; a check in which a
+--                                                              -- task differs asks only in roles with `made` or `differs`
 --       facts = { php = "php -v | head -n 1" },                -- facts of this role's own: host.php
 --       outputs = { kernel = field.string {} },
 --       results = function(answers, f) return { kernel = answers.kernel } end,

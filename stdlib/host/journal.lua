@@ -40,6 +40,8 @@ fi
 M.OPEN = COMMON .. [[
 [ -d "$V/run" ] || [ -d "$V/run" ] || mkdir -p -m 700 "$V/run" || exit
 born $$ && read -r u </proc/sys/kernel/random/boot_id || exit
+[ -p "$J.life" ] || mkfifo -m 600 "$J.life" || [ -p "$J.life" ] || exit
+exec 9<>"$J.life" # before anybody can know of it: who finds it closed takes the program for ended
 begin() { set -C; { echo "$$ $1 $2 $u $M" >"$J.pid"; } 2>/dev/null; set -- $?; set +C; return $1; }
 begin "$b" "$s" || {
   _b=$b _s=$s
@@ -47,9 +49,8 @@ begin "$b" "$s" || {
   gone; begin "$_b" "$_s" || { echo "cannot write $J.pid" >&2; exit 1; }
 }
 umask 077
-printf '' >"$J.log" && { [ -p "$J.life" ] || mkfifo "$J.life"; } || { gone; exit 1; }
+printf '' >"$J.log" || { gone; exit 1; }
 umask 022
-exec 9<>"$J.life"
 trap : HUP INT TERM
 {
 exec 3>&1 2>&1 9>&-

@@ -106,7 +106,6 @@ local function key_of(kind, name, given, scope)
   if type(name) ~= "string" then return nil end
   local parts, n, size, left = { #name, name, #scope, scope }, 4, 0, 0
   for _ in next, given do left = left + 1 end
-  if left == 0 then return table.concat(parts, " ") end
   for _, field_name in ipairs(kind.order) do
     local value = given[field_name]
     if value ~= nil then
@@ -127,9 +126,11 @@ function M.declare(kind, name, given, scope)
   local what = key and made[kind] and made[kind][key]
   if not what then
     what = make(kind, name, given, scope)
-    if kept == MOST then made, kept = {}, 0 end
-    made[kind] = made[kind] or {}
-    if key then made[kind][key], kept = what, kept + 1 end
+    if key then
+      if kept == MOST then made, kept = {}, 0 end
+      made[kind] = made[kind] or {}
+      made[kind][key], kept = what, kept + 1
+    end
   end
   return { type = kind, name = name, title = what.title, fields = what.fields, notify = what.notify, scope = scope, made = what }
 end

@@ -86,15 +86,14 @@ local function has_more(node, before)
   return false
 end
 
--- A cloud provider lifts its taint first, and says the addresses of the machine then. The Node once it has another address, or goes;
--- nil: it has all.
-local function awaited(api, node)
-  if not (node.spec and node.spec.providerID) or has_address(node, "type", "ExternalIP") then return nil end
-  local ok, done, now = pcall(api.wait, api, { apiVersion = "v1", kind = "Node", metadata = { name = node.metadata.name } }, function(now)
+-- A cloud provider lifts its taint first, and says the addresses of the machine then. True once the Node has another address, or goes.
+local function is_told_more(api, node)
+  if not (node.spec and node.spec.providerID) or has_address(node, "type", "ExternalIP") then return false end
+  local ok, done = pcall(api.wait, api, { apiVersion = "v1", kind = "Node", metadata = { name = node.metadata.name } }, function(now)
     return not now or now.metadata.uid ~= node.metadata.uid or has_more(now, node)
   end, SAYS)
   if not ok and not (fail.is(done) and done.code == "timeout") then error(done, 0) end
-  return ok and now or nil
+  return ok
 end
 
 -- Whether a request names all that a node is reached by: a kubelet whose addresses are others, because a cloud provider said so,
@@ -161,8 +160,8 @@ function M.settle(api, node, seconds)
     local changed = has_more(now, node)
     node = now
     if not changed and not told then
-      local later = awaited(api, node)
-      told, changed, node, ends = true, later ~= nil, later or node, later and task.now() + seconds or ends
+      told, changed = true, is_told_more(api, node)
+      ends = changed and task.now() + seconds or ends
     end
     if not changed then
       M.approve(api, node)

@@ -334,6 +334,13 @@ test("a role acts as its `become` says", function(t)
   t.eq(r.read "/etc/su", "su -s /bin/sh -c sh -s -- web\n")
 end)
 
+test("what tells of a program's end is there before what tells of the program", function(t)
+  local m = start(t)
+  m.command("mkfifo", 'ls /var/lib/vmrun/run >/etc/before; exec /usr/bin/mkfifo "$@"')
+  apply(m, function(host) host.file "/etc/one" { content = "1" } end)
+  t.eq(m.read "/etc/before", "")
+end)
+
 -- In a container the sshd that all come through may be the first process, to which what has lost its own sshd belongs.
 test("an sshd that is the first process is nobody's connection", function(t)
   local dir = t.tmp()

@@ -150,6 +150,15 @@ test("a kubelet whose addresses are others asks again, and that is waited for", 
     return true, told
   end
   t.eq({ serving.settle(server, now, 1), put, waited }, { true, { "second/approval" }, { true } })
+  -- The Node may go meanwhile.
+  now = of_cloud "10.0.0.4"
+  server = fake(nil, of("first", { "10.0.0.4" }, true))
+  function server.get() return now end
+  function server.wait()
+    now = nil
+    return true
+  end
+  t.eq(serving.settle(server, now, 1), false)
   -- It may have no more to say.
   server, put = fake(of_cloud "10.0.0.4", of("first", { "10.0.0.4" }))
   function server.wait() error(fail { "waited 5 s", code = "timeout" }, 0) end

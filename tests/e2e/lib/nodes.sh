@@ -1,13 +1,13 @@
 # Which Nodes are away at once, by the API with the kubeconfig $config: afterwards it tells all that has happened since, so that
 # nothing is missed where an API server ends or the machine is busy.
 start_watch() {
-  kubectl --kubeconfig "$config" get --raw /api/v1/nodes >"$work/nodes"
+  timeout 30 kubectl --kubeconfig "$config" get --raw /api/v1/nodes >"$work/nodes"
   jq -r '.items[] | "\(.metadata.name) \(.spec.unschedulable // false)"' "$work/nodes" >"$work/watched"
 }
 stop_watch() {
   local since
   since=$(jq -r .metadata.resourceVersion "$work/nodes")
-  kubectl --kubeconfig "$config" get --raw "/api/v1/nodes?watch=true&resourceVersion=$since&timeoutSeconds=1" |
+  timeout 30 kubectl --kubeconfig "$config" get --raw "/api/v1/nodes?watch=true&resourceVersion=$since&timeoutSeconds=1" |
     jq -r '.object | "\(.metadata.name) \(.spec.unschedulable // false)"' >>"$work/watched"
 }
 most_away() { # NAME-PATTERN

@@ -89,6 +89,7 @@ struct vr_node_private {
     bool refs;        /* fields hold whole references */
     bool open;        /* fields hold unknowns outside of whole references */
     bool partial;     /* outputs that are missing are not known yet */
+    bool digests;     /* nobody needs its secret outputs: they may be what the state has of them */
     bool acts;        /* a gather: the plan does something about one of its nodes */
     bool cbd;         /* a replacement that is made before the old one goes */
     bool last;        /* a replacement whose old one must go first */
@@ -159,6 +160,7 @@ struct vr_plan {
     struct vr_templates *templates; /* by the collection's vr_decl.index */
     unsigned char
         *selected; /* by vr_decl.index: 0 left out, 1 in, 2 only instances that match a target */
+    bool *secrets; /* by vr_decl.index: somebody may need its secret outputs */
     struct vr_node **current; /* by scope: the member that an evaluation stands in */
     struct vr_scope
         *standing_scope; /* of the node that is evaluated, with its member; NULL: no template */

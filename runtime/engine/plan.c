@@ -246,6 +246,7 @@ struct vr_job *vr_node_job(struct vr_crew *crew, struct vr_node *node, enum vr_v
     step->identity = node->identity;
     step->etag = p->etag;
     step->gone = p->gone;
+    step->secrets = !p->digests;
     return job;
 }
 
@@ -493,6 +494,73 @@ static void select_nodes(struct vr_plan *plan)
     }
 }
 
+static void need_secrets(void *payload, const struct vr_need *need)
+{
+    struct vr_plan *plan = payload;
+    bool part = need->expr->type == VR_EXPR_REF && json_array_size(need->expr->path) > 0;
+    if (need->decl && (!part || need->expr->tainted))
+        plan->secrets[need->decl->index] = true;
+}
+
+static bool has_secret_outputs(const struct vr_kind *kind)
+{
+    for (size_t i = 0; i < kind->output_count; i++)
+        if (kind->outputs[i].flags & VR_OUTPUT_SECRET)
+            return true;
+    return false;
+}
+
+/* Those that the text names after mark. */
+static void need_named(struct vr_plan *plan, const char *text, const char *mark)
+{
+    for (const char *at = strstr(text, mark); at; at = strstr(at, mark)) {
+        at += strlen(mark);
+        char *address = vr_strndup(at, strcspn(at, "\""));
+        const struct vr_decl *decl = vr_decls_find(plan->decls, address);
+        if (decl)
+            plan->secrets[decl->index] = true;
+        free(address);
+    }
+}
+
+/* What was made with secrets and may be changed or taken away by this plan. */
+static void need_recorded(struct vr_plan *plan, const struct vr_row *row)
+{
+    const char *bracket = strstr(row->address, "]/");
+    const struct vr_decl *decl = vr_decls_find(plan->decls, bracket ? bracket + 2 : row->address);
+    if (!row->inputs || (decl && !plan->selected[decl->index]))
+        return;
+    need_named(plan, row->inputs, "\"$ref\":\"");
+    need_named(plan, row->inputs, "\"$from\":[\"");
+}
+
+/* Whose secret outputs have a use: by the recipe, or by what was made with them and may go. */
+static void find_secrets(struct vr_plan *plan)
+{
+    size_t count = vr_decls_count(plan->decls);
+    plan->secrets = vr_arena_alloc(plan->arena, (count + 1) * sizeof(*plan->secrets));
+    for (size_t i = 0; i < count; i++) {
+        const struct vr_decl *decl = vr_decls_at(plan->decls, i);
+        for (size_t f = 0; plan->selected[i] && f < decl->field_count; f++)
+            vr_expr_refs(decl->fields[f].expr, need_secrets, plan);
+        for (size_t t = 0; plan->selected[i] && t < decl->trigger_count; t++)
+            vr_expr_refs(decl->triggers[t], need_secrets, plan);
+    }
+    for (size_t i = 0; i < vr_decls_output_count(plan->decls); i++)
+        vr_expr_refs(vr_decls_output_at(plan->decls, i)->expr, need_secrets, plan);
+    const struct vr_state *state = plan->options.state;
+    for (size_t i = 0; i < vr_state_slots(state); i++) {
+        const struct vr_row *row = vr_state_at(state, i);
+        if (row)
+            need_recorded(plan, row);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct vr_decl *decl = vr_decls_at(plan->decls, i);
+        plan->secrets[i] = plan->secrets[i] || !has_secret_outputs(decl->kind) ||
+                           !vr_state_find(state, decl->address); /* new, or by another name there */
+    }
+}
+
 /* Nodes for what is declared. */
 
 static void add_template(struct vr_plan *plan, struct vr_decl *decl)
@@ -517,6 +585,7 @@ static void add_decl(struct vr_plan *plan, struct vr_decl *decl)
     node->line = decl->line;
     node->private->order = decl->index;
     vr_node_leave_out(node, plan->selected[decl->index] == 0);
+    node->private->digests = !plan->secrets[decl->index];
     plan->by_decl[decl->index] = node;
     vr_node_find_row(node);
 }
@@ -531,6 +600,7 @@ static void add_declared(struct vr_plan *plan)
     plan->current = vr_arena_alloc(plan->arena, (vr_decls_scope_count(plan->decls) + 1) *
                                                     sizeof(*plan->current));
     select_nodes(plan);
+    find_secrets(plan);
     for (size_t i = 0; i < count; i++)
         add_decl(plan, vr_graph_at(plan->options.graph, i));
     for (size_t i = 0; i < count && !plan->options.destroy; i++) {

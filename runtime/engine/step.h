@@ -33,6 +33,8 @@ struct vr_step {
     const char *member;   /* REMOVE: whose id */
     double timeout;       /* seconds; 0: the runner's default */
     bool dry;             /* plan time: nothing may be written */
+    bool secrets; /* READ: somebody may need its secret outputs; else it may give back those of
+                     `prior`, which are digests */
     bool gone;    /* DELETE: what it lived on is gone already; "unreachable" will count as done */
     void *runner; /* for the runner's own use */
 };

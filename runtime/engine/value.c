@@ -145,8 +145,11 @@ static json_t *make_value(struct vr_node *node, int depth)
         json_decref(fields);
         fields = rebuild(p->fields, trim_ref, &t);
     }
-    if (p->outputs)
-        json_object_update(value, p->outputs);
+    if (p->outputs) {
+        json_t *outputs = p->digests ? vr_value_undigest(node, p->outputs) : share(p->outputs);
+        json_object_update(value, outputs);
+        json_decref(outputs);
+    }
     set_new_keys(value, fields);
     if (p->observed)
         set_new_keys(value, p->observed);

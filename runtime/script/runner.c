@@ -228,6 +228,8 @@ static void push_ctx(lua_State *L, struct running *running, double seconds)
     lua_setfield(L, -2, "seconds");
     lua_pushboolean(L, step->dry);
     lua_setfield(L, -2, "dry");
+    lua_pushboolean(L, step->secrets);
+    lua_setfield(L, -2, "secrets");
     lua_pushboolean(L, step->gone);
     lua_setfield(L, -2, "gone");
     lua_pushvalue(L, at);

@@ -201,7 +201,8 @@ local SETTLE = 45 -- seconds: less than a read may take
 local QUIET_TURNS = 3
 
 --- One of those that `all()` lists, when others of the list (`key`) are wanted in the same moment: one request serves them. Nil
--- when it is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name.
+-- when it is wanted alone, is not in the list or the list is refused: then it is to be asked for by its own name. All that
+-- were listed come second, by their ids in lower case.
 function client:gathered(key, id, all)
   local batch = self.batches[key]
   if batch then
@@ -225,7 +226,7 @@ function client:gathered(key, id, all)
     if ok == false and fail.interrupted(items) then error(items, 0) end
     for _, item in ipairs(ok and items or {}) do batch.items[item.id:lower()] = item end
   end
-  return batch.items[id:lower()]
+  return batch.items[id:lower()], batch.items
 end
 
 local KEPT = 60 -- seconds that a list stands for what is read of it
@@ -252,13 +253,14 @@ end
 
 --- A resource once no operation is under way on it (an earlier run's, somebody else's); as it is when that takes too long.
 -- `options.alone`: lists do not show all of it; `options.list`: the list that others of its sort are looked for in by the
--- same plan.
+-- same plan; `options.beside` with `options.all`: what gathered() is called with, instead of the collection.
 function client:settled(id, api, options)
   options = options or {}
   local started, url = task.now(), self:url(id, api)
   local collection = not options.alone and id:match("^(.*/providers/.*)/[^/]+$")
   local listed = options.list and self:kept(options.list, id, api) or not options.list and collection
-    and self:gathered(collection:lower() .. " " .. api, id, function() return self:list(collection, api) end)
+    and self:gathered(options.beside or collection:lower() .. " " .. api, id,
+      options.all or function() return self:list(collection, api) end)
   while true do
     local answer = listed and { status = 200, json = listed, headers = {} }
       or self:request("GET", url, nil, { ok = { [404] = true } })
@@ -406,7 +408,8 @@ end
 
 --- Key Vault's data plane: `uri` is the vault's, `path` like "/secrets/name".
 function client:vault(method, uri, path, body, options)
-  local url = (uri:gsub("/$", "")) .. path .. (path:find("?", 1, true) and "&" or "?") .. "api-version=7.4"
+  local url = (uri:gsub("/$", "")) .. path
+  if not path:find "[?&]api%-version=" then url = url .. (path:find("?", 1, true) and "&" or "?") .. "api-version=7.4" end
   options = options or {}
   local connect_to = self.cloud.dial and self.cloud.dial(uri)
   local started = task.now()
@@ -434,6 +437,17 @@ function client:secret(ctx, uri, name)
   if not ctx.prior then return nil end
   error(fail { ("%s cannot be read: %s"):format(name, answer.message), code = "unreachable",
     hint = "does our principal have a role for the vault's secrets?" })
+end
+
+--- A vault's secrets without their values, page after page.
+function client:secrets(uri)
+  local items, path = {}, "/secrets"
+  while path do
+    local answer = self:vault("GET", uri, path, nil, { connects = 2 })
+    for _, item in ipairs(answer.json.value or {}) do items[#items + 1] = item end
+    path = type(answer.json.nextLink) == "string" and answer.json.nextLink:match("^https?://[^/]+(/.+)$") or nil
+  end
+  return items
 end
 
 local clients = {}

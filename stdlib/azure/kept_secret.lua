@@ -1,5 +1,5 @@
 --- Secrets of a vault that the state knows: what is declared by now may have another name or be of another vault.
-local arm = require "azure.arm"
+local arm, field = require "azure.arm", require "field"
 
 local M = {}
 
@@ -10,6 +10,24 @@ function M.place(ctx)
   local declared = ctx.fields and ctx.fields.vault
   if declared and declared.uri and declared.id:lower() == vault:lower() then return declared.uri, name, vault end
   return ("https://%s.%s"):format(vault:match "[^/]+$", arm.open(ctx.target).cloud.vault_suffix), name, vault
+end
+
+--- The output that tells values apart without showing them.
+M.updated = field.integer { doc = "When the vault was last given its value, in seconds since 1970." }
+
+--- What the state has of secrets whose values nobody needs, or nil where they have to be read: one list of the vault shows which of its
+-- secrets are still as they were (Get Secrets: identifiers and attributes, no values).
+function M.unchanged(ctx, client, uri, ...)
+  local known = ctx.prior and ctx.prior.outputs
+  if ctx.secrets or not (known and known.updated) then return nil end
+  local base, latest = (uri:gsub("/$", ""):lower() .. "/secrets/"), nil
+  local _, listed = client:gathered(base, base .. ..., function() return client:secrets(uri) end)
+  for _, name in ipairs { ... } do
+    local secret = listed[base .. name:lower()]
+    if not secret or secret.attributes.enabled == false then return nil end
+    latest = math.max(latest or 0, secret.attributes.updated)
+  end
+  return latest == known.updated and known or nil
 end
 
 --- A `read` that looks at what the state knows, for a `read` that looks at what is declared: else a new name would be taken for a secret

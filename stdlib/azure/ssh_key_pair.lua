@@ -9,11 +9,13 @@ local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id
 local function secret(client, f, half)
   local answer = client:vault("GET", f.vault.uri, ("/secrets/%s-%s-key"):format(f.name, half), nil,
     { ok = { [404] = true }, patience = PATIENCE })
-  return answer.status == 200 and answer.json.value or nil
+  return answer.status == 200 and answer.json or nil
 end
 
+-- Of the secrets of both halves.
 local function outputs(f, private, public)
-  return { id = id_of(f), private_key = private, public_key = public }
+  return { id = id_of(f), private_key = private.value, public_key = public.value,
+    updated = math.max(private.attributes.updated, public.attributes.updated) }
 end
 
 return kind "azure.ssh_key_pair" {
@@ -26,34 +28,39 @@ return kind "azure.ssh_key_pair" {
   },
   outputs = {
     id = field.string {}, public_key = field.string { doc = "The public key line." },
-    private_key = field.secret { doc = "The private key, OpenSSH's form." },
+    private_key = field.secret { doc = "The private key, OpenSSH's form." }, updated = kept.updated,
   },
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
   read = kept.reading(id_of, function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
+    local known = kept.unchanged(ctx, client, f.vault.uri, f.name .. "-private-key", f.name .. "-public-key")
+    if known then
+      return { fields = { name = f.name, vault = f.vault, type = ctx.prior.fields.type, after_role = f.after_role }, outputs = known }
+    end
     local private = client:secret(ctx, f.vault.uri, f.name .. "-private-key")
     local public = private and client:secret(ctx, f.vault.uri, f.name .. "-public-key")
     if not public then return nil end
     local fields = { name = f.name, vault = f.vault, type = public.value:match "^ssh%-(%w+)" or "unknown", after_role = f.after_role }
-    return { fields = fields, outputs = outputs(f, private.value, public.value) }
+    return { fields = fields, outputs = outputs(f, private, public) }
   end),
   create = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     -- A run that died between the two secrets left a private half that may be in use: it is kept.
     local started = task.now()
     local private = secret(client, f, "private")
-    local pair = private and { private = private, public = crypto.public_key(private) }
+    local pair = private and { private = private.value, public = crypto.public_key(private.value) }
       or crypto.keypair(f.type, { bits = 4096, comment = f.name })
+    local set = {}
     for half, value in pairs { private = pair.private, public = pair.public } do
       local path = ("/secrets/%s-%s-key"):format(f.name, half)
       local gone = client:vault("GET", f.vault.uri, "/deleted" .. path:sub(2), nil,
         { ok = { [404] = true }, patience = PATIENCE - (task.now() - started) })
       if gone.status == 200 then client:vault("POST", f.vault.uri, "/deleted" .. path:sub(2) .. "/recover", nil, {}) end
-      client:vault("PUT", f.vault.uri, path, { value = value, contentType = "application/x-ssh-" .. half .. "-key" },
-        { patience = PATIENCE })
+      set[half] = client:vault("PUT", f.vault.uri, path, { value = value, contentType = "application/x-ssh-" .. half .. "-key" },
+        { patience = PATIENCE }).json
     end
-    return { outputs = outputs(f, pair.private, pair.public) }
+    return { outputs = outputs(f, set.private, set.public) }
   end,
   update = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields

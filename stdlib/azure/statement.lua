@@ -348,7 +348,8 @@ end
 -- take; outputs are so anyhow), `located`, `tagged`, `serial` (a function of the fields: the id whose writes ARM serialises), `body(f, body, current)`, `prepare(ctx, client, f, current)` (before the body is made; may return a function
 -- that alters it), `found(ctx, client, body, outputs)` (adds outputs), `made(ctx, client, body)` (after a write),
 -- `observed(f, body)` (fields without an `arm` path), `alone` (lists do not show all of it), `listed(id)` (the list in which a plan
--- looks for all of this kind, which it comes to one after the other), `forces`
+-- looks for all of this kind, which it comes to one after the other), `beside(f, client)` (a key and a function that lists all of it,
+-- where a better list than the collection's shows those that are read in the same moment), `forces`
 -- (field -> function(old, new): whether these values force replacement), `status(ctx, client, body)`,
 -- `members(ctx, client, body)`. What `ctx.note` is set to is said when the run is over; where a
 -- read sets `ctx.stale`, what is there is not as it would be made now, and with `ctx.rolls` it is replaced when its time comes.
@@ -430,7 +431,9 @@ local function define(statement)
     read = function(ctx)
       local client, id = arm.open(ctx.target), id_of(ctx)
       local list = ctx.dry and id and statement.listed and statement.listed(id)
-      local body = client:settled(id, statement.api, { alone = statement.alone, list = list or nil })
+      local options = { alone = statement.alone, list = list or nil }
+      if statement.beside then options.beside, options.all = statement.beside(ctx.fields, client) end
+      local body = client:settled(id, statement.api, options)
       if not body then return nil end
       local read = result(ctx, client, body)
       read.fields = observe(statement, with_defaults(ctx.fields), body)

@@ -8,10 +8,12 @@ local function id_of(f) return f.vault and f.vault.id and f.name and (f.vault.id
 
 local function current(client, f)
   local answer = client:vault("GET", f.vault.uri, "/secrets/" .. f.name, nil, { ok = { [404] = true }, patience = PATIENCE })
-  return answer.status == 200 and answer.json.value or nil
+  return answer.status == 200 and answer.json or nil
 end
 
-local function found(f, value) return { outputs = { id = id_of(f), value = value } } end
+local function found(f, secret)
+  return { outputs = { id = id_of(f), value = secret.value, updated = secret.attributes.updated } }
+end
 
 return kind "azure.vault_random" {
   doc = "Random bytes kept in a key vault, in base64.", provider = "azure",
@@ -20,27 +22,28 @@ return kind "azure.vault_random" {
     vault = field.resource { "azure.key_vault", required = true, replace = true, doc = "The vault that keeps them." },
     bytes = field.integer { default = 32, min = 16, max = 512, replace = true, doc = "How many bytes." },
   },
-  outputs = { id = field.string {}, value = field.secret { doc = "The bytes in base64." } },
+  outputs = { id = field.string {}, value = field.secret { doc = "The bytes in base64." }, updated = kept.updated },
   identity = id_of,
   predict = function(f) return { id = id_of(f) } end,
   read = kept.reading(id_of, function(ctx)
-    local secret = arm.open(ctx.target):secret(ctx, ctx.fields.vault.uri, ctx.fields.name)
+    local client, f = arm.open(ctx.target), ctx.fields
+    local known = kept.unchanged(ctx, client, f.vault.uri, f.name)
+    if known then return { fields = { name = f.name, vault = f.vault, bytes = ctx.prior.fields.bytes }, outputs = known } end
+    local secret = client:secret(ctx, f.vault.uri, f.name)
     if not secret then return nil end
-    local told, bytes = found(ctx.fields, secret.value), crypto.unbase64(secret.value)
-    told.fields = { name = ctx.fields.name, vault = ctx.fields.vault, bytes = bytes and #bytes or 0 }
+    local told, bytes = found(f, secret), crypto.unbase64(secret.value)
+    told.fields = { name = f.name, vault = f.vault, bytes = bytes and #bytes or 0 }
     return told
   end),
   create = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
     -- A run that died after the write left a value that may be in use: it is kept.
-    local value = current(client, f)
-    if value then return found(f, value) end
-    value = crypto.base64(crypto.random(f.bytes))
+    local secret = current(client, f)
+    if secret then return found(f, secret) end
     local gone = client:vault("GET", f.vault.uri, "/deletedsecrets/" .. f.name, nil, { ok = { [404] = true }, patience = PATIENCE })
     if gone.status == 200 then client:vault("POST", f.vault.uri, "/deletedsecrets/" .. f.name .. "/recover", nil, {}) end
-    client:vault("PUT", f.vault.uri, "/secrets/" .. f.name, { value = value, contentType = "application/octet-stream" },
-      { patience = PATIENCE })
-    return found(f, value)
+    local body = { value = crypto.base64(crypto.random(f.bytes)), contentType = "application/octet-stream" }
+    return found(f, client:vault("PUT", f.vault.uri, "/secrets/" .. f.name, body, { patience = PATIENCE }).json)
   end,
   update = function(ctx) return found(ctx.fields, current(arm.open(ctx.target), ctx.fields)) end,
   delete = function(ctx)

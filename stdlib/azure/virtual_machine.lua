@@ -3,16 +3,18 @@ local arm, crypto, fail, field = require "azure.arm", require "crypto", require 
 local json = require "json"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local extension, image_version = require "azure.machine_extension", require "azure.image_version"
+local set_machines = require "azure.set_machines"
 
 local API = "2025-04-01"
 
 local ACTIONS = { running = "start", deallocated = "deallocate" }
 
 --- "running", "stopped", "deallocated", or nil when Azure does not say; a machine on its way up counts as running.
-local function power_of(client, id, gather)
-  local listed = gather and client:gathered("power", id, function()
+-- `seen`: the machine as a list showed it, maybe with its run time status.
+local function power_of(client, id, seen)
+  local listed = seen and (seen.properties.instanceView and seen or client:gathered("power", id, function()
     return client:list(("/subscriptions/%s/providers/Microsoft.Compute/virtualMachines?statusOnly=true"):format(client.subscription), API)
-  end)
+  end))
   local view = listed and listed.properties.instanceView
   if not view then
     local answer = client:request("GET", client:url(id .. "/instanceView", API), nil, { ok = { [404] = true } })
@@ -78,6 +80,10 @@ return statement.define {
     vm_id = field.string { arm = "properties.vmId", doc = "Azure's own id of this machine; a new machine has a new one." },
   },
   timeouts = { create = 1200, update = 1200, delete = 1200 },
+  beside = function(f, client)
+    local set = f.scale_set and f.scale_set.id
+    return set, set and function() return set_machines.list(client, set) end
+  end,
   prepare = function(ctx, client, f, current)
     if current and f.size_apart then f.size = current.properties.hardwareProfile.vmSize end
     if not current then f.version = image_version.resolve(ctx, client, f, f.location) end
@@ -112,7 +118,7 @@ return statement.define {
     if ctx.verb == "read" then ctx.image_version = image_version.observed(client, ctx.fields, body.location, reference) end
     outputs.private_ip = ctx.fields.interface and ctx.fields.interface.private_ip
       or (ctx.prior and ctx.prior.outputs.private_ip)
-    ctx.power = power_of(client, body.id, ctx.verb == "read")
+    ctx.power = power_of(client, body.id, ctx.verb == "read" and body)
   end,
   status = function(ctx) return ctx.power ~= "running" and ctx.power or nil end,
   made = function(ctx, client, body)

@@ -5,7 +5,7 @@
 local arm, field, json, task = require "azure.arm", require "field", require "json", require "task"
 local profile, statement = require "azure.machine_profile", require "azure.statement"
 local extension, fail = require "azure.machine_extension", require "fail"
-local image_version = require "azure.image_version"
+local image_version, set_machines = require "azure.image_version", require "azure.set_machines"
 
 local API, NETWORK_API = "2025-04-01", "2025-05-01"
 local HEALTH = "health" -- the extension that the field of this name stands for
@@ -118,18 +118,13 @@ end
 
 --- Instances of a Flexible set: ordinary machines that name the set; those attached from outside are not its members.
 local function flexible_members(client, id, spot, name)
-  local group = id:match("^(.-)/providers/")
-  local filter = "'virtualMachineScaleSet/id'%20eq%20'" .. id .. "'"
+  local group, machines = id:match("^(.-)/providers/"), set_machines.list(client, id)
   local interfaces, members = {}, {}
-  local machines = client:list(group .. "/providers/Microsoft.Compute/virtualMachines?$filter=" .. filter, API)
-  local views = client:list(group .. "/providers/Microsoft.Compute/virtualMachines?$expand=instanceView&$filter=" .. filter, API)
   if #machines > 0 then
     for _, nic in ipairs(client:list(group .. "/providers/Microsoft.Network/networkInterfaces", NETWORK_API)) do
       interfaces[nic.id:lower()] = nic.properties.ipConfigurations[1].properties.privateIPAddress
     end
   end
-  local power = {}
-  for _, vm in ipairs(views) do power[vm.name] = profile.power(vm.properties.instanceView) end
   for _, vm in ipairs(machines) do
     local p = vm.properties
     local ours = vm.name:sub(1, #name + 1) == name .. "_"
@@ -137,7 +132,7 @@ local function flexible_members(client, id, spot, name)
       local nic = p.networkProfile.networkInterfaces[1]
       members[#members + 1] = { id = vm.name, resource_id = vm.id, name = vm.name, private_ip = nic and interfaces[nic.id:lower()],
         hostname = p.osProfile and p.osProfile.computerName, zone = vm.zones and vm.zones[1],
-        state = p.provisioningState, status = evicted(power[vm.name], spot), created = p.timeCreated, vm = vm }
+        state = p.provisioningState, status = evicted(profile.power(p.instanceView), spot), created = p.timeCreated, vm = vm }
     end
   end
   return members

@@ -196,6 +196,69 @@ test("a list that is looked through is asked for once, and tells of each resourc
   t.eq(client:settled(base .. "/a", "1", { list = "/refused" }).from, "name", "a list that is refused")
 end)
 
+test("machines of a set are listed once, or twice where the status comes without the models", function(t)
+  local set, list = "/r/g/providers/Microsoft.Compute/virtualMachineScaleSets/s", "GET /r/g/providers/Microsoft.Compute/virtualMachines"
+  local function vm(name, model, view)
+    return { id = name, name = name, properties = { networkProfile = model and {}, instanceView = view and { of = name } } }
+  end
+  local both, models, views = { vm("A", true, true) }, { vm("a", true), vm("new", true) }, { vm("A", false, true), vm("gone", false, true) }
+  for answers, wanted in pairs { [{ both }] = { "A:A", 1 }, [{ views, models }] = { "a:A new:", 2 }, [{ {} }] = { "", 1 } } do
+    local script = {}
+    for i, items in ipairs(answers) do script[i] = { 200, { value = json.array(items) } } end
+    local client, keys, asked = cloud(t, { [list] = script })
+    local shown = {}
+    for i, item in ipairs(require("azure.set_machines").list(client, set)) do
+      shown[i] = item.name .. ":" .. (item.properties.instanceView or { of = "" }).of
+    end
+    t.eq({ table.concat(shown, " "), #keys() }, wanted)
+    t.eq({ asked[1].query["$filter"], asked[1].query["$expand"] }, { "'virtualMachineScaleSet/id' eq '" .. set .. "'", "instanceView" })
+  end
+end)
+
+test("a vault's list is followed to its end", function(t)
+  local client, keys, asked, origin = cloud(t, { ["GET /secrets"] = {
+    { 200, { value = { { id = "a" } }, nextLink = "https://v.example/secrets?api-version=7.4&$skiptoken=x&maxresults=25" } },
+    { 200, { value = { { id = "b" } }, nextLink = json.null } } } })
+  t.eq(client:secrets(origin .. "/"), { { id = "a" }, { id = "b" } })
+  t.eq(keys(), { "GET /secrets", "GET /secrets" })
+  t.eq({ asked[1].query, asked[2].query }, { { ["api-version"] = "7.4" },
+    { ["api-version"] = "7.4", ["$skiptoken"] = "x", maxresults = "25" } })
+end)
+
+test("a vault that does not list its secrets is asked for each", function(t)
+  local kept = require "azure.kept_secret"
+  local client, keys, _, origin = cloud(t, { ["GET /secrets"] = { { 403, problem "Forbidden" } } })
+  local known = { updated = 7 }
+  local function look(name)
+    return task.spawn(kept.unchanged, { prior = { outputs = known } }, client, origin, name)
+  end
+  local a, b = look "a", look "b"
+  t.eq({ select(2, a:join()), select(2, b:join()), #keys() }, { nil, nil, 1 })
+end)
+
+test("a secret counts as it was by its time, unless it is switched off, gone or needed", function(t)
+  local kept = require "azure.kept_secret"
+  local function unchanged(ctx, attributes, ...)
+    local client, keys, _, origin = cloud(t, {})
+    local items = {}
+    for name, a in pairs(attributes) do items[#items + 1] = { id = origin .. "/secrets/" .. name, attributes = a } end
+    client.secrets = function() return items end
+    local other = task.spawn(kept.unchanged, { prior = { outputs = { updated = 1 } } }, client, origin, "other")
+    local found = kept.unchanged(ctx, client, origin .. "/", ...)
+    other:join()
+    return found ~= nil, #keys()
+  end
+  local ctx = { prior = { outputs = { updated = 7 } } }
+  t.ok(unchanged(ctx, { a = { updated = 7 } }, "a"))
+  t.ok(unchanged(ctx, { a = { updated = 3 }, B = { updated = 7, enabled = true } }, "a", "b"))
+  t.ok(not unchanged(ctx, { a = { updated = 8 }, b = { updated = 7 } }, "a", "b"))
+  t.ok(not unchanged(ctx, { a = { updated = 7, enabled = false } }, "a"))
+  t.ok(not unchanged(ctx, { b = { updated = 7 } }, "a"))
+  t.ok(not unchanged({ secrets = true, prior = ctx.prior }, { a = { updated = 7 } }, "a"))
+  t.ok(not unchanged({ prior = { outputs = {} } }, { a = { updated = 7 } }, "a"), "a state of before")
+  t.ok(not unchanged({}, { a = { updated = 7 } }, "a"))
+end)
+
 test("a provider that is missing is registered once, and the write goes on", function(t)
   local client, keys = cloud(t, {
     ["PUT /subscriptions/s/providers/Microsoft.X/a"] = { { 409, problem "MissingSubscriptionRegistration", SOON }, { 200, { id = "a" } } },

@@ -440,6 +440,13 @@ static json_t *do_read(struct fake *fake, struct vr_step *step, struct vr_error 
     json_object_del(fields, "pw");
     json_t *result = json_pack("{s:o,s:O,s:s}", "fields", fields, "outputs", thing->outputs,
                                "identity", thing->id);
+    const json_t *known = json_object_get(json_object_get(step->prior, "outputs"), "secret");
+    if (known && !step->secrets) {
+        json_t *outputs = json_copy(thing->outputs);
+        json_object_set(outputs, "secret", (json_t *)known);
+        json_object_set_new(result, "outputs", outputs);
+    }
+    fake->told += vr_kind_output(step->kind, "secret") && (step->secrets || !known);
     if (thing->members)
         json_object_set_new(result, "members", seen_members(thing));
     if (fake->own_changes)

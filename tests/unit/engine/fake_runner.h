@@ -54,6 +54,7 @@ struct fake {
     bool record;         /* effects note {"note": address} first */
     size_t recorded;
     size_t progress;
+    size_t told; /* secrets, by reads */
 
     /* Of the stack. */
     char *root;

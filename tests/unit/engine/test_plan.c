@@ -243,6 +243,51 @@ START_TEST(deletes_have_the_secrets_that_the_recipe_still_says)
 }
 END_TEST
 
+/* A plan of the recipe, or of a target alone, tells so many secrets and has nothing to do. */
+static void tells(struct fake *fake, size_t wanted, const char *recipe, const char *target)
+{
+    fake_recipe(fake, recipe);
+    fake->told = 0;
+    fake_plan_with(fake,
+                   (struct vr_plan_options){.targets = &target, .target_count = target != NULL});
+    planned(fake, "");
+    ck_assert_uint_eq(fake->told, wanted);
+}
+
+START_TEST(secrets_are_read_for_who_needs_them)
+{
+    const char *recipe = "a:\nb: x=a.secret\nw[]: count=1\nj@w: x=b.secret";
+    struct fake *fake = applied(recipe);
+    char *was = vr_strdup(vr_state_find(fake->state, "t.x.a")->outputs);
+    tells(fake, 2 + 1, recipe, NULL); /* what j reads is not asked for: it is an instance */
+    tells(fake, 0, recipe, "t.x.a");
+    tells(fake, 1, recipe, "t.x.b");
+    const json_t *member = json_array_get(fake_find(fake, "t.set.w")->members, 0);
+    char *j =
+        vr_format("t.set.w.items[%s]/t.x.j", json_string_value(json_object_get(member, "id")));
+    tells(fake, 2 + 1, recipe, j);
+    free(j);
+    ck_assert_str_eq(vr_state_find(fake->state, "t.x.a")->outputs, was);
+    fake_recipe(fake, "a:\nb: x=a.secret\nw[]: count=1\nj@w: x=b.secret\no = a.secret");
+    fake_plan_with(
+        fake, (struct vr_plan_options){.targets = (const char *[]){"t.x.a"}, .target_count = 1});
+    struct vr_error err = {0};
+    json_t *value = vr_plan_output(fake->plan, vr_decls_output_at(fake->text->decls, 0), &err);
+    ck_assert(vr_is_secret(value));
+    json_decref(value);
+    /* who was made with it goes: it is told once more */
+    fake_recipe(fake, "a:\nw[]: count=0\nj@w:");
+    fake_run(fake);
+    ck_assert_msg(!fake->broken, "%s", fake->broken);
+    tells(fake, 0, "a:\nw[]: count=0\nj@w:", NULL);
+    fake_recipe(fake, "a:\nw[]: count=0\nj@w:\nb: x=a.secret"); /* nothing of it is recorded yet */
+    fake_run(fake);
+    ck_assert(vr_is_secret(json_object_get(fake->last_fields, "x")));
+    free(was);
+    fake_free(fake);
+}
+END_TEST
+
 START_TEST(protected_things_stay)
 {
     struct fake *fake = fake_new(1);
@@ -447,6 +492,7 @@ Suite *plan_suite(void)
     tcase_add_test(tests, volatile_outputs_are_known_after_apply);
     tcase_add_test(tests, secrets_are_compared_by_digest);
     tcase_add_test(tests, deletes_have_the_secrets_that_the_recipe_still_says);
+    tcase_add_test(tests, secrets_are_read_for_who_needs_them);
     tcase_add_test(tests, protected_things_stay);
     tcase_add_test(tests, ignored_changes_and_triggers);
     tcase_add_test(tests, targets_and_excludes);

@@ -85,6 +85,27 @@ test("a machine: created, shown, changed, stopped, deleted", function(t)
   l:finish(answer)
 end)
 
+test("the versions of an image, all and one", function(t)
+  local l = lab.open(t)
+  local skus = "~~/providers/Microsoft.Compute/locations/westeurope/publishers/Debian/artifacttypes/vmimage/offers/debian-12/skus/"
+  l:ask("POST", "images?image=Debian:debian-12:12-gen2:0.20300101.1")
+  local function names(query)
+    local found = {}
+    for i, item in ipairs(l:call("GET", skus .. "12-gen2/versions" .. query).json) do found[i] = item.name .. (item.properties and "+" or "") end
+    return table.concat(found, " ")
+  end
+  t.eq(names "", "0.20250428.2096 0.20300101.1")
+  t.eq(names "?$top=1&$orderby=name%20desc&$expand=properties", "0.20300101.1+")
+  local one = l:call("GET", skus .. "12-gen2/versions/0.20250428.2096").json
+  t.eq(one.id, ("/Subscriptions/%s/Providers/Microsoft.Compute/Locations/westeurope/Publishers/Debian/ArtifactTypes/VMImage/Offers/"
+    .. "debian-12/Skus/12-gen2/Versions/0.20250428.2096"):format(l.endpoint.subscription))
+  t.eq({ one.properties.hyperVGeneration, one.properties.architecture, one.properties.features[1].value },
+    { "V2", "x64", "TrustedLaunchSupported" })
+  t.eq(l:call("GET", skus .. "12-arm64/versions/0.20250428.2096").json.properties.architecture, "Arm64")
+  local none = l:call("GET", skus .. "12-gen2/versions/1.2.3")
+  t.eq({ none.status, none.code }, { 404, "NotFound" })
+end)
+
 test("a Uniform set: instances, growth, removal by id, ids are not used again", function(t)
   local l = lab.open(t)
   local subnet = network(l)

@@ -22,6 +22,21 @@ function machine.versions(reference)
   return versions
 end
 
+--- What a publisher says of an image, by its name: `...-gen2` boots from UEFI, `...arm64` is of that architecture.
+function machine.image_properties(reference)
+  local sku = tostring(reference.sku):lower()
+  local second = sku:find "gen2" or sku:find "%-g2"
+  local features = json.array { { name = "IsAcceleratedNetworkSupported", value = "True" },
+    { name = "DiskControllerTypes", value = second and "SCSI, NVMe" or "SCSI" }, { name = "IsHibernateSupported", value = "True" } }
+  if second then table.insert(features, 1, { name = "SecurityType", value = "TrustedLaunchSupported" }) end
+  return { hyperVGeneration = second and "V2" or "V1", architecture = sku:find "arm64" and "Arm64" or "x64", replicaType = "Managed",
+    replicaCount = 10, disallowed = { vmDiskType = "Unmanaged" },
+    automaticOSUpgradeProperties = { automaticOSUpgradeSupported = false }, imageDeprecationStatus = { imageState = "Active" },
+    features = features,
+    osDiskImage = is_windows(reference) and { operatingSystem = "Windows", sizeInGb = 127 }
+      or { operatingSystem = "Linux", sizeInGb = 30 }, dataDiskImages = json.array {} }
+end
+
 --- Publishes a newer version of an image.
 function machine.publish(reference)
   local published = world.store:get("image", image_key(reference)) or {}

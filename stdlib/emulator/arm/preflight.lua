@@ -111,12 +111,28 @@ answers["GET microsoft.compute/locations/usages"] = function(id, ctx)
   return requests.page(items, ctx)
 end
 
+local IMAGE = "/Subscriptions/%s/Providers/Microsoft.Compute/Locations/%s/Publishers/%s/ArtifactTypes/VMImage/Offers/%s/Skus/%s/Versions/%s"
+
+local function image(id, version, whole)
+  local location, publisher, _, offer, sku = table.unpack(id.names)
+  return { location = location, name = version, id = IMAGE:format(world.subscription, location, publisher, offer, sku, version),
+    properties = whole and machine.image_properties { publisher = publisher, offer = offer, sku = sku } or nil }
+end
+
 answers["GET microsoft.compute/locations/publishers/artifacttypes/offers/skus/versions"] = function(id, ctx)
-  local reference, items = { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }, {}
-  for i, version in ipairs(machine.versions(reference)) do
-    items[i] = { location = id.names[1], name = version, id = ctx.path .. "/" .. version }
+  local versions, items = machine.versions { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }, {}
+  local newest_first = (ctx.query["$orderby"] or ""):lower():find "^name%s+desc"
+  for i = 1, math.min(#versions, tonumber(ctx.query["$top"]) or #versions) do
+    items[i] = image(id, versions[newest_first and #versions + 1 - i or i], ctx.query["$expand"] == "properties")
   end
   return { status = 200, json = json.array(items) }
+end
+
+answers["GET microsoft.compute/locations/publishers/artifacttypes/offers/skus/versions/*"] = function(id)
+  for _, version in ipairs(machine.versions { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }) do
+    if version == id.name then return { status = 200, json = image(id, version, true) } end
+  end
+  problem.raise(404, "NotFound", "Artifact: VMImage was not found.")
 end
 
 local COUNTED = { PublicIPAddresses = "publicIPAddresses", StandardSkuPublicIpAddresses = "publicIPAddresses", NatGateways = "natGateways",
@@ -188,7 +204,7 @@ end
 --- Answers what is asked here; nil leaves it to the rest.
 local function handle(ctx)
   local id = ids.parse(ctx.path)
-  local fn = id.type and not id.whole and answers[ctx.req.method .. " " .. id.type:lower()]
+  local fn = id.type and answers[ctx.req.method .. " " .. id.type:lower() .. (id.whole and "/*" or "")]
   return fn and fn(id, ctx)
 end
 

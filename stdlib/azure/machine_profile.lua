@@ -47,7 +47,8 @@ local function fields(at)
 end
 
 local function identity(f)
-  if not f.identities or #f.identities == 0 then return nil end
+  if not f.identities then return nil end -- a PUT that says nothing of identities leaves them as they are
+  if #f.identities == 0 then return { type = "None" } end
   local ids = {}
   for _, item in ipairs(f.identities) do ids[item.id] = {} end
   return { type = "UserAssigned", userAssignedIdentities = ids }

@@ -110,13 +110,14 @@ local changed = function() end
 function keys.on_change(fn) changed = fn end
 
 -- Who may do what: the data actions of roles, or the permissions of access policies.
-local ACTIONS = { get = "read", list = "read", create = "create/action", update = "update/action", delete = "delete",
-  recover = "recover/action", purge = "purge/action" }
+local ACTIONS = { get = "keys/read", list = "keys/read", create = "keys/create/action", update = "keys/update/action",
+  delete = "keys/delete", recover = "keys/recover/action", purge = "keys/purge/action", rotate = "keys/rotate/action",
+  getrotationpolicy = "keyrotationpolicies/read", setrotationpolicy = "keyrotationpolicies/write" }
 
 local function permit(ctx, permission, name)
   local p, principal = ctx.record.body.properties, ctx.principal
   if p.enableRbacAuthorization then
-    local action = "Microsoft.KeyVault/vaults/keys/" .. ACTIONS[permission]
+    local action = "Microsoft.KeyVault/vaults/" .. ACTIONS[permission]
     local scope = name and (ctx.record.id .. "/keys/" .. name) or ctx.record.id
     if world.roles.allows(principal.object_id, scope, action, true) then return end
     raise(403, "Forbidden", ("Caller is not authorized to perform action on resource.\r\nCaller: appid=%s;oid=%s;iss="
@@ -214,7 +215,51 @@ routes["POST keys/*/create"] = function(ctx, name)
   return bundle(ctx, key, version)
 end
 
-routes["PATCH keys/*/*"] = function(ctx, name, wanted)
+routes["GET keys/*/versions"] = function(ctx, name)
+  permit(ctx, "list", name)
+  local key, items = found(keys.find(ctx.record.name, name), name), {}
+  for i, version in ipairs(key.versions) do
+    items[i] = { kid = ("%s/keys/%s/%s"):format(base(ctx), key.name, version.version), attributes = version.attributes, tags = version.tags }
+  end
+  return { value = json.array(items), nextLink = json.null }
+end
+
+-- A new version as the newest one was asked for.
+routes["POST keys/*/rotate"] = function(ctx, name)
+  permit(ctx, "rotate", name)
+  local key = found(keys.find(ctx.record.name, name), name)
+  local last = keys.version(key)
+  local m = last.material
+  local _, version = keys.create(ctx.record, name, { kty = last.kty, size = m.size, curve = m.curve, operations = last.operations,
+    tags = last.tags })
+  return bundle(ctx, key, version)
+end
+
+-- Keys are rotated when they are asked to be; what is set is kept.
+local function rotation_policy(ctx, key)
+  local a = keys.version(key).attributes
+  local policy = key.policy or { lifetimeActions = json.array { { trigger = { timeBeforeExpiry = "P30D" }, action = { type = "Notify" } } },
+    attributes = { created = a.created, updated = a.updated } }
+  return { id = ("%s/keys/%s/rotationpolicy"):format(base(ctx), key.name), lifetimeActions = policy.lifetimeActions,
+    attributes = policy.attributes }
+end
+
+routes["GET keys/*/rotationpolicy"] = function(ctx, name)
+  permit(ctx, "getrotationpolicy", name)
+  return rotation_policy(ctx, found(keys.find(ctx.record.name, name), name))
+end
+
+routes["PUT keys/*/rotationpolicy"] = function(ctx, name)
+  permit(ctx, "setrotationpolicy", name)
+  local key, sent = found(keys.find(ctx.record.name, name), name), body_of(ctx)
+  local given, now = type(sent.attributes) == "table" and sent.attributes or {}, math.floor(task.time())
+  key.policy = { lifetimeActions = json.array(type(sent.lifetimeActions) == "table" and sent.lifetimeActions or {}),
+    attributes = { expiryTime = given.expiryTime, created = key.policy and key.policy.attributes.created or now, updated = now } }
+  save(key)
+  return rotation_policy(ctx, key)
+end
+
+local function patch(ctx, name, wanted)
   permit(ctx, "update", name)
   local key, sent = found(keys.find(ctx.record.name, name), name), body_of(ctx)
   local version = found(keys.version(key, wanted), name .. "/" .. tostring(wanted))
@@ -224,6 +269,7 @@ routes["PATCH keys/*/*"] = function(ctx, name, wanted)
   save(key)
   return bundle(ctx, key, version)
 end
+routes["PATCH keys/*"], routes["PATCH keys/*/*"] = patch, patch
 
 routes["DELETE keys/*"] = function(ctx, name)
   permit(ctx, "delete", name)

@@ -171,7 +171,7 @@ local function get(ctx, name, wanted)
 end
 routes["GET secrets/*"], routes["GET secrets/*/*"] = get, get
 
-routes["PATCH secrets/*/*"] = function(ctx, name, wanted)
+local function patch(ctx, name, wanted)
   permit(ctx, "set", name)
   local secret = find(ctx, name)
   local version, sent = version_of(secret, wanted), body_of(ctx)
@@ -181,6 +181,7 @@ routes["PATCH secrets/*/*"] = function(ctx, name, wanted)
   world.store:put("secret", key_of(ctx.record.name, name), secret)
   return bundle(ctx, secret, version, false)
 end
+routes["PATCH secrets/*"], routes["PATCH secrets/*/*"] = patch, patch
 
 routes["GET secrets"] = function(ctx)
   permit(ctx, "list")

@@ -111,6 +111,9 @@ local function follow_data_disks(record)
       disk.owner = record.id
     end
     disk.body.managedBy, disk.body.properties.diskState = record.id, "Attached"
+    item.managedDisk.storageAccountType = item.managedDisk.storageAccountType or disk.body.sku.name
+    value.fill(item, { name = disk.name, caching = "None", deleteOption = "Detach", diskSizeGB = disk.body.properties.diskSizeGB,
+      toBeDetached = false })
     named[id:lower()] = true
     records.save(disk)
   end
@@ -245,7 +248,7 @@ records.define(VM, {
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
     ctx.location = body.location
-    if body.identity and body.identity.type == "None" then body.identity = nil end
+    machine.keep(body, ctx.old)
     p.hardwareProfile = p.hardwareProfile or old and old.hardwareProfile
     if not value.at(p, "hardwareProfile.vmSize") then
       bad_parameter("hardwareProfile", "Required parameter 'hardwareProfile.vmSize' is missing (null).")

@@ -1,6 +1,6 @@
 --- Microsoft.Network: public DNS zones, and the record sets of public and private ones.
 local crypto, field, json = require "crypto", require "field", require "json"
-local records = require "emulator.arm.records"
+local records, requests = require "emulator.arm.records", require "emulator.arm.requests"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
 local ip = require "emulator.ip"
 
@@ -26,13 +26,40 @@ local TYPES = {
   SRV = { list = "srvRecords", needs = { priority = count, weight = count, port = count, target = word } },
   TXT = { list = "txtRecords", needs = { value = texts } },
   NS = { list = "nsRecords", needs = { nsdname = word }, public = true },
+  SOA = { list = "soaRecord", one = true, needs = { host = word, email = word } },
   CAA = { list = "caaRecords", needs = { flags = count, tag = word, value = word }, public = true },
 }
 
 -- The API of public zones writes these names otherwise.
 local PUBLIC_NAMES = { aRecords = "ARecords", aaaaRecords = "AAAARecords", cnameRecord = "CNAMERecord", mxRecords = "MXRecords",
   ptrRecords = "PTRRecords", srvRecords = "SRVRecords", txtRecords = "TXTRecords", nsRecords = "NSRecords",
-    caaRecords = "caaRecords" }
+  caaRecords = "caaRecords", soaRecord = "SOARecord" }
+
+--- The four servers of a public zone; a zone that is made again has others.
+local function servers(guid)
+  local number, list = tonumber(guid:sub(1, 2), 16) % 40 + 1, {}
+  for i, domain in ipairs { "com", "net", "org", "info" } do list[i] = ("ns%d-%02d.azure-dns.%s."):format(i, number, domain) end
+  return json.array(list)
+end
+
+-- What a zone has of itself.
+local GIVEN = {
+  [PRIVATE .. "/SOA"] = function(zone)
+    return { ttl = 3600, fqdn = zone.name .. ".", isAutoRegistered = false, soaRecord = { host = "azureprivatedns.net",
+      email = "azureprivatedns-host.microsoft.com", serialNumber = 1, refreshTime = 3600, retryTime = 300, expireTime = 2419200,
+      minimumTtl = 10 } }
+  end,
+  [PUBLIC .. "/SOA"] = function(zone)
+    return { ttl = 3600, fqdn = zone.name .. ".", targetResource = {}, soaRecord = { host = servers(zone.private.guid)[1],
+      email = "azuredns-hostmaster.microsoft.com", serialNumber = 1, refreshTime = 3600, retryTime = 300, expireTime = 2419200,
+      minimumTTL = 300 } }
+  end,
+  [PUBLIC .. "/NS"] = function(zone)
+    local list = json.array {}
+    for i, name in ipairs(servers(zone.private.guid)) do list[i] = { nsdname = name } end
+    return { ttl = 172800, fqdn = zone.name .. ".", targetResource = {}, nsRecords = list }
+  end,
+}
 
 local function check_record(record, spec, ctx, seen)
   for name, good in pairs(spec.needs) do
@@ -75,14 +102,24 @@ end
 local tagged = value.fill({ etag = "guid", etag_on_put = true }, style.plain)
 local NAME = "^[%w@*_][%w_.*-]*$"
 
+-- A zone's own record set may be changed, as far as it is the person's: not its servers.
+local function keep_given(kind, p, ctx, given)
+  if kind ~= "SOA" or ctx.name ~= "@" then return end
+  local was = ctx.old and ctx.old.body.properties or given(records.get(ctx.id.parent))
+  p.ttl = p.ttl or was.ttl
+  p.soaRecord = value.fill(type(p.soaRecord) == "table" and p.soaRecord or {}, was.soaRecord)
+  p.soaRecord.host = was.soaRecord.host
+end
+
 for kind, spec in pairs(TYPES) do
   if not spec.public then
     records.define(PRIVATE .. "/" .. kind, {
       style = tagged, kind = kind == "A" and "azure.private_dns_record" or nil, name = NAME, longest = 253, located = false,
-        stateless = true,
+        stateless = true, given = GIVEN[PRIVATE .. "/" .. kind], given_name = "@",
       read_only = { "fqdn", "isAutoRegistered" },
       prepare = function(body, ctx)
         local p = body.properties
+        keep_given(kind, p, ctx, GIVEN[PRIVATE .. "/" .. kind])
         check_set(p, kind, ctx)
         p.fqdn, p.isAutoRegistered = full_name(ctx), false
       end,
@@ -90,7 +127,7 @@ for kind, spec in pairs(TYPES) do
   end
   records.define(PUBLIC .. "/" .. kind, {
     style = value.fill({ etag = "bare", etag_on_put = true }, style.plain), name = NAME, longest = 253, located = false,
-    read_only = { "fqdn", "trafficManagementProfile" },
+    read_only = { "fqdn", "trafficManagementProfile" }, given = GIVEN[PUBLIC .. "/" .. kind], given_name = "@",
     prepare = function(body, ctx)
       local p = body.properties
       for own, theirs in pairs(PUBLIC_NAMES) do
@@ -98,6 +135,7 @@ for kind, spec in pairs(TYPES) do
         if theirs ~= own then p[theirs] = nil end
       end
       p.ttl, p.TTL = p.ttl or p.TTL, nil
+      keep_given(kind, p, ctx, GIVEN[PUBLIC .. "/" .. kind])
       if not value.at(p, "targetResource.id") then check_set(p, kind, ctx) end
       value.fill(p, { targetResource = {} })
       p.fqdn = full_name(ctx)
@@ -112,14 +150,29 @@ for kind, spec in pairs(TYPES) do
   })
 end
 
---- The four servers of a zone; a zone that is made again has others.
-local function servers(guid)
-  local number, list = tonumber(guid:sub(1, 2), 16) % 40 + 1, {}
-  for i, domain in ipairs { "com", "net", "org", "info" } do list[i] = ("ns%d-%02d.azure-dns.%s."):format(i, number, domain) end
-  return json.array(list)
+--- The record sets of a zone, in any way that its API lists them.
+local function sets_of(kind)
+  local types = {}
+  for _, name in ipairs(value.keys(TYPES)) do
+    if kind == PUBLIC or not TYPES[name].public then types[#types + 1] = kind .. "/" .. name end
+  end
+  local function all(zone, ctx) return requests.inside(zone, types, ctx) end
+  return { ALL = all, recordsets = all }
+end
+records.statement(PRIVATE).views = sets_of(PRIVATE)
+
+--- How many record sets a zone has, with its own.
+local function count_sets(zone, own)
+  local sets = own
+  for child in records.each(nil, zone.id .. "/") do
+    local kind = child.type:match "[^/]+$"
+    if TYPES[kind] and not (child.name == "@" and GIVEN[child.type]) then sets = sets + 1 end
+  end
+  return sets
 end
 
 records.define(PUBLIC, {
+  views = sets_of(PUBLIC),
   style = style.dns_zone, stateless = true, name = "^[%w_-]+%.[%w_.-]*[%w_-]$", longest = 253, seconds = { delete = 10 },
   read_only = { "maxNumberOfRecordSets", "maxNumberOfRecordsPerRecordSet", "numberOfRecordSets", "nameServers", "zoneType" },
   prepare = function(body, ctx)
@@ -132,9 +185,7 @@ records.define(PUBLIC, {
     ctx.private.guid = ctx.old and ctx.old.private.guid or crypto.uuid()
   end,
   show = function(record, body)
-    local sets = 2 -- of its own: SOA and NS
-    for _ in records.each(nil, record.id .. "/") do sets = sets + 1 end
-    value.fill(body.properties, { maxNumberOfRecordSets = 10000, numberOfRecordSets = sets,
+    value.fill(body.properties, { maxNumberOfRecordSets = 10000, numberOfRecordSets = count_sets(record, 2),
       nameServers = servers(record.private.guid),
       zoneType = "Public" })
   end,

@@ -37,6 +37,18 @@ function machine.image_properties(reference)
       or { operatingSystem = "Linux", sizeInGb = 30 }, dataDiskImages = json.array {} }
 end
 
+--- What a PUT of a machine or a set does not say of it stays (hashicorp/terraform-provider-azurerm#2485: its identities), and what is empty
+-- is not shown.
+function machine.keep(body, old)
+  if body.identity == nil then
+    body.identity = old and value.copy(old.body.identity)
+  elseif body.identity.type == "None" then
+    body.identity = nil
+  end
+  local capabilities = body.properties.additionalCapabilities
+  if type(capabilities) == "table" and next(capabilities) == nil then body.properties.additionalCapabilities = nil end
+end
+
 --- Publishes a newer version of an image.
 function machine.publish(reference)
   local published = world.store:get("image", image_key(reference)) or {}

@@ -757,7 +757,7 @@ records.define("Microsoft.Network/privateDnsZones", {
     for _ in records.each(LINK, record.id .. "/") do links = links + 1 end
     body.properties.numberOfVirtualNetworkLinks = links
     for child in records.each(nil, record.id .. "/") do
-      if child.type ~= LINK then body.properties.numberOfRecordSets = body.properties.numberOfRecordSets + 1 end
+      if child.type ~= LINK and not child.type:find "/SOA$" then body.properties.numberOfRecordSets = body.properties.numberOfRecordSets + 1 end
     end
   end,
   busy = function(record)

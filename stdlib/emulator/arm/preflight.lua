@@ -3,7 +3,6 @@ local json, task = require "json", require "task"
 local world, clock, admin = require "emulator.world", require "emulator.clock", require "emulator.admin"
 local records, requests, ids = require "emulator.arm.records", require "emulator.arm.requests", require "emulator.arm.id"
 local problem, value = require "emulator.arm.problem", require "emulator.arm.value"
-local machine = require "emulator.arm.machine"
 
 local ASSIGNMENT, DEFINITION = "Microsoft.Authorization/roleAssignments", "Microsoft.Authorization/roleDefinitions"
 local VM, SET = "Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachineScaleSets"
@@ -111,29 +110,19 @@ answers["GET microsoft.compute/locations/usages"] = function(id, ctx)
   return requests.page(items, ctx)
 end
 
-local IMAGE = "/Subscriptions/%s/Providers/Microsoft.Compute/Locations/%s/Publishers/%s/ArtifactTypes/VMImage/Offers/%s/Skus/%s/Versions/%s"
-
-local function image(id, version, whole)
-  local location, publisher, _, offer, sku = table.unpack(id.names)
-  return { location = location, name = version, id = IMAGE:format(world.subscription, location, publisher, offer, sku, version),
-    properties = whole and machine.image_properties { publisher = publisher, offer = offer, sku = sku } or nil }
+-- What a size has beside its vCPUs: the service's own numbers of disks are kept for it.
+local function size_of(name)
+  local size = sizes[name]
+  return { name = name, numberOfCores = size.cores, osDiskSizeInMB = 1047552, resourceDiskSizeInMB = 0, memoryInMB = size.memory * 1024,
+    maxDataDiskCount = math.min(2 * size.cores, 32) }
 end
 
-answers["GET microsoft.compute/locations/publishers/artifacttypes/offers/skus/versions"] = function(id, ctx)
-  local versions, items = machine.versions { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }, {}
-  local newest_first = (ctx.query["$orderby"] or ""):lower():find "^name%s+desc"
-  for i = 1, math.min(#versions, tonumber(ctx.query["$top"]) or #versions) do
-    items[i] = image(id, versions[newest_first and #versions + 1 - i or i], ctx.query["$expand"] == "properties")
-  end
-  return { status = 200, json = json.array(items) }
+answers["GET microsoft.compute/locations/vmsizes"] = function()
+  local items = json.array {}
+  for i, name in ipairs(value.keys(sizes)) do items[i] = size_of(name) end
+  return { status = 200, json = { value = items } }
 end
-
-answers["GET microsoft.compute/locations/publishers/artifacttypes/offers/skus/versions/*"] = function(id)
-  for _, version in ipairs(machine.versions { publisher = id.names[2], offer = id.names[4], sku = id.names[5] }) do
-    if version == id.name then return { status = 200, json = image(id, version, true) } end
-  end
-  problem.raise(404, "NotFound", "Artifact: VMImage was not found.")
-end
+answers["GET microsoft.compute/virtualmachines/vmsizes"] = answers["GET microsoft.compute/locations/vmsizes"]
 
 local COUNTED = { PublicIPAddresses = "publicIPAddresses", StandardSkuPublicIpAddresses = "publicIPAddresses", NatGateways = "natGateways",
   VirtualNetworks = "virtualNetworks", NetworkInterfaces = "networkInterfaces", NetworkSecurityGroups = "networkSecurityGroups",
@@ -201,7 +190,8 @@ answers["POST microsoft.policyinsights/checkpolicyrestrictions"] = function(_, c
   return { status = 200, json = { fieldRestrictions = json.array {}, contentEvaluationResult = { policyEvaluations = json.array(found) } } }
 end
 
---- Answers what is asked here; nil leaves it to the rest.
+--- Answers what is asked here, and what others add to `answers` ("METHOD namespace/types", with "/*" where the last has a name); nil leaves
+-- it to the rest.
 local function handle(ctx)
   local id = ids.parse(ctx.path)
   local fn = id.type and answers[ctx.req.method .. " " .. id.type:lower() .. (id.whole and "/*" or "")]
@@ -217,16 +207,6 @@ admin.route("PUT /emulator/limits", function(req)
   return { status = 200, json = body }
 end)
 
---- A newer version of an image: `image`, PUBLISHER:OFFER:SKU:VERSION.
-admin.route("POST /emulator/images", function(req)
-  local publisher, offer, sku, version = (req.query.image or ""):match("^([^:]+):([^:]+):([^:]+):([%d.]+)$")
-  if not version then
-    return { status = 400, json = { error = { code = "BadRequest", message = "wants image=PUBLISHER:OFFER:SKU:VERSION" } } }
-  end
-  machine.publish { publisher = publisher, offer = offer, sku = sku, version = version }
-  return { status = 200, json = { image = req.query.image } }
-end)
-
 --- An application with a secret that may do nothing yet.
 admin.route("POST /emulator/application", function(req)
   local principal, secret = world.entra.add_application(req.query.name or "application")
@@ -235,4 +215,4 @@ admin.route("POST /emulator/application", function(req)
   return { status = 200, json = { client_id = principal.client_id, client_secret = secret, object_id = principal.object_id } }
 end)
 
-return { handle = handle }
+return { handle = handle, answers = answers }

@@ -7,7 +7,7 @@
 --   name, shortest, longest   a pattern for names, and their length
 --   seconds                   nominal time of create, update, delete
 --   shown_type                the type in the case in which its service writes it
---   given = function(parent)  there with its parent, without being made: its `properties` then
+--   given = function(parent)  there with its parent, without being made: its `properties` then; `given_name`: default unless said
 --   located = false           needs no location           stateless = true   shows no provisioningState
 --   children = {list = spec}  inline children of `properties`: {type=, defaults=, prepare(element, ctx), show(element, record)};
 --                             `alone`: defaults of one that is put by itself, `settled`: shows no state of its parent

@@ -36,7 +36,7 @@ local function check_etag(record, ctx, shown)
   if none == "*" and record then
     raise(412, "PreconditionFailed", ("The resource '%s' exists already."):format(record.id))
   end
-  if not want or want == "*" and record then return end
+  if not want or want == "" or want == "*" and record then return end -- some clients send conditions that are empty
   if not record then raise(412, "PreconditionFailed", "The resource does not exist.") end
   local function bare(tag) return (tag:gsub("^W/", ""):gsub('"', "")) end
   if bare(want) == bare(record.etag or "") then return end
@@ -501,9 +501,37 @@ requests.page = page
 
 --- What is there by itself as long as nothing was said of it; it is not kept.
 local function given_record(statement, parent_path)
-  local parent = records.get(parent_path)
-  return { id = ("%s/%s/default"):format(parent.id, statement.type:match("[^/]+$")), type = statement.type, name = "default",
-    body = { properties = statement.given(parent) }, private = {}, state = "Succeeded" }
+  local parent, name = records.get(parent_path), statement.given_name or "default"
+  return { id = ("%s/%s/%s"):format(parent.id, statement.type:match("[^/]+$"), name), type = statement.type, name = name,
+    body = { properties = statement.given(parent) }, private = {}, state = "Succeeded", etag = parent.etag }
+end
+
+--- A record, or what is there by itself.
+local function known(statement, id)
+  local record = records.get(id.path)
+  if record or not statement.given or id.name:lower() ~= (statement.given_name or "default") then return record end
+  return records.get(id.parent) and given_record(statement, id.parent)
+end
+
+--- Those of a type below a path, as they are shown; what is there by itself comes first.
+local function shown_below(statement, path, ctx)
+  local items = {}
+  if statement.given and not records.get(("%s/%s/%s"):format(path, statement.type:match("[^/]+$"), statement.given_name or "default")) then
+    items[1] = records.show(given_record(statement, path), ctx)
+  end
+  for record in records.each(statement.type, path .. "/") do
+    if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
+  end
+  return items
+end
+
+--- A page of all in a record that is of one of these types.
+function requests.inside(record, types, ctx)
+  local items = {}
+  for _, type_name in ipairs(types) do
+    for _, item in ipairs(shown_below(records.statement(type_name), record.id, ctx)) do items[#items + 1] = item end
+  end
+  return page(items, ctx)
 end
 
 --- All of a type at a scope.
@@ -522,14 +550,7 @@ local function list(statement, id, ctx)
   if statement.list then
     items = statement.list(id, ctx)
   else
-    local below = id.parent or id.scope
-    if statement.given then
-      items[1] = records.show(records.get(id.path .. "/default") or given_record(statement, id.parent), ctx)
-      return page(items, ctx, statement)
-    end
-    for record in records.each(statement.type, below .. "/") do
-      if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
-    end
+    items = shown_below(statement, id.parent or id.scope, ctx)
   end
   return page(items, ctx, statement)
 end
@@ -545,9 +566,8 @@ function methods.GET(statement, id, ctx)
   end
   if id.group then group_record(id) end
   if statement.check_id then statement.check_id(id) end
-  local record = records.get(id.path)
+  local record = known(statement, id)
   if not record and id.parent and not statement.orphan and not there(id.parent) then no_parent(statement, id, "read") end
-  if not record and statement.given and id.name:lower() == "default" then record = given_record(statement, id.parent) end
   if not record then
     if statement.not_found then statement.not_found(id, ctx) end
     -- Resource Manager knows what stands in a group by itself; of what stands below, the provider is asked.

@@ -309,6 +309,7 @@ local actions = {}
 for verb, seconds in pairs { start = 30, powerOff = 15, deallocate = 40, restart = 40, reimage = 60, redeploy = 60 } do
   actions[verb] = for_instances(verb, seconds)
 end
+actions.reimageall = actions.reimage -- data disks, too, which are empty here anyhow
 
 actions.delete = {
   seconds = 30, shared = true,
@@ -384,7 +385,7 @@ records.define(SET, {
   fixed = { "properties.virtualMachineProfile.priority", "properties.virtualMachineProfile.evictionPolicy" },
   prepare = function(body, ctx)
     local p, old = body.properties, ctx.old and ctx.old.body.properties
-    if body.identity and body.identity.type == "None" then body.identity = nil end
+    machine.keep(body, ctx.old)
     p.orchestrationMode = p.orchestrationMode or old and old.orchestrationMode or "Uniform"
     local flexible = p.orchestrationMode == "Flexible"
     if flexible and not p.platformFaultDomainCount then
@@ -425,8 +426,10 @@ records.define(SET, {
     else
       value.fill(p, { singlePlacementGroup = not body.zones, overprovision = true, doNotRunExtensionsOnOverprovisionedVMs = false,
         platformFaultDomainCount = body.zones and 1 or 5 })
-      p.upgradePolicy.automaticOSUpgradePolicy = value.fill(p.upgradePolicy.automaticOSUpgradePolicy or {}, {
-        enableAutomaticOSUpgrade = false, useRollingUpgradePolicy = false, disableAutomaticRollback = false })
+      if p.upgradePolicy and p.upgradePolicy.automaticOSUpgradePolicy then
+        value.fill(p.upgradePolicy.automaticOSUpgradePolicy, { enableAutomaticOSUpgrade = false, useRollingUpgradePolicy = false,
+          disableAutomaticRollback = false })
+      end
     end
   end,
   began = function(record, ctx)

@@ -26,6 +26,9 @@ require "emulator.arm.firewalls"
 require "emulator.arm.service_gateways"
 require "emulator.arm.vault_keys"
 require "emulator.arm.disk_encryption_sets"
+require "emulator.arm.catalog"
+require "emulator.arm.names"
+require "emulator.arm.tags"
 local deployments, preflight, locks = require "emulator.arm.deployments", require "emulator.arm.preflight",
   require "emulator.arm.locks"
 

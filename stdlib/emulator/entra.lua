@@ -67,7 +67,7 @@ function entra.by_client(client_id)
   end
 end
 
---- A principal by object id.
+--- A principal by object id: an application, a person or a managed identity.
 function entra.by_object(object_id)
   for _, principal in pairs(world.store:all("principal")) do
     if principal.object_id == object_id:lower() then return principal end
@@ -78,6 +78,7 @@ function entra.by_object(object_id)
       return { client_id = p.clientId, object_id = p.principalId, name = record.name, type = "ServicePrincipal", resource = record.id }
     end
   end
+  return world.own_identity.by_object(object_id)
 end
 
 --- A signed token for a principal and an audience; and its expiry.

@@ -32,6 +32,10 @@ end
 local function choose(q, machine)
   if not machine then return world.store:get("principal", world.client_id) end
   local record = world.arm.get(machine)
+  local set = record and record.set and world.arm.get(record.set)
+  -- Its own comes before those that it was given, when none is named.
+  local own = record and (set and world.own_identity.own(set) or world.own_identity.own(record))
+  if own and not (q.client_id or q.object_id or q.principal_id or q.msi_res_id or q.mi_res_id) then return own end
   local list = record and identities(record) or {}
   for _, identity in ipairs(list) do
     local p = identity.body.properties

@@ -1,6 +1,6 @@
 -- What other clients ask and no kind of ours does: each was missed by one of them (Terraform's azurerm, the Azure CLI of PyPI).
 local test = require "tap"
-local json = require "json"
+local crypto, http, json = require "crypto", require "http", require "json"
 local lab = require "emulator_lab"
 
 local N, C, KV = "~/Microsoft.Network/", "~/Microsoft.Compute/", "~/Microsoft.KeyVault/vaults/"
@@ -59,6 +59,13 @@ local function machine(nic, more)
   return body
 end
 
+-- The object id of whom the metadata service of a machine gives a token.
+local function who_am_i(l, id)
+  local answer = assert(http.request { url = ("%s/machine%s/metadata/identity/oauth2/token?api-version=2018-02-01&resource=x"):format(
+    l.endpoint.imds, id), headers = { Metadata = "true" } })
+  return json.decode(crypto.unbase64url(json.decode(answer.body).access_token:match "^[^.]+%.([^.]+)")).oid
+end
+
 test("a PUT of a machine that says nothing of its identities keeps them, and disks are shown in full", function(t)
   local l = lab.open(t)
   l:put(N .. "virtualNetworks/v", { location = "westus2", properties = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } },
@@ -77,8 +84,33 @@ test("a PUT of a machine that says nothing of its identities keeps them, and dis
   t.ok(shown.identity.userAssignedIdentities[identity].principalId, "still there")
   local data = shown.properties.storageProfile.dataDisks[1]
   t.eq({ data.name, data.diskSizeGB, data.deleteOption, data.managedDisk.storageAccountType }, { "data", 16, "Detach", "Premium_LRS" })
+  local both = { type = "SystemAssigned, UserAssigned", userAssignedIdentities = { [identity] = {} } }
+  local own = l:put(C .. "virtualMachines/m", machine(nic, { identity = both })).identity.principalId
+  t.eq(who_am_i(l, shown.id), own, "its own, when none is named")
   t.eq(l:put(C .. "virtualMachines/m", machine(nic, { identity = { type = "None" } })).identity, nil)
   t.eq(l:call("GET", C .. "virtualMachines/m/vmSizes").json.value[1].osDiskSizeInMB, 1047552)
+end)
+
+test("a resource's own identity is known to the directory as long as it is there", function(t)
+  local l = lab.open(t)
+  local A = "~/Microsoft.ContainerRegistry/registries/ownidentity"
+  local function registry(kind)
+    return l:put(A, { location = "westus2", sku = { name = "Basic" }, identity = kind and { type = kind, principalId = "given" },
+      properties = {} }, { api = "2023-07-01" })
+  end
+  local serial = 0
+  local function assign(principal)
+    serial = serial + 1
+    return l:call("PUT", ("~~/resourceGroups/g/providers/Microsoft.Authorization/roleAssignments/11111111-2222-4333-8444-%012d"):format(serial),
+      { properties = { principalId = principal, roleDefinitionId = "/subscriptions/" .. l.endpoint.subscription
+      .. "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7" } }, { api = "2022-04-01" })
+  end
+  local own = registry("SystemAssigned").identity
+  t.eq({ #own.principalId, own.tenantId }, { 36, l.endpoint.tenant })
+  t.eq(registry("SystemAssigned").identity.principalId, own.principalId, "another write keeps it")
+  t.eq(assign(own.principalId).status, 201)
+  registry "None"
+  t.eq(assign(own.principalId).code, "PrincipalNotFound")
 end)
 
 test("a Uniform set shows no policy that nobody asked for; its instances are made anew", function(t)

@@ -174,4 +174,45 @@ test("deployments: order, failure, what stays of them", function(t)
   t.eq(status_of("~/Microsoft.Network/virtualNetworks/v"), 404)
 end)
 
+test("what-if: what would be made, changed, left or deleted, and nothing is", function(t)
+  local l = lab.open(t)
+  local N = "~/Microsoft.Network/"
+  l:put(N .. "virtualNetworks/v", { location = "westus2", properties = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } },
+    subnets = { { name = "s", properties = { addressPrefix = "10.0.1.0/24" } } } } })
+  l:put(N .. "routeTables/other", { location = "westus2", properties = {} })
+  local function network(prefixes, subnets)
+    return { type = "Microsoft.Network/virtualNetworks", apiVersion = "2023-09-01", name = "v", location = "West US 2",
+      properties = { addressSpace = { addressPrefixes = prefixes }, subnets = subnets } }
+  end
+  local function ask(mode, ...)
+    local answer = l:call("POST", "~/Microsoft.Resources/deployments/d/whatIf", { properties = { mode = mode, template = {
+      ["$schema"] = "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", contentVersion = "1.0.0.0",
+      resources = { ... } } } })
+    t.eq({ answer.status, answer.json.status }, { 200, "Succeeded" })
+    local by = {}
+    for _, change in ipairs(answer.json.properties.changes) do by[change.resourceId:match "[^/]+$"] = change end
+    return by
+  end
+  local function kinds(by) return { v = by.v and by.v.changeType, n = by.n and by.n.changeType, other = by.other and by.other.changeType } end
+  local same = network({ "10.0.0.0/16" }, { { name = "s", properties = { addressPrefix = "10.0.1.0/24" } } })
+  local rt = { type = "Microsoft.Network/routeTables", apiVersion = "2023-09-01", name = "n", location = "westus2", properties = {} }
+  t.eq(kinds(ask("Incremental", same, rt)), { v = "NoChange", n = "Create", other = "Ignore" })
+  t.eq(kinds(ask("Complete", same)), { v = "NoChange", other = "Delete" })
+  local changed = ask("Incremental", network({ "10.0.0.0/16", "10.1.0.0/16" }, { { name = "s", properties = { addressPrefix = "10.0.2.0/24" } },
+    { name = "t", properties = { addressPrefix = "10.0.3.0/24" } } })).v
+  t.eq({ changed.changeType, #changed.delta }, { "Modify", 2 })
+  t.eq(changed.delta[1], { path = "properties.addressSpace.addressPrefixes", propertyChangeType = "Array",
+    children = { { path = "1", propertyChangeType = "Create", after = "10.1.0.0/16" } } })
+  t.eq(changed.delta[2].children[1], { path = "0.properties.addressPrefix", propertyChangeType = "Modify", before = "10.0.1.0/24",
+    after = "10.0.2.0/24" })
+  t.eq(changed.delta[2].children[2].propertyChangeType, "Create")
+  local fewer = ask("Incremental", network({ "10.0.0.0/16" }, json.array {})).v
+  t.eq(fewer.delta[1].children[1].propertyChangeType, "Delete")
+  local unknown = ask("Incremental", { type = "Microsoft.Network/routeTables", apiVersion = "2023-09-01", name = "n", location = "westus2",
+    tags = { a = "[reference('none', '2023-09-01').x]" }, properties = {} }).n
+  t.eq(unknown.changeType, "Unsupported")
+  t.eq(l:call("GET", N .. "routeTables/n").status, 404)
+  t.eq(l:call("GET", "~/Microsoft.Resources/deployments/d").status, 404)
+end)
+
 test.done()

@@ -299,15 +299,6 @@ records.define(VM, {
       body.properties.instanceView = machine.view(record)
     end
     body.resources = extensions.shown(record, ctx and not (ctx.path or ""):lower():find(record.id:lower(), 1, true))
-    if body.identity and body.identity.userAssignedIdentities then
-      for id in pairs(body.identity.userAssignedIdentities) do
-        local identity = records.get(id)
-        if identity then
-          body.identity.userAssignedIdentities[id] = { principalId = identity.body.properties.principalId,
-            clientId = identity.body.properties.clientId }
-        end
-      end
-    end
   end,
   listed = function(record, ctx)
     local filter = ctx.query["$filter"]

@@ -6,6 +6,7 @@ local ids, problem, style, template, value = require "emulator.arm.id", require 
   require "emulator.arm.template", require "emulator.arm.value"
 local records, operations, requests = require "emulator.arm.records", require "emulator.arm.operations", require "emulator.arm.requests"
 local resources, template_hash = require "emulator.arm.resources", require "emulator.arm.template_hash"
+local what_if = require "emulator.arm.what_if"
 
 local raise = problem.raise
 local DEPLOYMENT = "Microsoft.Resources/deployments"
@@ -443,6 +444,11 @@ records.define(DEPLOYMENT, {
       p.provisioningState, p.validatedResources = "Succeeded", json.array {}
       for i, item in ipairs(plan.items) do p.validatedResources[i] = { id = item.id } end
       return { id = id.path, name = id.name, type = DEPLOYMENT, properties = p }
+    end },
+    whatIf = { sync = true, unborn = true, run = function(_, _, ctx, id)
+      local plan, _, kept = described(id, ctx)
+      with_live_lookup(plan.scope, kept.deployment)
+      return what_if.answer(plan.items, function(item) return body_of(item, plan) end, id.group, kept.deployment.mode)
     end },
     exportTemplate = { sync = true, run = function(record) return { template = record.private.template } end },
   },

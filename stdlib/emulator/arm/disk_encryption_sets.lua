@@ -1,5 +1,5 @@
 --- Microsoft.Compute: disk encryption sets.
-local crypto, json = require "crypto", require "json"
+local json = require "json"
 local world, clock = require "emulator.world", require "emulator.clock"
 local records = require "emulator.arm.records"
 local problem, style, value = require "emulator.arm.problem", require "emulator.arm.style", require "emulator.arm.value"
@@ -9,19 +9,9 @@ local SET = "Microsoft.Compute/diskEncryptionSets"
 
 local function bad_parameter(target, message) problem.raise(400, "InvalidParameter", message, { target = target }) end
 
---- The set's own identity, or those that it was given, as the service shows them.
-local function complete_identity(body, old)
-  local identity = body.identity
-  if not identity or identity.type == "None" then return end
-  if identity.type:find("SystemAssigned", 1, true) then
-    identity.principalId = value.at(old or {}, "identity.principalId") or crypto.uuid()
-    identity.tenantId = world.tenant
-  end
-  for id in pairs(identity.userAssignedIdentities or {}) do
-    local record = records.get(id)
-    if not record then bad_parameter("identity", ("The identity '%s' was not found."):format(id)) end
-    local p = record.body.properties
-    identity.userAssignedIdentities[id] = { principalId = p.principalId, clientId = p.clientId }
+local function check_identity(body)
+  for id in pairs(value.at(body, "identity.userAssignedIdentities") or {}) do
+    if not records.get(id) then bad_parameter("identity", ("The identity '%s' was not found."):format(id)) end
   end
 end
 
@@ -44,7 +34,10 @@ end
 local function principals_of(record)
   local identity = record.body.identity or {}
   local list = { identity.principalId }
-  for _, assigned in pairs(identity.userAssignedIdentities or {}) do list[#list + 1] = assigned.principalId end
+  for id in pairs(identity.userAssignedIdentities or {}) do
+    local assigned = records.get(id)
+    list[#list + 1] = assigned and assigned.body.properties.principalId
+  end
   return list
 end
 
@@ -73,7 +66,7 @@ records.define(SET, {
     local p, old = body.properties, ctx.old and ctx.old.body
     value.fill(p, { encryptionType = old and old.properties.encryptionType or "EncryptionAtRestWithCustomerKey", rotationToLatestKeyVersionEnabled = false })
     check_key(p)
-    complete_identity(body, old)
+    check_identity(body)
     local was = old and old.properties
     p.previousKeys = was and was.previousKeys and json.array(value.copy(was.previousKeys)) or json.array {}
     if was and was.activeKey.keyUrl ~= p.activeKey.keyUrl then

@@ -243,6 +243,10 @@ function records.show(record, ctx)
   for list, spec in pairs(statement.children or {}) do
     for _, element in ipairs(body.properties[list] or {}) do show_element(record, spec, element) end
   end
+  for id in pairs(value.at(body, "identity.userAssignedIdentities") or {}) do
+    local p = records.get(id) and records.get(id).body.properties
+    if p then body.identity.userAssignedIdentities[id] = { principalId = p.principalId, clientId = p.clientId } end
+  end
   if statement.show then statement.show(record, body, ctx) end
   return body
 end

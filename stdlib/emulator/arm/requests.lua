@@ -3,7 +3,7 @@ local crypto, json, task = require "crypto", require "json", require "task"
 local world, clock = require "emulator.world", require "emulator.clock"
 local ids, problem, style, value = require "emulator.arm.id", require "emulator.arm.problem", require "emulator.arm.style",
   require "emulator.arm.value"
-local relaxed = require "emulator.arm.relaxed"
+local relaxed, identities = require "emulator.arm.relaxed", require "emulator.arm.identities"
 local records, operations, contract = require "emulator.arm.records", require "emulator.arm.operations",
   require "emulator.arm.contract"
 
@@ -148,6 +148,7 @@ local function complete(statement, body, ctx)
     if body.properties[key] == nil and old then body.properties[key] = value.copy(old.body.properties[key]) end
   end
   contract.check(statement, body)
+  identities.complete(body, ctx)
   for list, spec in pairs(statement.children or {}) do
     local elements = body.properties[list]
     if elements == nil and not spec.optional then

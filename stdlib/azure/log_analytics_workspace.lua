@@ -15,7 +15,7 @@ return statement.define {
       default = "PerGB2018", arm = "properties.sku.name",
       doc = "PerGB2018 and CapacityReservation change into one another; any other change forces replacement." },
     commitment = field.integer { min = 100, arm = "properties.sku.capacityReservationLevel", doc = "GB a day, of CapacityReservation." },
-    retention_days = field.integer { min = 7, max = 730, default = 30, arm = "properties.retentionInDays" },
+    retention_days = field.integer { min = 7, max = 730, arm_also = { 0 }, default = 30, arm = "properties.retentionInDays" },
     daily_quota = field.number { min = -1, arm = "properties.workspaceCapping.dailyQuotaGb", doc = "GB taken in a day; -1 is no limit." },
     public_ingestion = field.choice { "Enabled", "Disabled", "SecuredByPerimeter", arm = "properties.publicNetworkAccessForIngestion" },
     public_query = field.choice { "Enabled", "Disabled", "SecuredByPerimeter", arm = "properties.publicNetworkAccessForQuery" },

@@ -187,6 +187,15 @@ test("the catalog of a region: publishers, offers, skus, handlers of extensions,
   t.eq(l:call("GET", "~~/providers/Microsoft.Compute/locations/westeurope/vmSizes").json.value[1].name, "Standard_B12ms")
 end)
 
+test("a workspace with no days of retention has those of its sku", function(t)
+  local l = lab.open(t)
+  local function days(n)
+    return l:put("~/Microsoft.OperationalInsights/workspaces/logs", { location = "westus2", properties = { retentionInDays = n } },
+      { api = "2023-09-01" }).properties.retentionInDays
+  end
+  t.eq({ days(0), days(60), days(0) }, { 30, 60, 60 })
+end)
+
 test("tags by themselves, of a group and of a resource", function(t)
   local l = lab.open(t)
   l:put(N .. "routeTables/rt", { location = "westus2", tags = { Owner = "a" }, properties = {} })

@@ -198,6 +198,9 @@ test("snapshots of disks; what becomes of availability sets", function(t)
     { 64, false, "Available", 64 * 1024 ^ 3 // 1 | 0 })
   t.eq(p.creationData.sourceUniqueId, l:call("GET", C .. "disks/d").json.properties.uniqueId)
   t.eq(l:call("PUT", C .. "snapshots/t", at { creationData = { createOption = "Copy" } }).code, "InvalidParameter")
+  local by_uri = l:put(C .. "snapshots/u", at { creationData = { createOption = "Copy", sourceUri = id_of(l, C .. "disks/d") } },
+    { api = "2025-01-02" })
+  t.eq(by_uri.properties.creationData.sourceUniqueId, p.creationData.sourceUniqueId, "older clients")
   t.eq(l:call("PUT", C .. "snapshots/t", at { creationData = { createOption = "Copy", sourceResourceId = id_of(l,
     C .. "disks/none") } }).status, 404)
   local set = l:put(C .. "availabilitySets/a", at({}, { sku = { name = "Aligned" } }))

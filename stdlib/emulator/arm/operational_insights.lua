@@ -41,6 +41,7 @@ records.define(WORKSPACE, {
     if name == "CapacityReservation" and not p.sku.capacityReservationLevel then
       raise(400, "InvalidParameter", "The sku CapacityReservation needs a capacityReservationLevel.")
     end
+    if p.retentionInDays == 0 then p.retentionInDays = nil end -- what a client sends that says nothing of it
     value.fill(p, { retentionInDays = old.retentionInDays or (name == "Free" and 7 or 30), features = {}, workspaceCapping = {},
       publicNetworkAccessForIngestion = "Enabled", publicNetworkAccessForQuery = "Enabled" })
     value.fill(p.features, { legacy = 0, searchVersion = 1, enableLogAccessUsingOnlyResourcePermissions = true })

@@ -20,7 +20,8 @@ records.define("Microsoft.Compute/snapshots", {
     local p, old = body.properties, ctx.old and ctx.old.body
     local from = value.at(p, "creationData.createOption")
     if not from then bad_parameter("creationData", "Required parameter 'creationData' is missing (null).") end
-    local source_id = value.at(p, "creationData.sourceResourceId")
+    -- Older clients name the disk where a blob's address stands.
+    local source_id = value.at(p, "creationData.sourceResourceId") or from == "Copy" and value.at(p, "creationData.sourceUri")
     local source = source_id and records.get(source_id)
     if (from == "Copy" or from == "CopyStart") and not source_id then
       bad_parameter("creationData.sourceResourceId", "Required parameter 'creationData.sourceResourceId' is missing (null).")

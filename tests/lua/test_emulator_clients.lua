@@ -22,6 +22,15 @@ test("conditions that are empty are none", function(t)
   end
 end)
 
+test("a rule of several ports or prefixes has the other form empty", function(t)
+  local l = lab.open(t)
+  local p = l:put(N .. "networkSecurityGroups/nsg", { location = "westus2", properties = { securityRules = { { name = "r", properties = {
+    priority = 100, direction = "Inbound", access = "Allow", protocol = "Tcp", sourcePortRange = "*", destinationPortRange = "",
+    destinationPortRanges = { "22", "443" }, sourceAddressPrefix = "", sourceAddressPrefixes = { "10.0.0.0/8" },
+    destinationAddressPrefix = "*" } } } } }).properties.securityRules[1].properties
+  t.eq({ p.destinationPortRange, p.destinationPortRanges, p.sourceAddressPrefix }, { nil, { "22", "443" }, nil })
+end)
+
 test("a zone has its SOA, which may be changed but for its host, and lists all of its sets", function(t)
   local l = lab.open(t)
   local Z, D = N .. "privateDnsZones/x.internal", N .. "dnsZones/example.org"

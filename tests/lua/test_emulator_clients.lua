@@ -22,13 +22,20 @@ test("conditions that are empty are none", function(t)
   end
 end)
 
-test("a rule of several ports or prefixes has the other form empty", function(t)
+test("texts that are empty are none: the other form of several ports, an address that is to be chosen", function(t)
   local l = lab.open(t)
   local p = l:put(N .. "networkSecurityGroups/nsg", { location = "westus2", properties = { securityRules = { { name = "r", properties = {
     priority = 100, direction = "Inbound", access = "Allow", protocol = "Tcp", sourcePortRange = "*", destinationPortRange = "",
     destinationPortRanges = { "22", "443" }, sourceAddressPrefix = "", sourceAddressPrefixes = { "10.0.0.0/8" },
     destinationAddressPrefix = "*" } } } } }).properties.securityRules[1].properties
   t.eq({ p.destinationPortRange, p.destinationPortRanges, p.sourceAddressPrefix }, { nil, { "22", "443" }, nil })
+  local subnet = l:put(N .. "virtualNetworks/v", { location = "westus2", properties = { addressSpace = { addressPrefixes = { "10.0.0.0/16" } },
+    subnets = { { name = "s", properties = { addressPrefix = "10.0.1.0/24" } } } } }).properties.subnets[1].id
+  for i = 1, 2 do
+    local nic = l:put(N .. "networkInterfaces/i" .. i, { location = "westus2", properties = { ipConfigurations = { { name = "c", properties = {
+      privateIPAddress = "", subnet = { id = subnet } } } } } })
+    t.eq(nic.properties.ipConfigurations[1].properties.privateIPAddress, "10.0.1." .. 3 + i)
+  end
 end)
 
 test("a zone has its SOA, which may be changed but for its host, and lists all of its sets", function(t)

@@ -237,9 +237,6 @@ local function check_rule(rule, taken)
   for _, side in ipairs { "source", "destination" } do
     local one, many = side .. "AddressPrefix", side .. "AddressPrefixes"
     local range, ranges = side .. "PortRange", side .. "PortRanges"
-    -- Who names several sends the other form empty.
-    if p[one] == "" then p[one] = nil end
-    if p[range] == "" then p[range] = nil end
     if not p[one] and not (p[many] and #p[many] > 0) and not p[side .. "ApplicationSecurityGroups"] then
       bad_request("SecurityRuleParameterNotSpecified", ("Required security rule parameters are missing for security rule with Id: %s. "
         .. "Security rule must specify %s, %s or %sApplicationSecurityGroups."):format(rule.name, many, one, side))

@@ -123,6 +123,7 @@ local function complete(statement, body, ctx)
   end
   value.strip_null(body)
   body.properties = body.properties or {}
+  if statement.style == style.network then value.strip_empty(body.properties) end -- clients made of Go's structures send them
   body.properties.provisioningState = nil
   for _, key in ipairs(statement.read_only or {}) do body.properties[key] = nil end
   plain_references(body.properties, statement.children)

@@ -45,6 +45,18 @@ function value.strip_null(from)
   return from
 end
 
+--- Takes out texts that are empty, however deep.
+function value.strip_empty(from)
+  for key, item in pairs(from) do
+    if type(item) == "table" then
+      value.strip_empty(item)
+    elseif item == "" and type(key) == "string" then
+      from[key] = nil
+    end
+  end
+  return from
+end
+
 --- JSON merge patch.
 function value.merge(into, patch)
   for key, item in pairs(patch) do

@@ -32,17 +32,7 @@ local function find(map, name)
   for key, item in pairs(map) do
     if key:lower() == name:lower() then return item end
   end
-  --- A newer version of an image: `image`, PUBLISHER:OFFER:SKU:VERSION.
-admin.route("POST /emulator/images", function(req)
-  local publisher, offer, sku, version = (req.query.image or ""):match("^([^:]+):([^:]+):([^:]+):([%d.]+)$")
-  if not version then
-    return { status = 400, json = { error = { code = "BadRequest", message = "wants image=PUBLISHER:OFFER:SKU:VERSION" } } }
-  end
-  machine.publish { publisher = publisher, offer = offer, sku = sku, version = version }
-  return { status = 200, json = { image = req.query.image } }
-end)
-
-return {}
+  return {}
 end
 
 --- An answer that lists names; `ctx` has the path that they are below.

@@ -501,26 +501,25 @@ local function page(items, ctx, statement)
 end
 requests.page = page
 
---- What is there by itself as long as nothing was said of it; it is not kept.
+--- What is there by itself in a parent as long as nothing was said of it; it is not kept. Nil where something was said, or no parent is.
 local function given_record(statement, parent_path)
   local parent, name = records.get(parent_path), statement.given_name or "default"
-  return { id = ("%s/%s/%s"):format(parent.id, statement.type:match("[^/]+$"), name), type = statement.type, name = name,
-    body = { properties = statement.given(parent) }, private = {}, state = "Succeeded", etag = parent.etag }
+  local id = parent and ("%s/%s/%s"):format(parent.id, statement.type:match("[^/]+$"), name)
+  if not id or records.get(id) then return nil end
+  return { id = id, type = statement.type, name = name, body = { properties = statement.given(parent) }, private = {}, state = "Succeeded",
+    etag = parent.etag }
 end
 
 --- A record, or what is there by itself.
 local function known(statement, id)
-  local record = records.get(id.path)
-  if record or not statement.given or id.name:lower() ~= (statement.given_name or "default") then return record end
-  return records.get(id.parent) and given_record(statement, id.parent)
+  if not statement.given or id.name:lower() ~= (statement.given_name or "default") then return records.get(id.path) end
+  return records.get(id.path) or given_record(statement, id.parent)
 end
 
 --- Those of a type below a path, as they are shown; what is there by itself comes first.
 local function shown_below(statement, path, ctx)
-  local items = {}
-  if statement.given and not records.get(("%s/%s/%s"):format(path, statement.type:match("[^/]+$"), statement.given_name or "default")) then
-    items[1] = records.show(given_record(statement, path), ctx)
-  end
+  local given = statement.given and given_record(statement, path)
+  local items = { given and records.show(given, ctx) or nil }
   for record in records.each(statement.type, path .. "/") do
     if not statement.listed or statement.listed(record, ctx) then items[#items + 1] = records.show(record, ctx) end
   end

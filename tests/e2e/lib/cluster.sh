@@ -14,6 +14,13 @@ if [ -n "$absent" ]; then
   exit
 fi
 
+# The machines' disk is ours: a kubelet that sees less than 15 % of it free takes no pods, and a story fills some GiB.
+read -r size free < <(df --output=size,avail --block-size=G "$work" | tail -n 1 | tr -d G)
+if [ $((free * 100)) -lt $((size * 15 + 600)) ]; then
+  fail "room for a cluster" "$free GiB of $size are free at $work: kubelets want 15 %, and the story takes 6 GiB"
+  exit
+fi
+
 vmrun() { timeout "${patience:-300}" "$VMRUN" "$1" "$2" --state-dir "$state" "${@:3}"; }
 apply() { patience=1800 vmrun apply "$recipe" --emulator --yes "${params[@]}" "$@"; }
 plan() { vmrun plan "$recipe" --detailed-exitcode "${params[@]}" "$@"; }

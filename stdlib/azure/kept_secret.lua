@@ -1,5 +1,5 @@
 --- Secrets of a vault that the state knows: what is declared by now may have another name or be of another vault.
-local arm, field = require "azure.arm", require "field"
+local arm, fail, field = require "azure.arm", require "fail", require "field"
 
 local M = {}
 
@@ -10,6 +10,12 @@ function M.place(ctx)
   local declared = ctx.fields and ctx.fields.vault
   if declared and declared.uri and declared.id:lower() == vault:lower() then return declared.uri, name, vault end
   return ("https://%s.%s"):format(vault:match "[^/]+$", arm.open(ctx.target).cloud.vault_suffix), name, vault
+end
+
+--- A secret that a change of something else needs: gone since the plan looked is an error.
+function M.present(secret, id)
+  if not secret then error(fail { ("%s is not in its vault any more"):format(id), hint = "plan again: it is made anew then" }, 0) end
+  return secret
 end
 
 --- The output that tells values apart without showing them.

@@ -64,7 +64,8 @@ return kind "azure.ssh_key_pair" {
   end,
   update = function(ctx)
     local client, f = arm.open(ctx.target), ctx.fields
-    return { outputs = outputs(f, secret(client, f, "private"), secret(client, f, "public")) }
+    local function half(name) return kept.present(secret(client, f, name), id_of(f)) end
+    return { outputs = outputs(f, half "private", half "public") }
   end,
   delete = function(ctx)
     local client = arm.open(ctx.target)

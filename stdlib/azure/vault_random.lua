@@ -45,7 +45,10 @@ return kind "azure.vault_random" {
     local body = { value = crypto.base64(crypto.random(f.bytes)), contentType = "application/octet-stream" }
     return found(f, client:vault("PUT", f.vault.uri, "/secrets/" .. f.name, body, { patience = PATIENCE }).json)
   end,
-  update = function(ctx) return found(ctx.fields, current(arm.open(ctx.target), ctx.fields)) end,
+  update = function(ctx)
+    local f = ctx.fields
+    return found(f, kept.present(current(arm.open(ctx.target), f), id_of(f)))
+  end,
   delete = function(ctx)
     local client = arm.open(ctx.target)
     local uri, name = kept.place(ctx)

@@ -34,12 +34,12 @@ local function choose(q, machine)
   local record = world.arm.get(machine)
   local set = record and record.set and world.arm.get(record.set)
   -- Its own comes before those that it was given, when none is named.
-  local own = record and (set and world.own_identity.own(set) or world.own_identity.own(record))
-  if own and not (q.client_id or q.object_id or q.principal_id or q.msi_res_id or q.mi_res_id) then return own end
+  local own = record and world.own_identity.own(set or record)
+  local wanted = q.client_id or q.object_id or q.principal_id or q.msi_res_id or q.mi_res_id
+  if own and not wanted then return own end
   local list = record and identities(record) or {}
   for _, identity in ipairs(list) do
     local p = identity.body.properties
-    local wanted = q.client_id or q.object_id or q.principal_id or q.msi_res_id or q.mi_res_id
     if not wanted and #list == 1 then return principal_of(identity) end
     if wanted and (wanted == p.clientId or wanted == p.principalId or wanted:lower() == identity.id:lower()) then
       return principal_of(identity)

@@ -259,6 +259,12 @@ test("a secret counts as it was by its time, unless it is switched off, gone or 
   t.ok(not unchanged({}, { a = { updated = 7 } }, "a"))
 end)
 
+test("a secret that went since the plan looked is an error with a way on", function(t)
+  local kept = require "azure.kept_secret"
+  t.eq(kept.present({ value = "v" }, "/x").value, "v")
+  t.eq(t.fails("/x is not in its vault any more", kept.present, nil, "/x").hint, "plan again: it is made anew then")
+end)
+
 test("a provider that is missing is registered once, and the write goes on", function(t)
   local client, keys = cloud(t, {
     ["PUT /subscriptions/s/providers/Microsoft.X/a"] = { { 409, problem "MissingSubscriptionRegistration", SOON }, { 200, { id = "a" } } },

@@ -1,4 +1,4 @@
---- Microsoft.Compute: what a region has for machines: images by publisher, offer and sku, handlers of extensions, sizes. An image that is
+--- Microsoft.Compute: what a region has for machines: images by publisher, offer and sku, handlers of extensions. An image that is
 -- not in the catalog can be had by its name all the same.
 local json = require "json"
 local admin = require "emulator.admin"

@@ -256,15 +256,20 @@ local function outputs_of(plan)
   return outputs
 end
 
--- What stands in the group and not in the template goes, in the mode Complete.
-local function remove_others(plan)
-  local kept = plan.scope.ids
-  local others = {}
+-- What stands in the group and not in the template, the newest first.
+local function others_of(plan)
+  local kept, others = plan.scope.ids, {}
+  if not plan.deployment.group then return others end
   for record in records.each(nil, ("/subscriptions/%s/resourceGroups/%s/"):format(world.subscription, plan.deployment.group)) do
     local nested = select(2, record.type:gsub("/", "")) > 1
     if not nested and not kept[record.id:lower()] and record.type ~= DEPLOYMENT and not record.owner then table.insert(others, 1, record) end
   end
-  for _, record in ipairs(others) do
+  return others
+end
+
+-- It goes, in the mode Complete.
+local function remove_others(plan)
+  for _, record in ipairs(others_of(plan)) do
     if records.get(record.id) then operations.destroy(record, {}) end
   end
 end
@@ -448,7 +453,7 @@ records.define(DEPLOYMENT, {
     whatIf = { sync = true, unborn = true, run = function(_, _, ctx, id)
       local plan, _, kept = described(id, ctx)
       with_live_lookup(plan.scope, kept.deployment)
-      return what_if.answer(plan.items, function(item) return body_of(item, plan) end, id.group, kept.deployment.mode)
+      return what_if.answer(plan.items, function(item) return body_of(item, plan) end, others_of(plan), kept.deployment.mode)
     end },
     exportTemplate = { sync = true, run = function(record) return { template = record.private.template } end },
   },

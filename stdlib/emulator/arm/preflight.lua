@@ -110,7 +110,7 @@ answers["GET microsoft.compute/locations/usages"] = function(id, ctx)
   return requests.page(items, ctx)
 end
 
--- What a size has beside its vCPUs: the service's own numbers of disks are kept for it.
+-- As many disks as most families take.
 local function size_of(name)
   local size = sizes[name]
   return { name = name, numberOfCores = size.cores, osDiskSizeInMB = 1047552, resourceDiskSizeInMB = 0, memoryInMB = size.memory * 1024,

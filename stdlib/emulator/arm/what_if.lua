@@ -1,6 +1,5 @@
 --- What a deployment would change (Deployments - What If): each resource of a template beside the one that is there.
 local json = require "json"
-local world = require "emulator.world"
 local records, problem = require "emulator.arm.records", require "emulator.arm.problem"
 
 local what_if = {}
@@ -78,22 +77,14 @@ local function change_of(item, body_of)
     delta = #delta > 0 and delta or nil }
 end
 
---- The answer: `items` of the template, `body_of` one as it would be sent; `group` and `mode` of the deployment.
-function what_if.answer(items, body_of, group, mode)
-  local changes, named = json.array {}, {}
+--- The answer: `items` of the template, `body_of` one as it would be sent; `others` of the group, and the deployment's mode.
+function what_if.answer(items, body_of, others, mode)
+  local changes = json.array {}
   for _, item in ipairs(items) do
-    if not item.existing then
-      named[item.id:lower()] = true
-      changes[#changes + 1] = change_of(item, body_of)
-    end
+    if not item.existing then changes[#changes + 1] = change_of(item, body_of) end
   end
-  local inside = group and ("/subscriptions/%s/resourceGroups/%s/"):format(world.subscription, group)
-  for record in records.each(nil, inside or "-") do
-    local top = select(2, record.type:gsub("/", "")) == 1
-    if top and not named[record.id:lower()] and record.type ~= "Microsoft.Resources/deployments" and not record.owner then
-      changes[#changes + 1] = { resourceId = record.id, changeType = mode == "Complete" and "Delete" or "Ignore",
-        before = records.show(record) }
-    end
+  for _, record in ipairs(others) do
+    changes[#changes + 1] = { resourceId = record.id, changeType = mode == "Complete" and "Delete" or "Ignore", before = records.show(record) }
   end
   return { status = "Succeeded", properties = { changes = changes } }
 end
